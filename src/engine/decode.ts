@@ -56,10 +56,7 @@ export class Decode {
     const { tokenId, forcedIds = [], sampler } = row;
     if (forcedIds.length === 0) return [];
     const tokenIds = [tokenId, ...forcedIds.slice(0, -1)];
-    const logits = await this.#runTokens(row, slot, tokenIds);
-    if (logits.every(isFiniteRow)) return sampledAll(sampler, logits);
-    this.#parts.zeroSlot(slot);
-    return [{ ok: false, reason: 'non_finite' }];
+    return this.#drawn(sampler, await this.#runTokens(row, slot, tokenIds), slot);
   }
 
   /** Runs several tokens of one row. Returns the logits of each. */
@@ -94,7 +91,7 @@ export class Decode {
       logitRows: rows.map((_, row) => row),
       slots: rows.map((row) => this.#parts.slots.slotOf(row.adapter)),
     });
-    const results = logits.map((row, i) => this.#drawn(rows[i]!, row, i as SlotId));
+    const results = logits.map((row, i) => this.#drawn(rows[i]!.sampler, [row], i as SlotId));
     return { rows: results, promptLogprobs: [] };
   }
 
@@ -111,7 +108,7 @@ export class Decode {
     if (isSpoiled) return this.#decodeAlone({ ...row, draftIds: [] }, slot);
     const results: RowResult[] = [];
     for (const [i, position] of logits.entries()) {
-      const [result] = this.#drawn(row, position, slot);
+      const [result] = this.#drawn(row.sampler, [position], slot);
       if (!result) break;
       results.push(result);
       if (!result.ok || result.id !== draftIds[i] || row.sampler.isComplete) break;
@@ -119,8 +116,9 @@ export class Decode {
     return results;
   }
 
-  #drawn({ sampler }: DecodeRow, logits: LogitsRow, slot: SlotId): RowResult[] {
-    if (isFiniteRow(logits)) return sampledAll(sampler, [logits]);
+  /** Draws from successive rows of a sequence. */
+  #drawn(sampler: TokenSource, logits: readonly LogitsRow[], slot: SlotId): RowResult[] {
+    if (logits.every(isFiniteRow)) return sampledAll(sampler, logits);
     this.#parts.zeroSlot(slot);
     return [{ ok: false, reason: 'non_finite' }];
   }

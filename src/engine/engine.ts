@@ -109,8 +109,7 @@ export class Engine {
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
     const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
-    const isHalf = type === 'f16';
-    const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales, isHalf });
+    const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales, type });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
     const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes, packing };
     const slots = new AdapterSlots(config, limits, memory);

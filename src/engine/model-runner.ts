@@ -173,8 +173,9 @@ export class ModelRunner {
   }
 
   #kvForm(hasSeveral: boolean): KvForm {
-    if (!this.#cache.scales) return this.#cache.isHalf ? 'half' : 'float';
-    return hasSeveral && !this.#sessions.usesOwnOperators ? 'int8 several tokens' : 'int8';
+    const { type } = this.#cache;
+    const isApart = type === 'int8' && hasSeveral && !this.#sessions.usesOwnOperators;
+    return isApart ? 'int8 several tokens' : type;
   }
 
   async #boundGraph(layout: GraphLayout): Promise<BoundGraph> {
@@ -244,7 +245,7 @@ export class ModelRunner {
 
   #bindCache(graph: BoundGraph, first: number, count: number): void {
     const layers = this.#cache.range(first, count);
-    if (graph.boundCache === layers && graph.readsInPlace(layers[0]!.key)) return;
+    if (graph.boundCache === layers && graph.binding.readsInPlace(layers[0]!.key)) return;
     graph.boundCache = undefined; // if an error ends the binding
     layers.forEach((tensors, layer) => {
       for (const half of KV_HALVES) {
@@ -280,7 +281,7 @@ export class ModelRunner {
   }
 
   #bindOperands(graph: BoundGraph, operands: readonly AdapterOperand[]): void {
-    if (graph.boundSlots === operands && graph.readsInPlace(operands[0]!.tensor)) return;
+    if (graph.boundSlots === operands && graph.binding.readsInPlace(operands[0]!.tensor)) return;
     graph.boundSlots = undefined; // if an error ends the binding
     for (const { input, tensor } of operands) graph.bindInput(input, tensor);
     graph.boundSlots = operands;
@@ -301,12 +302,8 @@ class BoundGraph {
     this.layout = layout;
   }
 
-  readsInPlace(tensor: OrtTensor): boolean {
-    return this.binding.readsInPlace(tensor);
-  }
-
   bindInput(name: string, tensor: OrtTensor): void {
-    if (this.#tensors.get(name) === tensor && this.readsInPlace(tensor)) return;
+    if (this.#tensors.get(name) === tensor && this.binding.readsInPlace(tensor)) return;
     this.binding.bindInput(name, tensor);
     this.#tensors.set(name, tensor);
   }

@@ -14,17 +14,17 @@ const KV_TYPES = ['int8', 'f16', 'f32'] as const;
 export type KvType = (typeof KV_TYPES)[number];
 
 /**
- * The form of a graph, by the elements of the cache. Our own operator takes any number of new tokens, and only it takes `half`. With
- * the runtime's operators, `int8` is for one token per sequence.
+ * The form of a graph, by the elements of the cache. Our own operator takes any number of new tokens. With the runtime's operators
+ * there is no `f16`, and `int8` is for one token per sequence.
  */
-export type KvForm = keyof typeof OWN_OPERATORS | 'int8 several tokens';
+export type KvForm = KvType | 'int8 several tokens';
 
-/** Our own operator, by the elements of the cache. Calibrations read floats. */
-const OWN_OPERATORS = {
-  float: 'CachedAttention',
-  half: 'CachedAttentionHalf',
+/** Our own operator, by the elements of the cache. */
+const OWN_OPERATORS: Readonly<Record<KvType, string>> = {
+  f32: 'CachedAttention',
+  f16: 'CachedAttentionHalf',
   int8: 'CachedAttentionInt8',
-} as const;
+};
 
 /** The names of inputs and outputs. T = B sequences x S new tokens. */
 export const KV_INPUTS = {
@@ -116,7 +116,7 @@ export class KvAttention {
     const g = this.#g;
     const { config, form, float, isOwn, batchShape } = this.#options;
     const { headCount, kvHeadCount, headDim } = config;
-    const type = form === 'float' ? float : form === 'half' ? 'float16' : 'int8';
+    const type = form === 'f32' ? float : form === 'f16' ? 'float16' : 'int8';
     const past = KV_HALVES.map((half) => {
       g.output(KV_INPUTS.present(layer, half) as Value, type, this.#cacheDims);
       return g.input(KV_INPUTS.past(layer, half), type, this.#cacheDims);
@@ -221,7 +221,7 @@ export class KvAttention {
   /** Whether the cache holds floats, of any size. */
   get #hasFloats(): boolean {
     const { form } = this.#options;
-    return form === 'float' || form === 'half';
+    return form === 'f32' || form === 'f16';
   }
 
   /** All positions share one scale. */

@@ -13,11 +13,11 @@ import type { ServingTensor } from './row-weights.ts';
 import { fusedLinear, headLinear, type RowForm, type RowLinear } from './row-weights.ts';
 import {
   BLOCK_SIZE,
+  EVEN_FORMS,
   embeddingMatrix,
   fusedBias,
   fusedMatrix,
   headMatrix,
-  Q4_BLOCK_SIZE,
   type ServingMatrix,
   vectorTensor,
   type WeightsMode,
@@ -34,7 +34,7 @@ interface ServingGraphOptions {
   readonly maxSeqLength: number;
   /** Absent: the graph applies no adapters. */
   readonly adapters?: AdapterForm | undefined;
-  /** Default: `float`. */
+  /** Default: `f32`. */
   readonly kv?: KvForm;
   /** The output for the requested rows. Default: `logits`. */
   readonly head?: HeadForm;
@@ -119,7 +119,7 @@ class ServingLowering implements DecoderLowering {
   readonly #rows: RowLinears | undefined;
 
   constructor(options: ServingGraphOptions) {
-    const { config, maxSeqLength, float = 'float32', kv: form = 'float' } = options;
+    const { config, maxSeqLength, float = 'float32', kv: form = 'f32' } = options;
     const g = this.g;
     this.#options = options;
     this.#config = config;
@@ -230,35 +230,33 @@ class ServingLowering implements DecoderLowering {
 
   /** Multiplies x [T, in] by the transposed matrix [out, in] and adds the bias: [T, out]. */
   matmul(x: Value, m: ServingMatrix, bias: ServingTensor | undefined, name?: string): Value {
+    const g = this.g;
     const values = this.#weight(m.values);
     const scales = m.scales && this.#weight(m.scales);
     const b = bias && this.#weight(bias);
-    const shape = { K: m.cols, N: m.rows, block_size: BLOCK_SIZE };
-    const outputs = [name ?? true];
+    const shape = { K: m.cols, N: m.rows };
+    const options = { domain: MICROSOFT, outputs: [name ?? true] };
     switch (m.form) {
-      case 'q8': {
-        const attributes = { ...shape, bits: 8 };
-        return this.#matmulNBits([x, values, scales, undefined, undefined, b], attributes, outputs);
-      }
+      case 'q8':
       case 'q4': {
-        const attributes = { ...shape, block_size: Q4_BLOCK_SIZE, bits: 4 };
-        const zeros = this.#weight(m.zeroPoints!);
-        return this.#matmulNBits([x, values, scales, zeros, undefined, b], attributes, outputs);
+        const { bits, block } = EVEN_FORMS[m.form];
+        const attributes = { ...shape, bits, block_size: block, accuracy_level: 4 };
+        const inputs = [x, values, scales, m.zeroPoints && this.#weight(m.zeroPoints)];
+        if (b) inputs.push(undefined, b);
+        while (inputs.at(-1) === undefined) inputs.pop();
+        return g.nodeWithOutputs('MatMulNBits', inputs, attributes, options)[0]!;
       }
       case 'nf4': {
-        const attributes = { ...shape, quant_type: 1 };
-        const options = { domain: MICROSOFT, outputs: b ? [true] : outputs };
-        const y = this.g.nodeWithOutputs(
-          'MatMulBnb4',
-          [x, values, scales],
-          attributes,
-          options,
-        )[0]!;
-        return b ? this.g.nodeWithOutputs('Add', [y, b], {}, { outputs })[0]! : y;
+        const attributes = { ...shape, block_size: BLOCK_SIZE, quant_type: 1 };
+        const inputs = [x, values, scales];
+        if (!b) return g.nodeWithOutputs('MatMulBnb4', inputs, attributes, options)[0]!;
+        const y = g.node('MatMulBnb4', inputs, attributes, MICROSOFT);
+        return g.nodeWithOutputs('Add', [y, b], {}, { outputs: options.outputs })[0]!;
       }
       case 'f32': {
         const inputs = b ? [x, values, b] : [x, values];
-        return this.g.nodeWithOutputs('Gemm', inputs, { transB: 1 }, { outputs })[0]!;
+        const { outputs } = options;
+        return g.nodeWithOutputs('Gemm', inputs, { transB: 1 }, { outputs })[0]!;
       }
     }
   }
@@ -283,17 +281,6 @@ class ServingLowering implements DecoderLowering {
   #headProduct(x: Value, name: string | undefined): Value {
     if (this.#rows) return this.#rows.head(x, name);
     return this.matmul(x, headMatrix(this.#config, this.#options.weights), undefined, name);
-  }
-
-  #matmulNBits(
-    inputs: (Value | undefined)[],
-    attributes: Readonly<Record<string, number>>,
-    outputs: readonly (string | boolean)[],
-  ): Value {
-    while (inputs.at(-1) === undefined) inputs.pop();
-    const withAccuracy = { ...attributes, accuracy_level: 4 };
-    const options = { domain: MICROSOFT, outputs };
-    return this.g.nodeWithOutputs('MatMulNBits', inputs, withAccuracy, options)[0]!;
   }
 
   /** Returns the operands of attention. q, k and v stay packed in one operand unless q or k has a norm. */

@@ -106,7 +106,7 @@ test('creating a session is tried again after a failure', async (t) => {
   t.after(() => sessions.release());
   const [name, location] = [...locations][0]!;
   locations.delete(name); // names a file that is not there
-  await assert.rejects(sessions.get({ adapters: undefined, kv: 'float', head: 'logits' }));
+  await assert.rejects(sessions.get({ adapters: undefined, kv: 'f32', head: 'logits' }));
   locations.set(name, location);
-  await sessions.get({ adapters: undefined, kv: 'float', head: 'logits' });
+  await sessions.get({ adapters: undefined, kv: 'f32', head: 'logits' });
 });

@@ -93,7 +93,8 @@ export function* slotOperands(
   { rank, linears, parts }: SlotForm,
   packing: RowPacking = 'plain',
 ): Generator<SlotOperand> {
-  yield* vectorOperands(config, parts);
+  if (parts.includes('outputs')) yield* outputOperands(config);
+  if (parts.includes('norms')) yield* normOperands(config);
   for (let layer = 0; layer < config.layerCount; layer++) {
     for (const fused of linears) {
       if (packing === 'packed') yield* codeOperands(config, { layer, fused, rank });
@@ -137,12 +138,6 @@ function* codeOperands(
     const source = { layer, codes, parts };
     yield codes === 'scales' ? { ...operand, source } : { ...operand, source, type: 'int8' };
   }
-}
-
-/** The vectors of one slot. */
-function* vectorOperands(config: DecoderConfig, parts: SlotForm['parts']): Generator<SlotOperand> {
-  if (parts.includes('outputs')) yield* outputOperands(config);
-  if (parts.includes('norms')) yield* normOperands(config);
 }
 
 function* normOperands(config: DecoderConfig): Generator<SlotOperand> {

@@ -161,29 +161,45 @@ function countKept(input: DrawInput, top: TopCandidates): number {
   throw new AssertionError('a full ranking does not decide the filters');
 }
 
-/** Returns bounds on the sum of all weights from the top candidates alone, or undefined if they give none. */
+/**
+ * Returns bounds on the sum of all weights exp(logit / temperature - max) from the top candidates alone, or undefined if they give none.
+ * The raw mass m of the N unknown tokens is the rest of the log-sum-exp. With a = 1 / temperature and x_i = exp(logit_i) ≤ t:
+ * N (m/N)^a ≤ Σ x_i^a ≤ m t^(a-1) for a ≥ 1 (convexity; x^a = x · x^(a-1)), and the reverse for a ≤ 1.
+ */
 function totalBounds({ row, params }: DrawInput, top: TopCandidates): Interval | undefined {
   if (top.count === 0) return undefined;
   if (top.tail === Number.NEGATIVE_INFINITY) return exactly(weightOf(top, top.count));
   if (!row.top) return undefined;
   const { order, values } = top;
   const { logSumExp } = row.top;
+  const vocabSize = row.logits.length;
   const max = values[order[0]!]!;
-  const known = { count: top.count + top.others, weight: 0, rawMass: 0 };
+  const known = { weight: 0, rawMass: 0 };
   const add = (id: number) => {
     known.weight += Math.exp(values[id]! - max);
     known.rawMass += Math.exp(row.logits[id]! - logSumExp);
   };
   order.subarray(0, top.count).forEach(add);
   order.subarray(order.length - top.others).forEach(add);
-  return boundTotal(known, {
-    vocabSize: row.logits.length,
-    temperature: params.temperature,
-    max,
-    tail: floorOf(row.top, row.logits.length),
-    logSumExp,
-    isMasked: row.top.floor !== undefined,
-  });
+
+  const count = vocabSize - top.count - top.others; // N
+  const power = 1 / params.temperature; // a
+  const logTail = floorOf(row.top, vocabSize) - logSumExp; // log t, in units of the whole mass
+  const logUnit = logSumExp * power - max;
+  const atTail = (mass: number) => Math.exp(logUnit + Math.log(mass) + (power - 1) * logTail);
+  const evenly = (mass: number) =>
+    Math.exp(logUnit + Math.log(count) + power * Math.log(mass / count));
+  const error = logSumExpError(vocabSize, logSumExp);
+  // The log-sum-exp of a masked row includes forbidden tokens, so it gives no lower bound.
+  const isMasked = row.top.floor !== undefined;
+  const least = isMasked ? 0 : Math.max(0, Math.exp(-error) - known.rawMass);
+  const most = Math.max(0, Math.exp(error) - known.rawMass);
+  const low = count === 0 ? 0 : power >= 1 ? evenly(least) : atTail(least);
+  const high = count === 0 ? 0 : power >= 1 ? atTail(most) : evenly(most);
+  return {
+    low: (known.weight + low) * (1 - SLACK),
+    high: (known.weight + high) * (1 + SLACK),
+  };
 }
 
 /** Sets the value and the weight of every token. Returns the largest value and the sum of the weights. */
@@ -265,55 +281,6 @@ function createScratch(vocabSize: number): Ranking {
 
 /** Covers float64 rounding on both sides of a comparison with the bounds. It is far below float32 rounding. */
 const SLACK = 1e-7;
-
-/** The tokens whose logits are known. */
-interface KnownTokens {
-  /** Their number, and the sum of their weights exp(value - max). */
-  count: number;
-  weight: number;
-  /** The sum of their exp(raw logit - logSumExp). */
-  rawMass: number;
-}
-
-/** Facts about all tokens. */
-interface UnknownTokens {
-  vocabSize: number;
-  temperature: number;
-  /** The largest value (logit after penalties / temperature) of all tokens. */
-  max: number;
-  /** No unknown token has a larger logit. Unknown tokens have no penalties. */
-  tail: number;
-  /** The log-sum-exp of the raw logits, computed in float32. */
-  logSumExp: number;
-  /** Whether the log-sum-exp includes forbidden tokens, so that it gives no lower bound. */
-  isMasked: boolean;
-}
-
-/**
- * Bounds the sum of exp(logit / temperature - max) over all tokens. The raw mass m of the N unknown tokens is the rest
- * of the log-sum-exp. With a = 1 / temperature and x_i = exp(logit_i) ≤ t:
- * N (m/N)^a ≤ Σ x_i^a ≤ m t^(a-1) for a ≥ 1 (convexity; x^a = x · x^(a-1)), and the reverse for a ≤ 1.
- */
-function boundTotal(known: KnownTokens, unknown: UnknownTokens): Interval {
-  const { vocabSize, temperature, max, tail, logSumExp, isMasked } = unknown;
-  const count = vocabSize - known.count; // N
-  const power = 1 / temperature; // a
-  const logTail = tail - logSumExp; // log t, in units of the whole mass
-  const logUnit = logSumExp * power - max;
-  const atTail = (mass: number) => Math.exp(logUnit + Math.log(mass) + (power - 1) * logTail);
-  const evenly = (mass: number) =>
-    Math.exp(logUnit + Math.log(count) + power * Math.log(mass / count));
-
-  const error = logSumExpError(vocabSize, logSumExp);
-  const least = isMasked ? 0 : Math.max(0, Math.exp(-error) - known.rawMass);
-  const most = Math.max(0, Math.exp(error) - known.rawMass);
-  const low = count === 0 ? 0 : power >= 1 ? evenly(least) : atTail(least);
-  const high = count === 0 ? 0 : power >= 1 ? atTail(most) : evenly(most);
-  return {
-    low: (known.weight + low) * (1 - SLACK),
-    high: (known.weight + high) * (1 + SLACK),
-  };
-}
 
 /**
  * The largest error of a float32 log-sum-exp for any order of summation: V roundings of the sum (2^-24 each), a few

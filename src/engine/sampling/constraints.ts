@@ -20,12 +20,6 @@ type ForcedTokens = ReturnType<Matcher['forced']>;
 
 const NOT_FORCED: ForcedTokens = { ids: [], isEnd: false };
 
-/** The sequence that constraints belong to. */
-interface ConstraintContext {
-  /** The tokens that end the sequence. Default: none. */
-  stopTokenIds?: readonly number[];
-}
-
 /** The constraints of one sequence. */
 export class Constraints {
   readonly #params: Constrained;
@@ -38,7 +32,8 @@ export class Constraints {
   #forced = NOT_FORCED;
   #generated = 0;
 
-  constructor(params: Constrained, { stopTokenIds = [] }: ConstraintContext) {
+  /** `stopTokenIds` end the sequence. */
+  constructor(params: Constrained, stopTokenIds: readonly number[] = []) {
     this.#params = params;
     this.#stopTokenIds = stopTokenIds;
     if (params.allowedTokenIds) {

@@ -58,7 +58,7 @@ interface SamplerContext {
 /** Creates the sampler of a sequence. */
 export function createSampler(params: SamplingParams, context: SamplerContext): Sampler {
   const penalties = new Penalties(params, context.promptIds);
-  const constraints = new Constraints(params, context);
+  const constraints = new Constraints(params, context.stopTokenIds);
   const random = createRandom(params.seed);
   const isScored = params.topLogprobs !== undefined;
   const record = (id: number) => {
@@ -114,7 +114,7 @@ export function distribution(
   context: { promptIds: readonly number[]; generatedIds: readonly number[] },
 ): Float64Array {
   const penalties = new Penalties(params, context.promptIds);
-  const constraints = new Constraints(params, {});
+  const constraints = new Constraints(params);
   for (const id of context.generatedIds) {
     penalties.record(id);
     constraints.record(id);
