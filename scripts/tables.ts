@@ -110,17 +110,18 @@ function pageTables(): string {
   const rules = `suffix: ${suffix}, steps: [${pairs}], name: ${name}, reserved: ${JSON.stringify(reserved)}`;
   return [
     '// Tables that the server shares with its pages. Written by `npm run fix` from src/contracts and src/jobs/names.ts.\n',
-    pageTable('SAMPLING_FIELDS', "sampling-fields.ts').PageParameter", samplingFields()),
-    pageTable('METRICS', "metrics.ts').PageMetric", pageMetrics()),
-    pageTable('FORM_FIELDS', "training-fields.ts').FormField", formFields()),
+    pageTable('SAMPLING_FIELDS', samplingFields()),
+    "/** @type {readonly import('../contracts/metrics.ts').PageMetric[]} */",
+    pageTable('METRICS', pageMetrics()),
+    pageTable('FORM_FIELDS', formFields()),
     `export const FIELDLESS_SETTINGS = ${JSON.stringify(fieldlessSettings())};\n`,
     `export const NAME_RULES = { ${rules} };\n`,
   ].join('\n');
 }
 
-function pageTable(name: string, type: string, rows: readonly object[]): string {
+function pageTable(name: string, rows: readonly object[]): string {
   const lines = rows.map((row) => `  ${JSON.stringify(row)},\n`).join('');
-  return `/** @type {readonly import('../contracts/${type}[]} */\nexport const ${name} = [\n${lines}];\n`;
+  return `export const ${name} = [\n${lines}];\n`;
 }
 
 /** Returns the sampling fields in the form that the playground uses. Filters without effect are off. */

@@ -7,12 +7,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ConfigError } from '../common/errors.ts';
 import { createLog, type Logger } from '../common/log.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
+import type { EngineClient } from '../engine-client/client.ts';
 import type { PythonGraders } from '../graders/python.ts';
-import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
 import type { Tracing } from '../telemetry/tracing.ts';
 import { localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext, ReadyServer } from './context.ts';
+import { demoNames, servedDemos } from './demo-adapters.ts';
 import { OpenedParts } from './opened-parts.ts';
 import { openOwnProcess, withoutUnwritable } from './own-process.ts';
 import { prepareBase } from './prepared-base.ts';
@@ -62,13 +63,16 @@ async function openServer(
   const { artifact } = base;
   const { name, digest, source } = artifact.info;
   endStartPhase('base');
-  const engine = opened.add(startEngine(config, { base, access, log }));
+  const demoDir = servedDemos(config, access.kind, source);
+  const demos = demoDir === undefined ? [] : demoNames(demoDir);
+  const preload = demos.map((demo) => path.join(demoDir!, demo)); // a new user asks for them first
+  const engine = opened.add(startEngine(config, { base, access, preload, log }));
   const { client } = engine;
 
   const [
     { createTelemetry, openKvEvents, openMetricsPort, openTelemetryExports },
     { describeServedModel, loadBaseText },
-    { demoNames, openServingAdapters, servedDemos },
+    { openServingAdapters },
     { openServingJobs },
     { openLimits, openUsage },
     { createRoutes, openHttp },
@@ -90,7 +94,6 @@ async function openServer(
   const model = await describeServedModel(artifact, text, { ...config, ...base.plan });
   endStartPhase('tokenizer');
   const telemetry = createTelemetry(model, exports);
-  const demoDir = servedDemos(config, access.kind, source);
   const names = { id: name, names: config.baseAlias, digest };
   const shared = { client, own, log };
   const adapters = opened.add(
@@ -129,7 +132,7 @@ async function openServer(
     model: modelSetting(artifact.dir, config),
     canChat: text.chatTemplate !== undefined,
     adapters: folderOf(config),
-    demos: demoDir === undefined ? [] : demoNames(demoDir),
+    demos,
     access: access.kind,
   };
   return { config, log, base, engine, telemetry, adapters, jobs, batches, http, ready, opened };
@@ -144,6 +147,7 @@ async function run(
   const { config, log, base, engine, telemetry, adapters, jobs, batches, http } = server;
   const { ready } = server;
   const { leaving } = server.opened;
+  void adapters.preload(ready.demos, 0); // the engine has them, and requests need their digests
   const engineInfo = await Promise.race([engine.client.whenReady(), aborted(signal)]);
   if (isPrewarm) signal.throwIfAborted();
   if (engineInfo) {
@@ -159,7 +163,6 @@ async function run(
     batches.start();
     void checkWeights(base.weights, engine.client, { signal: leaving.signal, log });
     void adapters.preload(config.preload, Number.POSITIVE_INFINITY);
-    void adapters.preload(ready.demos, 0); // a new user asks for them first
   }
   await Promise.race([aborted(signal), engine.fatal]);
   leaving.abort();

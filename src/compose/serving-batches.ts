@@ -3,7 +3,7 @@ import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { BatchesOptions } from '../batches/context.ts';
 import { createBatches } from '../batches/create-batches.ts';
 import type { Logger } from '../common/log.ts';
-import type { EngineClient } from '../scheduler/client.ts';
+import type { EngineClient } from '../engine-client/client.ts';
 import type { Config } from '../settings/config.ts';
 import { CHECKPOINT_DEADLINE_MS } from './opened-parts.ts';
 import type { OwnProcess } from './own-process.ts';

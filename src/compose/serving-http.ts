@@ -2,20 +2,20 @@
 
 import type { AnswerLine } from '../batches/context.ts';
 import type { Logger } from '../common/log.ts';
+import type { EngineClient } from '../engine-client/client.ts';
 import { createApp } from '../http/app.ts';
 import {
   type AppOptions,
   createDeps,
   type Deps,
   type LineUsers,
-  type ServedModel,
   type UsageSide,
 } from '../http/deps.ts';
 import { createLineApp } from '../http/lines.ts';
-import { StatsHistory } from '../http/routes/stats-history.ts';
+import type { ServedModel } from '../http/request/request-model.ts';
 import { type RunningServer, startServer } from '../http/wire/server.ts';
-import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
+import { StatsHistory } from '../telemetry/stats-history.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Access } from '../tenants/access.ts';
 import type { RateLimits } from '../tenants/rate-limits.ts';
@@ -46,7 +46,7 @@ interface RouteParts {
   readonly leaving: AbortSignal;
 }
 
-/** Shared by a server's routes. */
+/** The parts that a server's routes share. */
 export interface ServingRoutes {
   readonly options: AppOptions;
   readonly deps: Deps;

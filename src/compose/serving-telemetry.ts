@@ -2,7 +2,7 @@
 import { ConfigError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { createMetricsApp } from '../http/app.ts';
-import type { ServedModel } from '../http/deps.ts';
+import type { ServedModel } from '../http/request/request-model.ts';
 import { startServer } from '../http/wire/server.ts';
 import type { Config } from '../settings/config.ts';
 import { chooseExports } from '../telemetry/export-choice.ts';

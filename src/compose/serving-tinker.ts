@@ -4,10 +4,10 @@ import type { AdapterRepository } from '../../adapters/repository/repository.ts'
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { AnswerLine } from '../batches/context.ts';
 import type { Logger } from '../common/log.ts';
-import type { ServedModel } from '../http/deps.ts';
+import type { EngineClient } from '../engine-client/client.ts';
+import type { ServedModel } from '../http/request/request-model.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { threadsOrDefault } from '../jobs/trainer-child.ts';
-import type { EngineClient } from '../scheduler/client.ts';
 import { type Config, servesTinker } from '../settings/config.ts';
 import { SESSIONS_FOLDER, TinkerService } from '../tinker/tinker-service.ts';
 import { TrainingProcess } from '../tinker/training-process.ts';

@@ -53,25 +53,21 @@ export type JobHyperparameters = z.infer<typeof hyperparametersSchema>;
 
 const ofMethod = z.object({ hyperparameters: hyperparametersSchema });
 
+const planned = { planned_seconds: z.number(), planned_seconds_range: z.array(z.number()) };
+const progress = { started_at: unixSeconds, step: z.int(), total_steps: z.int() };
 const jobExtensionSchema = z
   .object({
     ...extensionFields(),
-    adapter: z.string(),
-    version: z.int().optional(),
-    digest: z.string().optional(),
-    started_at: unixSeconds.optional(),
-    step: z.int().optional(),
-    total_steps: z.int().optional(),
-    train_loss: z.number().optional().openapi({ description: "The latest step's" }),
-    valid_loss: z.number().optional().openapi({ description: 'The lowest so far' }),
-    valid_reward: z.number().optional().openapi({ description: 'The highest so far' }),
-    kept_step: z.int().optional().openapi({ description: 'The step that became the result' }),
-    planned_seconds: z.number().optional(),
-    planned_seconds_range: z.array(z.number()).optional(),
-    planned_memory_bytes: z.number().optional(),
-    num_classes: z.int().optional(),
-    evaluation: evaluationCardSchema.optional(),
+    ...{ ...planned, planned_memory_bytes: z.number(), num_classes: z.int() },
+    ...progress,
+    train_loss: z.number().openapi({ description: "The latest step's" }),
+    valid_loss: z.number().openapi({ description: 'The lowest so far' }),
+    valid_reward: z.number().openapi({ description: 'The highest so far' }),
+    kept_step: z.int().openapi({ description: 'The step that became the result' }),
+    ...{ version: z.int(), digest: z.string(), evaluation: evaluationCardSchema },
   })
+  .partial()
+  .extend({ adapter: z.string() })
   .openapi('FineTuningJobExtension', {
     description: 'Settings of this server, plan, progress and evaluation',
   });
@@ -118,29 +114,24 @@ export type FineTuningJob = z.infer<typeof fineTuningJobSchema>;
 
 export const fineTuningJobListSchema = listOf(fineTuningJobSchema).openapi('FineTuningJobList');
 
-const graderFigures = z.record(z.string(), z.unknown()).optional();
+/** OpenAI's figures of the graders. */
+const figures = z.record(z.string(), z.unknown());
+const gradingShape = {
+  ...{ mean_unresponsive_rewards: z.number(), full_valid_mean_parse_error: z.number() },
+  ...{ reasoning_tokens_mean: z.number(), valid_reasoning_tokens_mean: z.number() },
+  ...{ model_graders_token_usage: figures, scores: figures, usage: figures },
+  ...{ errors: figures, timing: figures },
+};
 
-/** The data of any event. All fields are optional: an event of a step has metrics, another one says what happened. */
-const eventDataSchema = z.object({
-  step: z.int().optional(),
-  total_steps: z.int().optional(),
-  ...apiMetricsShape,
-  mean_unresponsive_rewards: z.number().optional(),
-  full_valid_mean_parse_error: z.number().optional(),
-  reasoning_tokens_mean: z.number().optional(),
-  valid_reasoning_tokens_mean: z.number().optional(),
-  model_graders_token_usage: graderFigures,
-  scores: graderFigures,
-  usage: graderFigures,
-  errors: graderFigures,
-  timing: graderFigures,
-  code: z.string().optional().openapi({ description: 'The kind of a warning or a fault' }),
-  cause: z.string().optional(),
-  cure: z.string().optional(),
-  lines: z.array(z.int()).optional().openapi({ description: 'Faulty lines of the file' }),
-  model: z.string().optional().openapi({ description: 'The name of the result' }),
-  version: z.int().optional(),
-});
+/** The data of any event: a step has metrics, a warning its kind, the last one the result. */
+const eventDataSchema = z
+  .object({
+    ...{ step: z.int(), total_steps: z.int(), ...apiMetricsShape, ...gradingShape },
+    code: z.string().openapi({ description: 'The kind of a warning or a fault' }),
+    lines: z.array(z.int()).openapi({ description: 'Faulty lines of the file' }),
+    ...{ cause: z.string(), cure: z.string(), model: z.string(), version: z.int() },
+  })
+  .partial();
 
 const fineTuningEventSchema = z
   .object({

@@ -106,6 +106,10 @@ type StepName = 'gradNorm' | 'learningRate' | 'tokens' | 'tokensPerSecond';
 
 /** Means over pairs. */
 export type PairMetrics = Readonly<Record<keyof typeof PAIRS, number>>;
+/** The sums over no pairs. */
+export const NO_PAIRS = Object.fromEntries(
+  Object.keys(PAIRS).map((name) => [name, 0]),
+) as PairMetrics;
 /** Means over completions. */
 export type RewardMetrics = { readonly [Name in keyof typeof REWARDS]?: number };
 /** The measured ones of both. */

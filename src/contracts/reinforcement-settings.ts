@@ -74,6 +74,7 @@ export const REINFORCEMENT_SETTINGS = {
       rule: 'a whole number of at least 1',
       auto: 'validationExamples',
     },
+    needs: 'validation',
     objectives: ['reinforcement'],
   },
   reasoningEffort: {

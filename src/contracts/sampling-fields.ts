@@ -120,16 +120,6 @@ export function mapSamplingFields<Value>(
   return Object.fromEntries(entries) as Record<SamplingFieldName, Value>;
 }
 
-/** A parameter in the playground. */
-export interface PageParameter extends Pick<SamplingField, 'label' | 'isOpenAi' | 'isAdvanced'> {
-  readonly name: string;
-  readonly min: number;
-  readonly max?: number;
-  readonly isInteger?: boolean;
-  /** The default if the model has none. */
-  readonly standard: string;
-}
-
 /** The schemas of the fields that generation_config.json can set. */
 export const MODEL_DEFAULT_SCHEMAS = Object.fromEntries(
   Object.entries<SamplingField>(SAMPLING_FIELDS)

@@ -208,35 +208,18 @@ export function trainingSettingsTable(): string {
   return `| key | flag | default | meaning |\n|---|---|---|---|\n${rows.join('')}`;
 }
 
-/** A field of the form of a new job. */
-export interface FormField {
-  /** As in the API. */
-  readonly id: string;
-  readonly label: string;
-  /** The object of the request that contains it. */
-  readonly parent: 'hyperparameters' | 'lorikeet' | 'job';
-  readonly min?: number;
-  readonly max?: number;
-  readonly isInteger?: boolean;
-  /** The choices. Absent: a number. */
-  readonly options?: readonly string[];
-  /** Whose jobs have it. */
-  readonly objectives: readonly Objective[];
-}
-
-/** Returns the fields: hyperparameters of all objectives, of one, and other settings. */
-export function formFields(): FormField[] {
-  const fields = ROWS.flatMap(([, row]): FormField[] => {
-    const { group, name: id = '', label, schema = row.schema } = row.api ?? {};
+/** Returns the fields of the form of a new job: hyperparameters of all objectives, of one, and other settings. */
+export function formFields() {
+  const fields = ROWS.flatMap(([, row]) => {
+    const { group: parent = 'job', name: id, label, schema = row.schema } = row.api ?? {};
     if (!label) return [];
-    const field = { id, label, parent: group ?? 'job', objectives: objectivesOf(row) } as const;
-    if (schema instanceof z.ZodEnum) return [{ ...field, options: schema.options.map(String) }];
-    const { minValue, maxValue, format } = schema as z.ZodNumber;
-    const bounds = { min: minValue!, max: maxValue! };
-    return [{ ...field, ...bounds, ...(format === 'safeint' && { isInteger: true }) }];
+    const { minValue: min, maxValue: max, format } = schema as Partial<z.ZodNumber>;
+    const isInteger = format === 'safeint' || undefined;
+    const options = schema instanceof z.ZodEnum ? schema.options : undefined;
+    return { id, label, parent, objectives: objectivesOf(row), min, max, isInteger, options };
   });
   const parents = ['hyperparameters', 'lorikeet', 'job'];
-  const place = ({ parent, objectives }: FormField) =>
+  const place = ({ parent, objectives }: (typeof fields)[0]) =>
     parents.indexOf(parent) - objectives.length / (OBJECTIVES.length + 1);
   return fields.sort((a, b) => place(a) - place(b));
 }

@@ -224,12 +224,7 @@ export const TRAINING_SETTINGS = {
     schema: count(1024),
     default: 8,
     help: 'sequences (pairs, prompts) of a micro-batch',
-    api: {
-      group: 'hyperparameters',
-      name: 'batch_size',
-      label: 'Batch size',
-      ...wholeNumber(256),
-    },
+    api: { group: 'hyperparameters', name: 'batch_size', label: 'Batch size', ...wholeNumber(256) },
   },
   gradAccumulation: {
     schema: count(65_536),

@@ -158,13 +158,14 @@ export class Engine {
 
   /**
    * Creates the sessions of adapters on all linears and runs one, so that the first request waits neither for sessions nor for
-   * code, memory and threads that a first run needs.
+   * code, memory and threads that a first run needs. Then prepares the adapters that were loaded meanwhile, the widest first.
    */
-  async prepareAdapters(): Promise<void> {
+  async prepareAdapters(loading?: Promise<readonly AdapterWeights[]>): Promise<void> {
     const [form] = this.#likelyForms;
     if (!form) return;
     await this.#parts.runner.prepare(form);
-    const weights = adapterOfZeros(this.config);
+    const loaded = (await loading) ?? [];
+    const weights = loaded[0] ?? adapterOfZeros(this.config);
     if (!this.canAttach([weights])) return;
     this.attachAdapter(weights);
     const batch = { kind: 'prefill', slot: 0 as SlotId, adapter: weights.digest } as const;
@@ -172,7 +173,8 @@ export class Engine {
     await this.run({ ...batch, tokenIds, pastLength: 0, sampler: undefined, scoring: undefined });
     this.zeroSlot(batch.slot);
     this.detachAdapter(weights.digest);
-    this.#parts.slots.reset();
+    if (loaded.length === 0) this.#parts.slots.reset();
+    for (const other of loaded) await this.prepareFor(other);
   }
 
   /** Creates one session that likely adapters need, before there is one. Resolves with whether there are more to create. */

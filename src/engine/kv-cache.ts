@@ -55,7 +55,8 @@ export class KvCache {
     this.layerCount = layerCount;
     this.isHalf = isHalf;
     this.#tensors = memory.createSlots(slotCount, scales ? 'int8' : isHalf ? 'float16' : undefined);
-    this.#tensors.add([kvHeadCount, maxSeqLength, headDim], 2 * layerCount);
+    const shape = [kvHeadCount, maxSeqLength, headDim];
+    this.#tensors.add(Array.from({ length: 2 * layerCount }, () => ({ shape })));
     this.scales = scales && scaleTensors(config, scales);
   }
 

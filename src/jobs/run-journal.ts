@@ -145,32 +145,24 @@ export function withReport(
   const all = [...events, ...fresh.map(stepEvent)];
   const last = fresh.at(-1);
   if (all.length === 0 && estimatedFinishMs === undefined) return undefined;
-  const totalSteps = last?.totalSteps ?? job.progress?.totalSteps;
-  const progress =
-    totalSteps === undefined
-      ? {}
-      : {
-          progress: {
-            step: last?.step ?? lastStep,
-            totalSteps,
-            ...(estimatedFinishMs !== undefined && { estimatedFinishMs }),
-            ...losses(job, fresh),
-          },
-        };
-  const retries = last ? 0 : job.retries;
-  return withEvents({ ...job, ...progress, retries }, all, nowMs);
+  const { estimatedFinishMs: _, ...before }: Partial<Progress> = job.progress ?? {};
+  const next = withEvents({ ...job, retries: last ? 0 : job.retries }, all, nowMs);
+  const totalSteps = last?.totalSteps ?? before.totalSteps;
+  if (totalSteps === undefined) return next;
+  const best = fresh.reduce(lowest, before.best);
+  const progress = {
+    ...{ ...before, step: last?.step ?? lastStep, totalSteps },
+    ...(last && { trainLoss: last.loss }),
+    ...(best && { best }),
+    ...(estimatedFinishMs !== undefined && { estimatedFinishMs }),
+  };
+  return { ...next, progress };
 }
 
-/** Returns the latest training loss, and the step whose adapter the trainer keeps. */
-function losses(
-  { progress }: JobRecord,
-  fresh: readonly StepMessage[],
-): Pick<NonNullable<JobRecord['progress']>, 'trainLoss' | 'best'> {
-  let best = progress?.best;
-  for (const { step, validationLoss } of fresh) {
-    if (validationLoss === undefined || (best && validationLoss >= best.validationLoss)) continue;
-    best = { step, validationLoss };
-  }
-  const trainLoss = fresh.at(-1)?.loss ?? progress?.trainLoss;
-  return { ...(trainLoss !== undefined && { trainLoss }), ...(best && { best }) };
+type Progress = NonNullable<JobRecord['progress']>;
+type BestStep = Progress['best'];
+
+/** Returns the step whose adapter the trainer keeps. */
+function lowest(best: BestStep, { step, validationLoss = Infinity }: StepMessage): BestStep {
+  return validationLoss < (best?.validationLoss ?? Infinity) ? { step, validationLoss } : best;
 }

@@ -35,11 +35,7 @@ const isPaired = (job) => job !== undefined && learnsPairs(job);
 
 /** @type {readonly Curves[]} */
 const CURVES = [
-  {
-    id: 'loss',
-    title: (job) => (isRewarded(job) ? '' : 'Loss'),
-    summary: 'training loss',
-  },
+  { id: 'loss', title: (job) => (isRewarded(job) ? '' : 'Loss'), summary: 'training loss' },
   {
     id: 'accuracy',
     title: (job) => (isRewarded(job) ? '' : accuracyName(job)),
@@ -52,11 +48,7 @@ const CURVES = [
     lines: [{}, { color: '--second' }, { color: '--ink', isDashed: true }],
     main: 2,
   },
-  {
-    id: 'reward',
-    title: (job) => (isRewarded(job) ? 'Mean reward' : ''),
-    summary: 'mean reward',
-  },
+  { id: 'reward', title: (job) => (isRewarded(job) ? 'Mean reward' : ''), summary: 'mean reward' },
   {
     id: 'length',
     title: (job) => (isRewarded(job) ? 'Length of completions' : ''),
@@ -67,24 +59,22 @@ const CURVES = [
 
 /** The charts, created once. */
 export class JobCharts {
-  /** @type {readonly { curves: Curves, metrics: readonly Metric[], section: HTMLElement, title: HTMLElement, chart: Chart }[]} */
-  #parts;
+  #parts = CURVES.map((curves) => {
+    const { id, lines = TRAINED_AND_VALIDATED } = curves;
+    const metrics = METRICS.filter(({ curve }) => curve === id);
+    const title = el('h2', { id: `${id}-title` });
+    const area = el('div', { id: `${id}-chart` });
+    const section = el('section.panel', { 'aria-labelledby': title.id }, title, area);
+    const chart = new Chart(area, {
+      name: `${curves.title(undefined) || curves.summary} by step`,
+      lines: metrics.map(({ label }, i) => ({ label, color: '--accent', ...lines[i] })),
+      isShare: metrics[0]?.unit === 'share',
+      format: formatOf(metrics[0]),
+    });
+    return { curves, metrics, section, title, chart };
+  });
 
   constructor() {
-    this.#parts = CURVES.map((curves) => {
-      const { id, lines = TRAINED_AND_VALIDATED } = curves;
-      const metrics = METRICS.filter(({ curve }) => curve === id);
-      const title = el('h2', { id: `${id}-title` });
-      const area = el('div', { id: `${id}-chart` });
-      const section = el('section.panel', { 'aria-labelledby': title.id }, title, area);
-      const options = {
-        name: `${curves.title(undefined) || curves.summary} by step`,
-        lines: metrics.map(({ label }, i) => ({ label, color: '--accent', ...lines[i] })),
-        isShare: metrics[0]?.unit === 'share',
-        format: formatOf(metrics[0]),
-      };
-      return { curves, metrics, section, title, area, options };
-    }).map(({ area, options, ...part }) => ({ ...part, chart: new Chart(area, options) }));
     fill(byId('curves'), ...this.#parts.map(({ section }) => section));
   }
 

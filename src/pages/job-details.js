@@ -27,17 +27,18 @@ import { copyButton, createTable, downloadFile, number, tile, tryLink } from './
  * @param {Metrics | undefined} validated of the kept step, or of the newest one with a validation
  */
 export function showResult(job, last, validated) {
-  const card = evaluationOf(job);
   const isValidated = job.validation_file !== null || job.lorikeet.validation_split;
   const missing = isValidated ? 'not measured yet' : 'needs validation rows';
-  if (learnsRewards(job)) {
-    fill(
-      byId('outcome'),
-      el('dl.tiles', ...rewardTiles(job, last, validated, missing)),
-      modelLine(job),
-    );
-    return;
-  }
+  const tilesOf = learnsRewards(job) ? rewardTiles : lossTiles;
+  const tiles = [...tilesOf(job, { last, validated, missing }), durationTile(job)];
+  fill(byId('outcome'), el('dl.tiles', ...tiles), modelLine(job));
+}
+
+/** @typedef {{ last: Metrics | undefined, validated: Metrics | undefined, missing: string }} Measured */
+
+/** @param {Job} job @param {Measured} measured */
+function lossTiles(job, { last, validated, missing }) {
+  const card = evaluationOf(job);
   const training = last?.train_mean_token_accuracy;
   const { base, adapter } = accuracyOf(card);
   const counted =
@@ -46,7 +47,7 @@ export function showResult(job, last, validated) {
       : learnsPairs(job)
         ? 'pairs ordered'
         : 'tokens predicted';
-  const tiles = [
+  return [
     comparisonTile('Validation accuracy', {
       base,
       adapter: adapter ?? validated?.full_valid_mean_token_accuracy,
@@ -68,13 +69,11 @@ export function showResult(job, last, validated) {
       formatted(last?.train_loss ?? job.lorikeet.train_loss, figure),
       typeof training === 'number' ? `${percent(training)} accuracy` : 'not measured yet',
     ),
-    durationTile(job),
   ];
-  fill(byId('outcome'), el('dl.tiles', ...tiles), modelLine(job));
 }
 
-/** @param {Job} job @param {Metrics | undefined} last @param {Metrics | undefined} validated @param {string} missing */
-function rewardTiles(job, last, validated, missing) {
+/** @param {Job} job @param {Measured} measured */
+function rewardTiles(job, { last, validated, missing }) {
   const card = evaluationOf(job);
   const length = last?.completion_tokens_mean;
   return [
@@ -91,7 +90,6 @@ function rewardTiles(job, last, validated, missing) {
       formatted(last?.train_mean_reward, figure),
       typeof length === 'number' ? `${figure(length)} tokens per completion` : 'not measured yet',
     ),
-    durationTile(job),
   ];
 }
 

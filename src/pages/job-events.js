@@ -73,8 +73,7 @@ export class EventLog {
   /** The metrics of the newest step with a validation. @returns {Metrics | undefined} */
   lastValidated() {
     const steps = [...this.#steps].filter(
-      ([, { full_valid_loss: loss, full_valid_mean_reward: reward }]) =>
-        (loss ?? reward) !== undefined,
+      ([, step]) => (step.full_valid_loss ?? step.full_valid_mean_reward) !== undefined,
     );
     return steps.sort(([a], [b]) => b - a)[0]?.[1];
   }

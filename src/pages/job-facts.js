@@ -99,16 +99,14 @@ export function formatOf(metric) {
   return metric?.unit === 'share' ? percent : figure;
 }
 
-/** Writes one of a step's metrics. @param {Partial<Record<Metric['name'], number>>} metrics @param {Metric} metric */
+/** Writes one of a step's metrics. @param {Partial<Record<Metric['name'], number | undefined>>} metrics @param {Metric} metric */
 export function formattedMetric(metrics, metric) {
   return formatted(metrics[metric.name], formatOf(metric));
 }
 
 /** Returns the current step; undefined before training. @param {Job} job @returns {{ step: number, totalSteps: number } | undefined} */
-export function progressOf({ lorikeet }) {
-  const { step, total_steps: totalSteps } = lorikeet;
-  if (typeof step !== 'number' || typeof totalSteps !== 'number') return undefined;
-  return { step, totalSteps };
+export function progressOf({ lorikeet: { step, total_steps: totalSteps } }) {
+  return step === undefined || totalSteps === undefined ? undefined : { step, totalSteps };
 }
 
 /** Returns progress and remaining time; empty if the job is not training. @param {Job} job @param {number} nowS */
@@ -131,12 +129,11 @@ function remainingRange({ estimated_finish: finishS }, nowS) {
 
 /** Returns the planned duration in seconds. @param {Job} job @returns {[from: number, to: number] | undefined} */
 export function plannedRange({ lorikeet }) {
-  const range = lorikeet.planned_seconds_range;
-  return Array.isArray(range) ? [Number(range[0]), Number(range[1])] : undefined;
+  const [from, to] = lorikeet.planned_seconds_range ?? [];
+  return from === undefined || to === undefined ? undefined : [from, to];
 }
 
 /** Returns the seconds from the start of training to its end, or to now. @param {Job} job @param {number} nowS */
-export function runSeconds({ lorikeet, finished_at: finishedS }, nowS) {
-  const startedS = lorikeet.started_at;
-  return typeof startedS === 'number' ? Math.max(0, (finishedS ?? nowS) - startedS) : undefined;
+export function runSeconds({ lorikeet: { started_at: startedS }, finished_at: finishedS }, nowS) {
+  return startedS === undefined ? undefined : Math.max(0, (finishedS ?? nowS) - startedS);
 }

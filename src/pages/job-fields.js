@@ -7,7 +7,7 @@ import { FIELDLESS_SETTINGS, FORM_FIELDS, NAME_RULES } from './tables.js';
 import { choiceField, numberField } from './widgets.js';
 
 /** @typedef {import('../contracts/preference-settings.ts').Objective} Method */
-/** @typedef {import('../contracts/training-fields.ts').FormField} Field */
+/** @typedef {typeof FORM_FIELDS[number]} Field */
 
 /** @type {readonly (readonly [Method, string])[]} */
 const METHODS = [

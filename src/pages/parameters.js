@@ -12,7 +12,7 @@ import {
 import { SAMPLING_FIELDS } from './tables.js';
 import { numberField } from './widgets.js';
 
-/** @typedef {import('../contracts/sampling-fields.ts').PageParameter} Parameter */
+/** @typedef {typeof SAMPLING_FIELDS[number]} Parameter */
 
 /** @type {readonly Parameter[]} */
 const PARAMETERS = [

@@ -1,6 +1,5 @@
 // Tables that the server shares with its pages. Written by `npm run fix` from src/contracts and src/jobs/names.ts.
 
-/** @type {readonly import('../contracts/sampling-fields.ts').PageParameter[]} */
 export const SAMPLING_FIELDS = [
   {"name":"temperature","label":"Temperature","min":0,"max":2,"standard":"1","isOpenAi":true},
   {"name":"top_p","label":"Top p","min":0,"max":1,"standard":"1","isOpenAi":true},
@@ -25,7 +24,6 @@ export const METRICS = [
   {"name":"completion_tokens_mean","label":"Mean tokens","curve":"length"},
 ];
 
-/** @type {readonly import('../contracts/training-fields.ts').FormField[]} */
 export const FORM_FIELDS = [
   {"id":"n_epochs","label":"Epochs","parent":"hyperparameters","objectives":["supervised","dpo","reinforcement"],"min":1,"max":50,"isInteger":true},
   {"id":"batch_size","label":"Batch size","parent":"hyperparameters","objectives":["supervised","dpo","reinforcement"],"min":1,"max":256,"isInteger":true},

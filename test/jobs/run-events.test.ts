@@ -1,7 +1,6 @@
 // A trainer's messages as a job's events: OpenAI's words and figures, each step once.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { apiMetrics } from '../../src/contracts/metrics.ts';
 import { stepEvent, withReport } from '../../src/jobs/run-journal.ts';
 import { messagesOf, newJob, step } from './sample-jobs.ts';
 
@@ -38,15 +37,6 @@ test('an estimate alone is written down, and changes nothing else', () => {
   const next = withReport(job, { ...report, estimatedFinishMs: 99 }, 5)!;
   assert.deepEqual(next.progress, { step: 2, totalSteps: 4, estimatedFinishMs: 99 });
   assert.deepEqual([next.retries, next.recentEvents], [1, []]);
-});
-
-test('a checkpoint has the measured figures', () => {
-  const train = { loss: 1, tokenAccuracy: 0.5 };
-  const shown = { train_loss: 1, train_mean_token_accuracy: 0.5 };
-  assert.deepEqual(apiMetrics(train), shown);
-  const both = { ...train, validationLoss: 2, validationTokenAccuracy: 0.25 };
-  const validated = { full_valid_loss: 2, full_valid_mean_token_accuracy: 0.25 };
-  assert.deepEqual(apiMetrics(both), { ...shown, ...validated });
 });
 
 test('progress has the newest training loss, and the first step of the lowest validation loss', () => {

@@ -91,9 +91,6 @@ function rewardFaults(job: TrainJob): string[] {
   const faults: string[] = [];
   if (job.method === 'full')
     faults.push('method: must not be full, because samples need an adapter');
-  if (job.evalSamples !== undefined && job.validation === undefined && job.validationSplit === 0) {
-    faults.push('evalSamples: needs validation or validationSplit');
-  }
   if (job.grader === undefined) return [...faults, 'grader: is missing'];
   const { error } = graderSchema.safeParse(job.grader, { error: describeIssue });
   for (const { path, message } of error?.issues ?? []) {

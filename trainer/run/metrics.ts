@@ -6,19 +6,15 @@ import { largest, smallest } from '../../src/common/long-arrays.ts';
 import type { StepGrading } from '../../src/contracts/grading-summary.ts';
 import {
   OBJECTIVE_METRICS,
-  type ObjectiveMetrics,
+  type RunMetrics,
   resultColumns,
   SCALARS,
   type StepMetrics,
 } from '../../src/contracts/metrics.ts';
 
 /** The result of a validation. For pairs and rewards, it also has their metrics. */
-export interface Validation extends ObjectiveMetrics, Pick<StepGrading, 'validGrading'> {
-  /** Weighted mean over the trained tokens of the validation rows, in nats; the negative mean of rewards. */
-  readonly validationLoss: number;
-  /** Absent for rewards. */
-  readonly validationTokenAccuracy?: number;
-}
+export type Validation = RunMetrics &
+  Pick<StepGrading, 'validGrading'> & { readonly validationLoss: number };
 
 /** A line about a step. */
 export type Step = Pick<StepMetrics, 'step'>;

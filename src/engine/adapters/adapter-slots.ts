@@ -2,7 +2,6 @@
 // adapter. Adapters are attached and detached between runs. Most copying happens before that, in the background, to slots that
 // no run reads. The runtime's operators read a range of slots, so those in use have no gaps. Our own operator reads the slot of
 // each row, so an adapter that is detached stays in its slot until another needs it.
-import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterShape, AdapterWeights } from '../../../adapters/peft/weights.ts';
 import { assert } from '../../common/assert.ts';
 import { exceedsSlotsError, MORE_SLOT_MEMORY, ServeError } from '../../common/errors.ts';
@@ -238,7 +237,6 @@ export class AdapterSlots {
     if (!this.#fits(form, this.#attached.length)) return undefined;
     const begun = this.#replacementOf(form);
     const block = begun ?? this.#newBlock(form);
-    if (!begun) for (const _ of block.allocate()) await nextTurn();
     if (this.#replacement?.block !== block) this.#dropReplacement();
     this.#replacement = { block, unusedRuns: 0 };
     for (let slot = 1; slot < this.#attached.length; slot++) {
@@ -275,10 +273,7 @@ export class AdapterSlots {
     const prepared = this.#replacementOf(form);
     const block = prepared ?? this.#newBlock(form);
     if (prepared) this.#replacement = undefined;
-    else {
-      this.#dropReplacement();
-      for (const _ of block.allocate());
-    }
+    else this.#dropReplacement();
     this.#retired.push(this.#current);
     this.#current = block;
     this.#wideRuns = 0;

@@ -33,15 +33,8 @@ export class SlotBlock {
   constructor(config: DecoderConfig, form: SlotForm, packing: RowPacking, tensors: SlotTensors) {
     this.form = form;
     this.#operands = [...slotOperands(config, form, packing)];
+    tensors.add(this.#operands);
     this.#tensors = tensors;
-  }
-
-  /** Allocates the operands one at a time, and yields after each. Nothing can be written before. */
-  *allocate(): Generator<void> {
-    for (const { shape, type } of this.#operands) {
-      this.#tensors.add(shape, 1, type);
-      yield;
-    }
   }
 
   /** The operands over slots first … first + count - 1. Valid until the next call of any method. */

@@ -12,7 +12,7 @@ import {
   writeGraph,
   zerosGraph,
 } from './copy-graphs.ts';
-import type { SlotTensors, SlotValues } from './model-memory.ts';
+import type { SlotTensor, SlotTensors, SlotValues } from './model-memory.ts';
 
 /** WebGPU counts elements in 32 bits, and a scatter's index counts slots in 32 bits. */
 const MAX_ELEMENTS = 2 ** 31;
@@ -53,10 +53,11 @@ export class DeviceSlots implements SlotTensors {
     this.#slotCount = slotCount;
   }
 
-  add(shape: readonly number[], count = 1): void {
-    const size = elementCount(shape);
-    assert(this.#slotCount * size < MAX_ELEMENTS, 'a tensor of slots has fewer than 2^31 elements');
-    for (let i = 0; i < count; i++) {
+  add(tensors: readonly SlotTensor[]): void {
+    for (const { shape } of tensors) {
+      const size = elementCount(shape);
+      const isInRange = this.#slotCount * size < MAX_ELEMENTS;
+      assert(isInRange, 'a tensor of slots has fewer than 2^31 elements');
       const tensor = this.#graphs.allocate(this.#graphs.float, [this.#slotCount, ...shape]);
       const added = { tensor, flat: tensor.view([this.#slotCount, size]), shape, size };
       this.#tensors.push(added);

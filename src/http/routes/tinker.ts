@@ -23,7 +23,7 @@ const PART_BYTES = 400_000;
 /** The answer of a request whose result comes later. */
 const futureSchema = z.object({ request_id: z.string() }).openapi('TinkerFuture');
 
-/** What Tinker's routes share. */
+/** The dependencies of Tinker's routes. */
 interface TinkerDeps extends Deps {
   readonly tinker: TinkerService;
 }

@@ -5,9 +5,9 @@ import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import type { EngineInfo } from '../contracts/engine.ts';
 import type { RequestTime } from '../contracts/generation.ts';
-import type { Payer } from './fair-queue.ts';
+import type { Payer } from '../scheduler/fair-queue.ts';
+import { hasLessThanItsShare } from '../scheduler/slot-allocator.ts';
 import { RecentService, type Served } from './recent-service.ts';
-import { hasLessThanItsShare } from './slot-allocator.ts';
 
 /** How much may wait for a slot. */
 export interface AdmissionLimits {

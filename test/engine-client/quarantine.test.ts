@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type InFlight, Quarantine } from '../../src/scheduler/quarantine.ts';
-import { request } from './fake-engine.ts';
+import { type InFlight, Quarantine } from '../../src/engine-client/quarantine.ts';
+import { request } from '../scheduler/fake-engine.ts';
 
 const suspect = (adapter: string | undefined, prompt: number, isNew = true): InFlight => ({
   adapter,

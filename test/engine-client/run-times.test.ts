@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { DecodeRow, PrefillBatch } from '../../src/engine/batch.ts';
-import { RUNS_REMEMBERED, RunTimes } from '../../src/scheduler/liveness.ts';
+import { RUNS_REMEMBERED, RunTimes } from '../../src/engine-client/watchdog.ts';
 import { sizeOf } from '../../src/scheduler/step-runner.ts';
 
 const LIMIT_MS = 60_000;

@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
 import type { PrefixEvent } from '../../src/contracts/engine.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
-import { referenceTokens, request, source } from './fake-engine.ts';
+import { referenceTokens, request, source } from '../scheduler/fake-engine.ts';
 import {
   CRASH,
   entry,

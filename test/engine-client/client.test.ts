@@ -5,12 +5,18 @@ import { systemClock } from '../../src/common/waiting.ts';
 import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
-import type { EngineClient } from '../../src/scheduler/client.ts';
-import { MAX_PAUSE_MS } from '../../src/scheduler/pause.ts';
+import type { EngineClient } from '../../src/engine-client/client.ts';
+import { MAX_PAUSE_MS } from '../../src/engine-client/pause.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
-import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
+import {
+  FakeEngine,
+  FakeLeases,
+  referenceTokens,
+  request,
+  source,
+} from '../scheduler/fake-engine.ts';
 
 const silent = createLog('silent');
 

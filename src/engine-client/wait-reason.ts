@@ -1,6 +1,6 @@
 // Says why a sequence has no KV slot yet, from what the server knows about all sequences. Pure.
-import type { Payer } from './fair-queue.ts';
-import { hasLessThanItsShare } from './slot-allocator.ts';
+import type { Payer } from '../scheduler/fair-queue.ts';
+import { hasLessThanItsShare } from '../scheduler/slot-allocator.ts';
 
 /**
  * Why a sequence waits. `no_slot`: all slots are taken; `tenant_share`: its tenant has its share of them; `next_step`: one is

@@ -3,12 +3,12 @@
 import { createLog } from '../../src/common/log.ts';
 import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
-import type { AdmissionLimits } from '../../src/scheduler/admission.ts';
-import type { EngineClient } from '../../src/scheduler/client.ts';
+import type { AdmissionLimits } from '../../src/engine-client/admission.ts';
+import type { EngineClient } from '../../src/engine-client/client.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
+import { FakeEngine, FakeLeases, request } from '../scheduler/fake-engine.ts';
 import { type Machine, VirtualTime } from '../simulation/clock.ts';
-import { FakeEngine, FakeLeases, request } from './fake-engine.ts';
 
 /** The time of a step: that of an engine on a CPU, which is slower with more rows. */
 const STEP_MS = 20;

@@ -1,8 +1,8 @@
 // Engine processes that die, are killed or are suspended: which requests are quarantined, and how fast it is noticed.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { request, source } from '../scheduler/fake-engine.ts';
 import { until } from '../until.ts';
-import { request, source } from './fake-engine.ts';
 import { CRASH, errorCode, generate, LATE_CRASH, long, pidOf, start } from './process-harness.ts';
 
 // These tests mostly wait for processes to start, so several run at once.

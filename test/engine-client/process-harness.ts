@@ -1,11 +1,11 @@
 import type { TestContext } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
-import { createProcessClient, type EngineClient } from '../../src/scheduler/client.ts';
+import { createProcessClient, type EngineClient } from '../../src/engine-client/client.ts';
+import type { SupervisorOptions } from '../../src/engine-client/supervisor.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
-import type { SupervisorOptions } from '../../src/scheduler/supervisor.ts';
-import { request, source } from './fake-engine.ts';
+import { request, source } from '../scheduler/fake-engine.ts';
 
 export const entry = new URL('./fixtures/fake-engine-process.ts', import.meta.url);
 

@@ -1,38 +1,8 @@
-// Watches whether the engine process is alive and makes progress: heartbeats, the times that its runs have taken on this machine,
-// a watchdog over both, and timeouts that do not elapse while this process is paused. Reports only; the supervisor kills the
-// process.
-import { Worker } from 'node:worker_threads';
+// Watches whether the engine process is alive and makes progress, by its heartbeats and the times that its runs have taken on
+// this machine. Reports only; the supervisor kills the process.
 import { smallest } from '../common/long-arrays.ts';
-import { type Clock, every, systemClock } from '../common/waiting.ts';
-import type { RunSize } from './protocol.ts';
-
-/** The file descriptor of the heartbeat pipe in the engine process. */
-export const HEARTBEAT_FD = 4;
-const HEARTBEAT_INTERVAL_MS = 1_000;
-
-/** Plain JavaScript, because a worker in a file would need a separate bundle. It stops when the pipe closes. */
-const HEARTBEAT_WORKER = `
-const { writeSync } = require('node:fs');
-const { workerData: { fd, intervalMs } } = require('node:worker_threads');
-const beat = () => {
-  try {
-    writeSync(fd, '.');
-  } catch (error) {
-    if (error.code !== 'EAGAIN') clearInterval(timer);
-  }
-};
-const timer = setInterval(beat, intervalMs);
-beat();
-`;
-
-/**
- * Writes a byte to `fd` every second until this process ends, from a separate thread: a step or the loading of a graph can
- * block the main thread for seconds, but only a stopped process stops all its threads.
- */
-export function startHeartbeat(fd: number): void {
-  const workerData = { fd, intervalMs: HEARTBEAT_INTERVAL_MS };
-  new Worker(HEARTBEAT_WORKER, { eval: true, execArgv: [], workerData }).unref();
-}
+import { type Clock, every } from '../common/waiting.ts';
+import type { RunSize } from '../scheduler/protocol.ts';
 
 /** A run is remembered for this many later runs of its size, at most twice as many. A second of decoding has 10 to 100 runs. */
 export const RUNS_REMEMBERED = 256;
@@ -186,26 +156,4 @@ export class Watchdog {
       on.onOverdue(this.#runMs);
     }
   }
-}
-
-const TIMEOUT_TICKS = 20;
-
-/**
- * Calls `action` after `ms` milliseconds during which the event loop ran. After a SIGSTOP or a suspended machine, an
- * ordinary timer fires before the loop has read the messages that arrived meanwhile; here a pause counts as at most a
- * twentieth of `ms`. Returns a function that cancels the timeout.
- */
-export function setLoopTimeout(
-  action: () => void,
-  ms: number,
-  clock: Clock = systemClock,
-): () => void {
-  let ticks = 0;
-  let cancel = () => {};
-  const tick = () => {
-    if (ticks++ < TIMEOUT_TICKS) cancel = clock.schedule(ms / TIMEOUT_TICKS, tick);
-    else action();
-  };
-  tick();
-  return () => cancel();
 }

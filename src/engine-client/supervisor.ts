@@ -5,22 +5,17 @@ import type { ChildProcess } from 'node:child_process';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import { forkProgram } from '../common/fork-program.ts';
 import type { Logger } from '../common/log.ts';
-import { type Clock, systemClock, withResolvers } from '../common/waiting.ts';
+import { type Clock, setLoopTimeout, systemClock, withResolvers } from '../common/waiting.ts';
 import type { EngineInfo, PrefixEvent } from '../contracts/engine.ts';
 import {
+  type ChannelHandlers,
+  type EngineChannel,
+  type EngineState,
+  type FromEngine,
   HEARTBEAT_FD,
-  RunTimes,
-  setLoopTimeout,
-  Watchdog,
-  type WatchdogLimits,
-} from './liveness.ts';
-import type {
-  ChannelHandlers,
-  EngineChannel,
-  EngineState,
-  FromEngine,
-  ToEngine,
-} from './protocol.ts';
+  type ToEngine,
+} from '../scheduler/protocol.ts';
+import { RunTimes, Watchdog, type WatchdogLimits } from './watchdog.ts';
 
 /** After three crashes in five minutes the server exits, and its own supervisor takes over. */
 const CRASHES_TO_GIVE_UP = 3;

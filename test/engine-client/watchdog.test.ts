@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { RunTimes, setLoopTimeout, Watchdog } from '../../src/scheduler/liveness.ts';
+import { RunTimes, Watchdog } from '../../src/engine-client/watchdog.ts';
 
 interface Bench {
   watchdog: Watchdog;
@@ -116,23 +116,4 @@ test('a process without heartbeats is a stall after 4 s and silent after its bud
   assert.ok(watchdog.isProgressing);
   pass(15_000, { beats: false });
   assert.deepEqual(calls, ['silent']);
-});
-
-test('a timeout counts the time of its own event loop, in twenty parts', (t) => {
-  t.mock.timers.enable({ apis: ['setTimeout'] });
-  let calls = 0;
-  const passTicks = (count: number) => {
-    for (let tick = 0; tick < count; tick++) t.mock.timers.tick(50);
-  };
-  setLoopTimeout(() => calls++, 1_000);
-  t.mock.timers.tick(66_000); // a pause: every timer that is due fires once
-  passTicks(18);
-  assert.equal(calls, 0);
-  passTicks(1);
-  assert.equal(calls, 1);
-  const cancel = setLoopTimeout(() => calls++, 1_000);
-  passTicks(10);
-  cancel();
-  passTicks(20);
-  assert.equal(calls, 1);
 });

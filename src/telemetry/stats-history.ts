@@ -1,17 +1,24 @@
 // Keeps the last hour of the server's load for a status page that was just opened: a ring of one sample per interval. Samples
 // hold totals, from which the page computes rates.
-import { orAfter } from '../../common/waiting.ts';
-import type { EngineStats } from '../../contracts/engine.ts';
-import type { EngineClient } from '../../scheduler/client.ts';
-import type { Metrics } from '../../telemetry/metrics.ts';
-import { readTotals } from '../../telemetry/status.ts';
+import { orAfter } from '../common/waiting.ts';
+import type { EngineStats } from '../contracts/engine.ts';
+import type { Metrics } from './metrics.ts';
+import { readTotals } from './status.ts';
+
+/** The engine's figures, as its client knows them. */
+interface EngineFigures {
+  readonly state: string;
+  /** How long the current question for figures has gone unanswered, in ms. */
+  readonly statsUnansweredMs: number;
+  stats(): Promise<EngineStats>;
+}
 
 /**
  * Asks the engine for its figures. Returns undefined if it is not ready or does not respond in time. If an earlier question has
  * gone unanswered for that long, returns undefined without waiting again.
  */
 export async function statsWithin(
-  client: EngineClient,
+  client: EngineFigures,
   timeoutMs: number,
 ): Promise<EngineStats | undefined> {
   const leftMs = timeoutMs - client.statsUnansweredMs;
@@ -46,7 +53,7 @@ export type TotalsSample = { readonly atMs: number } & ReturnType<typeof readTot
 /** Samples of the last hour, and of latencies and errors of the last six. */
 export class StatsHistory {
   readonly intervalMs = INTERVAL_MS;
-  readonly #client: EngineClient;
+  readonly #client: EngineFigures;
   readonly #now: () => number;
   readonly #metrics: Metrics;
   readonly #samples: LoadSample[] = [];
@@ -54,7 +61,7 @@ export class StatsHistory {
   #taken = 0;
 
   /** @param now returns Unix milliseconds */
-  constructor(client: EngineClient, metrics: Metrics, now: () => number = Date.now) {
+  constructor(client: EngineFigures, metrics: Metrics, now: () => number = Date.now) {
     this.#client = client;
     this.#metrics = metrics;
     this.#now = now;

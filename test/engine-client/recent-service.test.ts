@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { RecentService, type Served } from '../../src/scheduler/recent-service.ts';
+import { RecentService, type Served } from '../../src/engine-client/recent-service.ts';
 
 const SLOT_COUNT = 4;
 

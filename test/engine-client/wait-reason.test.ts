@@ -1,7 +1,7 @@
 // Why a sequence has no KV slot: none is free, its tenant has its share, or it starts soon.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { waitReason } from '../../src/scheduler/wait-reason.ts';
+import { waitReason } from '../../src/engine-client/wait-reason.ts';
 
 const live = (tenant: string, hasSlot = true, weight = 1) =>
   ({ tenant, weight, phase: hasSlot ? 'running' : 'waiting' }) as const;

@@ -6,8 +6,23 @@ import { deadlineError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { type Clock, type Resolvers, systemClock, withResolvers } from '../common/waiting.ts';
 import type { EngineInfo, EngineStats } from '../contracts/engine.ts';
-import type { AdapterSource, GenerationRequest, RequestTime } from '../contracts/generation.ts';
+import type {
+  AdapterSource,
+  GenerationRequest,
+  Prefetched,
+  RequestTime,
+} from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
+import type {
+  ChannelHandlers,
+  EngineChannel,
+  EngineEvent,
+  EngineState,
+  FromEngine,
+  PrefetchId,
+  SequenceId,
+} from '../scheduler/protocol.ts';
+import { needsLoading } from '../scheduler/sequence.ts';
 import {
   Admission,
   type AdmissionLimits,
@@ -16,19 +31,8 @@ import {
   type Waiting,
 } from './admission.ts';
 import { Pause } from './pause.ts';
-import type {
-  ChannelHandlers,
-  EngineChannel,
-  EngineEvent,
-  EngineState,
-  FromEngine,
-  Prefetched,
-  PrefetchId,
-  SequenceId,
-} from './protocol.ts';
 import { type InFlight, Quarantine, type Suspect } from './quarantine.ts';
 import type { Served } from './recent-service.ts';
-import { needsLoading } from './sequence.ts';
 import { Supervisor, type SupervisorOptions } from './supervisor.ts';
 import { hasSlot, type SequencePhase, type WaitReason, waitReason } from './wait-reason.ts';
 
@@ -229,7 +233,7 @@ export class EngineClient {
   }
 
   /**
-   * Loads an adapter ahead of its first request. For `keepWarmMs`, it is evicted only after other adapters (0: no preference).
+   * Loads an adapter ahead of its first request. An engine that starts answers once it is ready. For `keepWarmMs`, it is evicted only after other adapters (0: no preference).
    * `tenant` is charged for the memory; without one, the adapter's owner is. Rejects with a `ServeError` that says what is
    * wrong with the adapter, or with `engine_restarting`.
    */
@@ -237,7 +241,8 @@ export class EngineClient {
     adapter: AdapterSource,
     { keepWarmMs = 0, tenant }: Omit<LeaseOptions, 'signal'> = {},
   ): Promise<Prefetched> {
-    if (this.state !== 'ready') return Promise.reject(this.#unavailable());
+    const { state } = this;
+    if (state !== 'ready' && state !== 'starting') return Promise.reject(this.#unavailable());
     this.#lastPrefetch++;
     const id = this.#lastPrefetch as PrefetchId;
     const outcome = withResolvers<Prefetched>();

@@ -1,7 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { Admission, type AdmissionLimits, type Waiting } from '../../src/scheduler/admission.ts';
+import {
+  Admission,
+  type AdmissionLimits,
+  type Waiting,
+} from '../../src/engine-client/admission.ts';
 
 const SLOTS = { slotCount: 2, maxSeqLength: 10 };
 const LIMITS = { maxWaiting: 8, maxWaitingPerTenant: 4, maxWaitingTokens: 40 };
