@@ -173,12 +173,34 @@ static void prepare_rows(const Linear *l, int64_t first, int64_t last) {
   }
 }
 
+/**
+ * What `adapt_blocks` will read for the rows of a tile. It is fetched while their products are computed, a line at a time: every
+ * row may have another adapter, the processor does not look ahead from one to the next, and it waits if too much is asked of it.
+ */
+typedef struct {
+  const int8_t *from[MAX_TILE_ROWS];
+  int64_t next, end;
+} Ahead;
+
+static Ahead ahead_of(const Linear *l, int64_t row, int rows, int64_t first) {
+  const Adapters *ad = &l->adapters;
+  Ahead ahead = {.end = ad->rank_rows ? rows * TASK_OUTPUTS * ad->ranks / CACHE_LINE : 0};
+  for (int r = 0; ahead.end && r < rows; r++) ahead.from[r] = ad->b + (ad->row_slots[row_at(l, row + r)] * l->outputs + first) * ad->ranks;
+  return ahead;
+}
+
+INLINE void fetch_line(Ahead *ahead, int rows) {
+  if (ahead->next >= ahead->end) return;
+  __builtin_prefetch(ahead->from[ahead->next % rows] + ahead->next / rows * CACHE_LINE, 0, 2);
+  ahead->next++;
+}
+
 /** Sums of one row and the outputs of a task. */
 typedef float RowSums[TASK_OUTPUTS];
 
 #ifdef __AVX512VNNI__
 INLINE void add_products(
-    const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, RowSums *sums) {
+    const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, Ahead *ahead, RowSums *sums) {
   const int64_t quads = l->inputs / QUAD, width = quads / l->groups;
   const uint8_t *weights = l->weights + block * quads * BLOCK * QUAD;
   const int32_t *codes = (const int32_t *)l->codes + row * quads;
@@ -187,6 +209,7 @@ INLINE void add_products(
     for (int b = 0; b < blocks; b++) acc[r][b] = _mm512_set1_epi32(-l->sums[(row + r) * l->groups + group]);
   for (int64_t q = group * width; q < (group + 1) * width; q++) {
     __m512i w[2];
+    fetch_line(ahead, rows);
     for (int b = 0; b < blocks; b++) w[b] = _mm512_loadu_si512(weights + (b * quads + q) * BLOCK * QUAD);
     for (int r = 0; r < rows; r++) {
       __m512i x = _mm512_set1_epi32(codes[r * quads + q]);
@@ -206,7 +229,7 @@ INLINE void add_products(
 #else
 /** Four outputs and four inputs fill a register of 16-bit numbers, whose pairs of products are added exactly. */
 INLINE void add_products(
-    const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, RowSums *sums) {
+    const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, Ahead *ahead, RowSums *sums) {
   const int64_t quads = l->inputs / QUAD, width = quads / l->groups;
   for (int b = 0; b < blocks; b++) {
     const uint8_t *weights = l->weights + (block + b) * quads * BLOCK * QUAD;
@@ -215,6 +238,7 @@ INLINE void add_products(
       for (int i = 0; i < 4; i++) acc[r][i] = _mm256_setzero_si256();
     for (int64_t q = group * width; q < (group + 1) * width; q++) {
       __m256i x[MAX_TILE_ROWS];
+      fetch_line(ahead, rows);
       for (int r = 0; r < rows; r++) {
         int64_t quad;
         memcpy(&quad, (const Code *)l->codes + (row + r) * l->inputs + q * QUAD, sizeof quad);
@@ -254,21 +278,6 @@ INLINE void finish_row(const Linear *l, int64_t row, int64_t first, int width, c
   if (l->bias)
     for (int i = 0; i < width; i++) y[i] += l->bias[first + i];
   memcpy(l->y + row * l->outputs + first, y, width * sizeof *y);
-}
-
-/**
- * Fetches what `adapt_blocks` reads at these places while the products are computed. Every row may have another adapter, and the
- * processor does not look ahead from one to the next.
- */
-static void fetch_adapters(const Linear *l, int64_t first, int64_t place, int64_t last) {
-  const Adapters *ad = &l->adapters;
-  if (!ad->rank_rows) return;
-  for (; place < last; place += same_slot(l, place, last, INT16_MAX)) {
-    const int64_t slot = ad->row_slots[row_at(l, place)];
-    if (slot == 0) continue;
-    const int8_t *b = ad->b + (slot * l->outputs + first) * ad->ranks;
-    for (int64_t i = 0; i < TASK_OUTPUTS * ad->ranks; i += CACHE_LINE) __builtin_prefetch(b + i, 0, 2);
-  }
 }
 
 /** Changes `blocks` blocks of the outputs of `rows` rows, both constants, as their adapter does. */
@@ -319,10 +328,11 @@ static void adapt_rows(const Linear *l, int64_t first, int blocks, int64_t part)
 INLINE void multiply_tile(const Linear *l, int64_t row, int64_t first, int rows) {
   int64_t left = l->outputs - first, block = first / BLOCK;
   RowSums sums[MAX_TILE_ROWS];
+  Ahead ahead = ahead_of(l, row, rows, first);
   memset(sums, 0, rows * sizeof *sums);
   for (int64_t g = 0; g < l->groups; g++) {
-    if (left > BLOCK) add_products(l, row, block, g, rows, 2, sums);
-    else add_products(l, row, block, g, rows, 1, sums);
+    if (left > BLOCK) add_products(l, row, block, g, rows, 2, &ahead, sums);
+    else add_products(l, row, block, g, rows, 1, &ahead, sums);
   }
   for (int r = 0; r < rows; r++) {
     if (left >= TASK_OUTPUTS) finish_row(l, row + r, first, TASK_OUTPUTS, sums[r]);
@@ -333,11 +343,7 @@ INLINE void multiply_tile(const Linear *l, int64_t row, int64_t first, int rows)
 /** Multiplies all rows with the outputs of a task. */
 static void multiply(const Linear *l, int64_t task) {
   int64_t first = task * TASK_OUTPUTS, row = 0;
-  for (; row + TILE_ROWS <= l->rows; row += TILE_ROWS) {
-    fetch_adapters(l, first, row, row + TILE_ROWS); // few at a time: the processor waits for memory if too much is asked of it
-    multiply_tile(l, row, first, TILE_ROWS);
-  }
-  fetch_adapters(l, first, row, l->rows);
+  for (; row + TILE_ROWS <= l->rows; row += TILE_ROWS) multiply_tile(l, row, first, TILE_ROWS);
 #if TILE_ROWS > 4
   for (; row + 4 <= l->rows; row += 4) multiply_tile(l, row, first, 4);
   for (; row + 2 <= l->rows; row += 2) multiply_tile(l, row, first, 2);
