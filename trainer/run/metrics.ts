@@ -5,7 +5,7 @@ import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { largest, smallest } from '../../src/common/long-arrays.ts';
 import type { StepGrading } from '../../src/contracts/grading-summary.ts';
 import {
-  type Metrics,
+  type MeasuredMetrics,
   OBJECTIVE_METRICS,
   resultColumns,
   SCALARS,
@@ -13,7 +13,7 @@ import {
 } from '../../src/contracts/metrics.ts';
 
 /** The result of a validation. For pairs and rewards, it also has their metrics. */
-export type Validation = Metrics &
+export type Validation = MeasuredMetrics &
   Pick<StepGrading, 'validGrading'> & { readonly validationLoss: number };
 
 /** A line about a step. */
