@@ -13,12 +13,12 @@ import {
 import { FIELD_PAGES, fieldTables } from '../src/http/schema/documented-fields.ts';
 import { errorTable } from '../src/http/wire/documented-errors.ts';
 import { NAME_RULES } from '../src/jobs/names.ts';
-import { baseTables } from '../src/model/documented-families.ts';
 import { listSettings } from '../src/settings/config.ts';
 import { countLines, lowerBudget, parseBudget } from '../test/architecture/budget.ts';
 import { layerTable } from '../test/architecture/rules.ts';
 import { clientTable } from '../test/e2e/clients/results.ts';
 import { routeTable } from '../test/http/documented-routes.ts';
+import { baseTables } from '../test/model/documented-families.ts';
 import { reliabilityTables } from '../test/reliability/held-rows.ts';
 
 const routes = await routeTable();

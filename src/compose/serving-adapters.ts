@@ -34,6 +34,10 @@ export interface ServingAdapters {
   readonly repository: AdapterRepository;
   /** Drops what this server has cached about a name after it has published a version. */
   readonly forget: (tenant: string, name: string) => void;
+  /** Loads adapters, named `NAME` or `TENANT/NAME`. For `keepWarmMs`, others are evicted first. Never rejects. */
+  preload(names: readonly string[], keepWarmMs: number): Promise<void>;
+  /** Refuses requests that wait for an adapter's files, like the engine refuses those that wait for a slot. */
+  drain(): Promise<void>;
 }
 
 /** The parts of a server that its adapters need. */
@@ -76,15 +80,16 @@ export async function openServingAdapters(
   const local = [...(loadedAdapters ? [loadedAdapters] : []), folderAdapters];
   void warnOfRefused(folderAdapters, log);
   const forget = (tenant: string, name: string) => storeAdapters.forget(tenant, name);
+  const registry = new Registry({
+    base,
+    local,
+    store: storeAdapters,
+    maxRank: config.maxAdapterRank,
+    ...(demoDir && { bundled: new FolderAdapters(demoDir, { baseNames: DEMO_BASES, log }) }),
+  });
   return {
     http: {
-      registry: new Registry({
-        base,
-        local,
-        store: storeAdapters,
-        maxRank: config.maxAdapterRank,
-        ...(demoDir && { bundled: new FolderAdapters(demoDir, { baseNames: DEMO_BASES, log }) }),
-      }),
+      registry,
       localAdapters,
       published: {
         repository,
@@ -96,6 +101,8 @@ export async function openServingAdapters(
     store,
     repository,
     forget,
+    preload: (...names) => preloadAdapters(...names, { registry, localAdapters, client, log }),
+    drain: () => localAdapters.close(),
   };
 }
 

@@ -107,10 +107,9 @@ export type RewardMetrics = { readonly [Name in keyof typeof REWARDS]?: number }
 /** The measured ones of both. */
 export type ObjectiveMetrics = { readonly [Name in ObjectiveName]?: number };
 /** The measured metrics of a step or a checkpoint. */
-export type MeasuredMetrics = { readonly [Name in MetricName]?: number };
+export type RunMetrics = { readonly [Name in MetricName]?: number };
 /** The metrics of a checkpoint. */
-export type CheckpointMetrics = MeasuredMetrics &
-  Readonly<Record<'loss' | 'tokenAccuracy', number>>;
+export type CheckpointMetrics = RunMetrics & Readonly<Record<'loss' | 'tokenAccuracy', number>>;
 /** A step, counted from 1: one line of `metrics.jsonl`. */
 export type StepMetrics = CheckpointMetrics &
   Readonly<Record<'step' | keyof typeof PACE, number>> &
@@ -160,10 +159,10 @@ const API_NAMES = [
 ];
 
 /** Returns the measured metrics by the API's names. */
-export function apiMetrics(metrics: MeasuredMetrics): ApiMetrics {
+export function apiMetrics(metrics: RunMetrics): ApiMetrics {
   // The validation loss of rewards is only their negative.
   const { validationLoss, ...others } = metrics;
-  const shown: MeasuredMetrics = metrics.reward === undefined ? metrics : others;
+  const shown: RunMetrics = metrics.reward === undefined ? metrics : others;
   const named = API_NAMES.map(([name, key]) => [name, shown[key]] as const);
   return Object.fromEntries(named.filter(([, value]) => value !== undefined));
 }

@@ -1,6 +1,5 @@
 // The objectives of a run, and the training settings of one that learns from preferences.
 import { z } from 'zod';
-import type { TrainingSetting } from './training-setting.ts';
 
 /** The objectives of a run, by OpenAI's names of the methods. */
 export const OBJECTIVES = ['supervised', 'dpo', 'reinforcement'] as const;
@@ -58,4 +57,4 @@ export const PREFERENCE_SETTINGS = {
     api: { group: 'lorikeet', name: 'label_smoothing' },
     objectives: ['dpo'],
   },
-} as const satisfies Record<string, TrainingSetting>;
+} as const;

@@ -2,7 +2,6 @@
 // and the fields of the fine-tuning API.
 import { z } from 'zod';
 import { OBJECTIVES, type Objective } from './preference-settings.ts';
-import type { JobSource } from './training-messages.ts';
 import type { FlagKind, PlannedFigure, TrainingSetting } from './training-setting.ts';
 import { GATE_SETTINGS, TRAINING_SETTINGS } from './training-settings.ts';
 
@@ -29,6 +28,14 @@ type HyperparameterName = Table[HyperparameterKey]['api']['name'];
 type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<CamelCase<Tail>>}`
   : Name;
+
+/** A job file, and values that override its keys. */
+export interface JobSource {
+  readonly file: string | undefined;
+  readonly overrides: Readonly<Record<string, unknown>>;
+  /** Set for a job of the fine-tuning API, whose messages name the API's fields. */
+  readonly isFromApi?: true;
+}
 
 /** The fields of an API object as `fromWire` renames them. */
 export type FromWire<Value> = Value extends readonly (infer Item)[]

@@ -5,17 +5,9 @@ import type { FineTuningPlan } from './management-api.ts';
 import type { CheckpointMetrics, StepMetrics } from './metrics.ts';
 import type { StepSamples } from './step-samples.ts';
 import type { ToolFormatName } from './tool-format.ts';
-import type { FromWire } from './training-fields.ts';
+import type { FromWire, JobSource } from './training-fields.ts';
 import type { ServiceResult, ServiceTask } from './training-service.ts';
 import type { gateSchema } from './training-settings.ts';
-
-/** A job file, and values that override its keys. */
-export interface JobSource {
-  readonly file: string | undefined;
-  readonly overrides: Readonly<Record<string, unknown>>;
-  /** Set for a job of the fine-tuning API, whose messages name the API's fields. */
-  readonly isFromApi?: true;
-}
 
 /** A request to plan a job, or to estimate one for a model that need not exist. */
 export interface PlanRequest {

@@ -7,7 +7,7 @@ import { getPath } from 'hono/utils/url';
 import { ServeError } from '../common/errors.ts';
 import { type FolderUse, SERVER_FOLDERS } from '../contracts/server-folders.ts';
 import { authenticateAsLocal } from '../tenants/access.ts';
-import { type AppOptions, createDeps, type Deps } from './deps.ts';
+import { type AppOptions, createDeps, type Deps, type LineUsers } from './deps.ts';
 import { createLineApp } from './lines.ts';
 import { addPublishedRoutes } from './routes/adapters.ts';
 import { addBatchRoutes } from './routes/batches.ts';
@@ -61,7 +61,10 @@ const SECURE_HEADERS: Parameters<typeof secureHeaders>[0] = {
 };
 
 /** Creates the app. Requests can be sent to it in-process, or by `server.ts`. */
-export function createApp(options: AppOptions, deps = createDeps(options)): OpenAPIHono<HttpEnv> {
+export function createApp(
+  options: AppOptions & LineUsers,
+  deps = createDeps(options),
+): OpenAPIHono<HttpEnv> {
   const { allowedHosts, allowedOrigins, authenticate = authenticateAsLocal } = options;
   const hasKeys = options.authenticate !== undefined;
   const { hasOpenMetrics = !hasKeys } = options;

@@ -25,7 +25,7 @@ import { RateLimits } from '../tenants/rate-limits.ts';
 import type { TinkerService } from '../tinker/tinker-service.ts';
 import type { UsageArchive } from '../usage/usage-archive.ts';
 import type { UsageRecorder } from '../usage/usage-recorder.ts';
-import { type ModelText, ModelTexts } from './request/model-texts.ts';
+import { ModelTexts, type ServedText } from './request/model-texts.ts';
 import type { StatsHistory } from './routes/stats-history.ts';
 import { DEFAULT_LIMITS, type HttpLimits } from './wire/limits.ts';
 import type { UploadOptions } from './wire/upload.ts';
@@ -83,8 +83,8 @@ export interface UsageSide {
 
 /** How to create the app. Routes of an optional part exist only if the part is given. */
 export interface AppOptions
-  extends Omit<ModelText, 'longPrompts'>,
-    Partial<Pick<ModelText, 'longPrompts'>> {
+  extends Omit<ServedText, 'longPrompts'>,
+    Partial<Pick<ServedText, 'longPrompts'>> {
   client: EngineClient;
   registry: Registry;
   localAdapters: LocalAdapters;
@@ -96,12 +96,8 @@ export interface AppOptions
   jobs?: JobsSide;
   /** Usage by day. */
   usage?: UsageSide;
-  /** Batches of requests. */
-  batches?: BatchService;
   /** Runs graders in Python. Absent: they are refused. */
   python?: Pick<PythonGraders, 'check' | 'run'> | undefined;
-  /** Training loops that run elsewhere. */
-  tinker?: TinkerService | undefined;
   /** The folders whose routes are refused, because the server cannot write there. */
   unwritable?: readonly ServerFolder[];
   /** Responses that are kept for later requests. */
@@ -140,6 +136,14 @@ export interface AppOptions
   leaving?: AbortSignal;
   /** Returns Unix milliseconds. */
   now?: () => number;
+}
+
+/** The parts that answer with the routes of single requests. */
+export interface LineUsers {
+  /** Batches of requests. */
+  batches?: BatchService;
+  /** Training loops that run elsewhere. */
+  tinker?: TinkerService | undefined;
 }
 
 /** The options that routes get, with all defaults filled in. */

@@ -135,7 +135,7 @@ export const jobSchema = z.object({
   /** The server that works on the job, the only one that reports progress. It increments `beat` as long as it is alive. */
   lease: z.object({ owner: z.string(), token: z.int(), beat: z.int() }).optional(),
   /** Consecutive interruptions without a new step between them. */
-  setbacks: z.int().default(0),
+  retries: z.int().default(0),
   eventCount: z.int(),
   /** The newest events, oldest first. Older events are in batches. */
   recentEvents: z.array(eventSchema),
@@ -148,7 +148,7 @@ export type JobRecord = z.infer<typeof jobSchema>;
 const TRANSITIONS = {
   validate: { validating_files: 'queued' },
   start: { queued: 'running', running: 'running' },
-  putBack: { running: 'queued', queued: 'queued' },
+  requeue: { running: 'queued', queued: 'queued' },
   pause: { queued: 'paused', running: 'paused' },
   resume: { paused: 'queued' },
   cancel: {
@@ -292,12 +292,12 @@ export function withInterruption(
   if (hasEnded(job)) return undefined;
   if (fault.code === DISK_FULL_FAULT.code) return withDiskWait(job, nowMs);
   const { status, progress } = job;
-  const setbacks = job.setbacks + 1;
-  if (setbacks > MAX_INTERRUPTIONS) return withFault(job, fault, nowMs);
+  const retries = job.retries + 1;
+  if (retries > MAX_INTERRUPTIONS) return withFault(job, fault, nowMs);
   const when = status === 'validating_files' ? 'while its files were read' : stepText(progress);
-  const text = `The job was interrupted ${when}: ${fault.message} Retry ${setbacks} of ${MAX_INTERRUPTIONS} follows.`;
+  const text = `The job was interrupted ${when}: ${fault.message} Retry ${retries} of ${MAX_INTERRUPTIONS} follows.`;
   const event = messageEvent(text, { level: 'warn', data: { code: fault.code } });
-  return requeued({ ...job, setbacks }, [event], nowMs);
+  return requeued({ ...job, retries }, [event], nowMs);
 }
 
 /** A disk may stay full for long, and nobody is to blame: the job waits, and the interruption does not count. */
@@ -310,7 +310,7 @@ function withDiskWait(job: JobRecord, nowMs: number): JobRecord {
 
 /** A job that is still validating its files keeps its status. */
 function requeued(job: JobRecord, events: readonly NewEvent[], nowMs: number): JobRecord {
-  return advance(job, 'putBack', { nowMs, events }) ?? withEvents(job, events, nowMs);
+  return advance(job, 'requeue', { nowMs, events }) ?? withEvents(job, events, nowMs);
 }
 
 /** Whether the job has made no step since the disk was full. */

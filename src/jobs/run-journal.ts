@@ -3,7 +3,7 @@
 
 import { apiMetrics } from '../contracts/metrics.ts';
 import type { EventMessage, StepMessage } from '../contracts/training-messages.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import { type JobRecord, messageEvent, type NewEvent, withEvents } from './job.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 import { rewardText } from './reward-events.ts';
@@ -146,7 +146,7 @@ export function withReport(
   const last = fresh.at(-1);
   if (all.length === 0 && estimatedFinishMs === undefined) return undefined;
   const { estimatedFinishMs: _, ...before }: Partial<Progress> = job.progress ?? {};
-  const next = withEvents({ ...job, setbacks: last ? 0 : job.setbacks }, all, nowMs);
+  const next = withEvents({ ...job, retries: last ? 0 : job.retries }, all, nowMs);
   const totalSteps = last?.totalSteps ?? before.totalSteps;
   if (totalSteps === undefined) return next;
   const best = fresh.reduce(lowest, before.best);

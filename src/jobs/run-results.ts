@@ -10,7 +10,7 @@ import { ServeError } from '../common/errors.ts';
 import type { EvaluationCard } from '../contracts/evaluation-card.ts';
 import { apiMetrics, checkpointMetricsSchema } from '../contracts/metrics.ts';
 import type { SnapshotMessage, TrainedMessage } from '../contracts/training-messages.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import {
   isWanted,
   type JobRecord,

@@ -5,7 +5,13 @@ import { elementCount } from '../common/tensor.ts';
 import type { ElementType } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import { expectedTensors, hasBias } from './names.ts';
-import { fusedLinear, headLinear, type RowForm, rowTensors } from './row-weights.ts';
+import {
+  fusedLinear,
+  headLinear,
+  type RowForm,
+  rowTensors,
+  type ServingTensor,
+} from './row-weights.ts';
 import {
   FUSED_LINEAR_NAMES,
   type FusedLinear,
@@ -28,13 +34,6 @@ type MatrixForm = 'q8' | 'q4' | 'nf4' | 'f32';
 export const BLOCK_SIZE = 64;
 /** `q4` has one scale and one zero point per 32 values. */
 export const Q4_BLOCK_SIZE = 32;
-
-/** A tensor of the weights file. */
-export interface ServingTensor {
-  readonly name: string;
-  readonly type: ElementType;
-  readonly dims: readonly number[];
-}
 
 /** A matrix [rows, cols] = [out, in], stored as tensors. */
 export interface ServingMatrix {

@@ -24,7 +24,7 @@ import { messagesOf, newJob } from './sample-jobs.ts';
 const ACTIONS: readonly JobAction[] = [
   'validate',
   'start',
-  'putBack',
+  'requeue',
   'pause',
   'resume',
   'cancel',
@@ -38,14 +38,14 @@ const CONTRACT: Record<JobStatus, Partial<Record<JobAction, JobStatus>>> = {
   validating_files: { validate: 'queued', cancel: 'cancelled', fail: 'failed' },
   queued: {
     start: 'running',
-    putBack: 'queued',
+    requeue: 'queued',
     pause: 'paused',
     cancel: 'cancelled',
     fail: 'failed',
   },
   running: {
     start: 'running',
-    putBack: 'queued',
+    requeue: 'queued',
     pause: 'paused',
     cancel: 'cancelled',
     fail: 'failed',

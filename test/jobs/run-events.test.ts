@@ -23,20 +23,20 @@ test('a step has its losses, and those of a validation if there was one', () => 
 });
 
 test('known steps are not repeated, and new ones end a row of interruptions', () => {
-  const job = newJob({ status: 'running', setbacks: 2, progress: { step: 2, totalSteps: 4 } });
+  const job = newJob({ status: 'running', retries: 2, progress: { step: 2, totalSteps: 4 } });
   const again = withReport(job, { ...report, steps: [step(1), step(2)] }, 5);
   assert.equal(again, undefined);
   const next = withReport(job, { ...report, steps: [step(2), step(3)] }, 5)!;
   assert.deepEqual(messagesOf(next), ['Step 3/4: training loss=1.23']);
   assert.deepEqual(next.progress, { step: 3, totalSteps: 4, trainLoss: 1.234 });
-  assert.equal(next.setbacks, 0);
+  assert.equal(next.retries, 0);
 });
 
 test('an estimate alone is written down, and changes nothing else', () => {
-  const job = newJob({ status: 'running', setbacks: 1, progress: { step: 2, totalSteps: 4 } });
+  const job = newJob({ status: 'running', retries: 1, progress: { step: 2, totalSteps: 4 } });
   const next = withReport(job, { ...report, estimatedFinishMs: 99 }, 5)!;
   assert.deepEqual(next.progress, { step: 2, totalSteps: 4, estimatedFinishMs: 99 });
-  assert.deepEqual([next.setbacks, next.recentEvents], [1, []]);
+  assert.deepEqual([next.retries, next.recentEvents], [1, []]);
 });
 
 test('progress has the newest training loss, and the first step of the lowest validation loss', () => {

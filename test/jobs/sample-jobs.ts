@@ -25,7 +25,7 @@ export function newJob(changes: Partial<JobRecord> = {}): JobRecord {
     checkpoints: [],
     dropped: [],
     token: 0,
-    setbacks: 0,
+    retries: 0,
     eventCount: 0,
     recentEvents: [],
     ...changes,

@@ -7,12 +7,10 @@ import { append } from '../../src/common/long-arrays.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import { describeIssue } from '../../src/common/schema-errors.ts';
 import { OBJECTIVES } from '../../src/contracts/preference-settings.ts';
-import { jobShape, keysOf } from '../../src/contracts/training-fields.ts';
-import type { JobSource } from '../../src/contracts/training-messages.ts';
+import { type JobSource, jobShape, keysOf } from '../../src/contracts/training-fields.ts';
 import type { TrainingSetting } from '../../src/contracts/training-setting.ts';
 import { MAX_RANK, TRAINING_SETTINGS } from '../../src/contracts/training-settings.ts';
 import { graderSchema } from '../../src/graders/schema.ts';
-import { wholeModuleFaults } from './peft-settings.ts';
 
 const jobSchema = z.strictObject({
   ...jobShape(),
@@ -124,6 +122,42 @@ function contradictoryKinds(job: TrainJob): string[] {
       faults.push(
         `rank: must be at most ${MAX_PISSA_RANK} with init pissa, because the file has twice the rank`,
       );
+    }
+  }
+  return faults;
+}
+
+/** The keys of the embedding and the output head. */
+const TABLE_KEYS = ['trainEmbeddings', 'trainHead'] as const;
+
+/** Returns the contradictions of whole modules and tables with the rest of a job. */
+function wholeModuleFaults(job: TrainJob): string[] {
+  const faults: string[] = [];
+  const set = (['modulesToSave', 'ensureWeightTying', ...TABLE_KEYS] as const).filter(
+    (key) => job[key] !== undefined,
+  );
+  if (job.initAdapter !== undefined) {
+    return set.map((key) => `${key}: does not apply, because initAdapter says what is trained`);
+  }
+  if (job.alora !== undefined)
+    for (const key of set) faults.push(`${key}: cannot be combined with alora`);
+  for (const key of TABLE_KEYS) {
+    if (job[key] !== 'lora') continue;
+    const others = { dora: job.dora, loraBias: job.loraBias, init: job.init === 'pissa' };
+    for (const [other, isSet] of Object.entries(others)) {
+      if (isSet) faults.push(`${key}: lora cannot be combined with ${other}`);
+    }
+    if (typeof job.targets === 'string' && job.targets !== 'all-linear') {
+      faults.push(`${key}: lora needs targets to be a list of names, or all-linear`);
+    }
+    if (key === 'trainHead' && job.dropout > 0)
+      faults.push('dropout: cannot be combined with trainHead lora');
+  }
+  if (job.ensureWeightTying) {
+    if (job.trainHead) faults.push('trainHead: cannot be combined with ensureWeightTying');
+    if (!job.trainEmbeddings) faults.push('ensureWeightTying: needs trainEmbeddings');
+    if (job.trainEmbeddings === 'lora' && job.dropout > 0) {
+      faults.push('dropout: cannot be combined with trainEmbeddings lora and ensureWeightTying');
     }
   }
   return faults;

@@ -5,15 +5,15 @@ import { BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
 import { largest, smallest } from '../../src/common/long-arrays.ts';
 import type { StepGrading } from '../../src/contracts/grading-summary.ts';
 import {
-  type MeasuredMetrics,
   OBJECTIVE_METRICS,
+  type RunMetrics,
   resultColumns,
   SCALARS,
   type StepMetrics,
 } from '../../src/contracts/metrics.ts';
 
 /** The result of a validation. For pairs and rewards, it also has their metrics. */
-export type Validation = MeasuredMetrics &
+export type Validation = RunMetrics &
   Pick<StepGrading, 'validGrading'> & { readonly validationLoss: number };
 
 /** A line about a step. */

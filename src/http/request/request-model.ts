@@ -25,11 +25,11 @@ import { TOOL_FIELDS } from '../schema/tools.ts';
 import { callerOf, type HttpEnv } from '../wire/middleware.ts';
 import { validateBody } from '../wire/route.ts';
 import { type UsableConstraint, usableConstraint } from './constraint-check.ts';
-import type { ModelText } from './model-texts.ts';
+import type { ServedText } from './model-texts.ts';
 
 /** A request's model: the base, or an adapter with everything that it adds to the base. */
 export interface RequestModel
-  extends ModelText,
+  extends ServedText,
     Pick<ServedModel, 'vocabSize' | 'eosTokenIds' | 'addedTokens' | 'maxSeqLength'> {
   readonly resolved: ResolvedModel;
   /** Resolves the name again after the model's files have changed. */
