@@ -9,8 +9,8 @@ import { OBJECTIVES } from './preference-settings.ts';
 import { stepSamplesSchema } from './step-samples.ts';
 import {
   extensionFields,
-  HYPERPARAMETERS,
   type Hyperparameter,
+  hyperparameterShape,
   orAbsent,
 } from './training-fields.ts';
 
@@ -42,12 +42,7 @@ const hyperparameter = (row: Hyperparameter) =>
     .optional()
     .openapi({ description: `For ${row.objectives.join(', ')}: ${row.help}` });
 
-export const hyperparametersSchema = z.object(
-  Object.fromEntries(HYPERPARAMETERS.map((row) => [row.name, hyperparameter(row)])) as Record<
-    Hyperparameter['name'],
-    ReturnType<typeof hyperparameter>
-  >,
-);
+export const hyperparametersSchema = z.object(hyperparameterShape('name', hyperparameter));
 /** Hyperparameters of a fine-tuning job. */
 export type JobHyperparameters = z.infer<typeof hyperparametersSchema>;
 

@@ -16,8 +16,6 @@ interface Metric {
   readonly unit?: 'share';
   /** The chart on a job's page that shows it. */
   readonly curve?: 'loss' | 'accuracy' | 'rewards' | 'reward' | 'length';
-  /** It is about the step alone, so checkpoints lack it. */
-  readonly isOfStep?: true;
 }
 
 const LOSSES = {
@@ -49,12 +47,16 @@ const LOSSES = {
     unit: 'share',
     curve: 'accuracy',
   },
+} as const satisfies Record<string, Metric>;
+
+/** They are about the step alone, so checkpoints lack them. */
+const PACE = {
   /** The gradient's norm before clipping. */
-  gradNorm: { scalar: 'train/grad_norm', isOfStep: true },
-  learningRate: { api: 'learning_rate', scalar: 'train/learning_rate', isOfStep: true },
+  gradNorm: { scalar: 'train/grad_norm' },
+  learningRate: { api: 'learning_rate', scalar: 'train/learning_rate' },
   /** Tokens of the step, without padding. */
-  tokens: { isOfStep: true },
-  tokensPerSecond: { api: 'tokens_per_second', scalar: 'train/tokens_per_second', isOfStep: true },
+  tokens: {},
+  tokensPerSecond: { api: 'tokens_per_second', scalar: 'train/tokens_per_second' },
 } as const satisfies Record<string, Metric>;
 
 /** Means over the pairs of a step, by TRL's names. A reward is beta times the rise of an output's log-probability over the reference. */
@@ -89,20 +91,10 @@ const REWARDS = {
   'profiling/training': {},
 } as const satisfies Record<string, Metric>;
 
-/** The means of the validation after the step. */
-const EVAL_PAIRS = {
-  'eval_rewards/chosen': {},
-  'eval_rewards/rejected': {},
-  'eval_rewards/margins': {},
-  'eval_rewards/accuracies': {},
-  'eval_logps/chosen': {},
-  'eval_logps/rejected': {},
-} as const satisfies Record<`eval_${keyof typeof PAIRS}`, Metric>;
-
-const OBJECTIVE = { ...PAIRS, ...REWARDS, ...EVAL_PAIRS };
-type ObjectiveName = keyof typeof OBJECTIVE;
-type MetricName = keyof typeof LOSSES | ObjectiveName;
-type StepName = 'gradNorm' | 'learningRate' | 'tokens' | 'tokensPerSecond';
+/** `eval_…` is the mean of the validation after the step. */
+type ObjectiveName = keyof typeof PAIRS | keyof typeof REWARDS | `eval_${keyof typeof PAIRS}`;
+type CheckpointName = keyof typeof LOSSES | ObjectiveName;
+type MetricName = CheckpointName | keyof typeof PACE;
 
 /** Means over pairs. */
 export type PairMetrics = Readonly<Record<keyof typeof PAIRS, number>>;
@@ -120,15 +112,18 @@ export type RunMetrics = { readonly [Name in MetricName]?: number };
 export type CheckpointMetrics = RunMetrics & Readonly<Record<'loss' | 'tokenAccuracy', number>>;
 /** A step, counted from 1: one line of `metrics.jsonl`. */
 export type StepMetrics = CheckpointMetrics &
-  Readonly<Record<'step' | StepName, number>> &
+  Readonly<Record<'step' | keyof typeof PACE, number>> &
   StepGrading;
 
 const rowsOf = (table: Partial<Record<MetricName, Metric>>) =>
   Object.entries(table) as [name: MetricName, row: Metric][];
-const ROWS = rowsOf({ ...LOSSES, ...OBJECTIVE });
+const ROWS = rowsOf({ ...LOSSES, ...PACE, ...PAIRS, ...REWARDS });
 
 /** The names that TRL gives to metrics of pairs and rewards. */
-export const OBJECTIVE_METRICS = Object.keys(OBJECTIVE) as ObjectiveName[];
+export const OBJECTIVE_METRICS = [
+  ...Object.keys({ ...PAIRS, ...REWARDS }),
+  ...Object.keys(PAIRS).map((name) => `eval_${name}`),
+] as readonly ObjectiveName[];
 
 /** Returns the metrics of a validation under their names. */
 export function evalMetrics(metrics: Partial<PairMetrics>): ObjectiveMetrics {
@@ -137,7 +132,7 @@ export function evalMetrics(metrics: Partial<PairMetrics>): ObjectiveMetrics {
 
 /** TensorBoard's names with their metrics: `train/rewards/chosen` of `rewards/chosen`, `validation/…` of `eval_…`. */
 export const SCALARS = [
-  ...rowsOf(LOSSES).flatMap(([name, { scalar }]) => (scalar ? [[scalar, name] as const] : [])),
+  ...ROWS.flatMap(([name, { scalar }]) => (scalar ? [[scalar, name] as const] : [])),
   ...OBJECTIVE_METRICS.map(
     (name) => [`train/${name}`.replace('train/eval_', 'validation/'), name] as const,
   ),
@@ -145,16 +140,18 @@ export const SCALARS = [
 
 /** Returns the columns of OpenAI's result table with their metrics. */
 export function resultColumns(isRewarded: boolean): (readonly [string, MetricName])[] {
-  return rowsOf(isRewarded ? REWARDS : LOSSES).flatMap(([name, { api, column = api, isOfStep }]) =>
-    column && !isOfStep ? [[column, name] as const] : [],
+  return rowsOf(isRewarded ? REWARDS : LOSSES).flatMap(([name, { api, column = api }]) =>
+    column ? [[column, name] as const] : [],
   );
 }
 
-type Rows = typeof LOSSES & typeof REWARDS;
+type Rows = typeof LOSSES & typeof PACE & typeof REWARDS;
 /** A name of a metric in events and checkpoints of the API: OpenAI's, or TRL's. */
 export type ApiMetricName =
   | { [Name in keyof Rows]: Rows[Name] extends { api: infer Api } ? Api : never }[keyof Rows]
   | ObjectiveName;
+/** Metrics by these names. */
+type ApiMetrics = { readonly [Name in ApiMetricName]?: number };
 
 const API_NAMES = [
   ...ROWS.flatMap(([name, { api }]) => (api ? [[api as ApiMetricName, name] as const] : [])),
@@ -162,7 +159,7 @@ const API_NAMES = [
 ];
 
 /** Returns the measured metrics by the API's names. */
-export function apiMetrics(metrics: RunMetrics): { readonly [Name in ApiMetricName]?: number } {
+export function apiMetrics(metrics: RunMetrics): ApiMetrics {
   // The validation loss of rewards is only their negative.
   const { validationLoss, ...others } = metrics;
   const shown: RunMetrics = metrics.reward === undefined ? metrics : others;
@@ -191,8 +188,8 @@ export function pageMetrics(): PageMetric[] {
 
 const measured = z.number().exactOptional();
 const checkpointShape = Object.fromEntries(
-  ROWS.filter(([, { isOfStep }]) => !isOfStep).map(([name]) => [name, measured]),
-) as Record<Exclude<MetricName, StepName>, typeof measured>;
+  [...Object.keys(LOSSES), ...OBJECTIVE_METRICS].map((name) => [name, measured]),
+) as Record<CheckpointName, typeof measured>;
 
 /**
  * The metrics of a checkpoint in a job's record. Servers of release 0.3.0 read and write the same records, with other names of
@@ -200,13 +197,10 @@ const checkpointShape = Object.fromEntries(
  */
 export const checkpointMetricsSchema = z.preprocess(
   (metrics) => {
-    const { loss, tokenAccuracy, trainLoss, trainTokenAccuracy } = metrics as Record<
-      string,
-      unknown
-    >;
-    const newer = { loss: trainLoss, tokenAccuracy: trainTokenAccuracy };
-    const older = { trainLoss: loss, trainTokenAccuracy: tokenAccuracy };
-    return { ...newer, ...older, ...(metrics as object) };
+    const stored = metrics as Record<string, unknown>;
+    const newer = { loss: stored['trainLoss'], tokenAccuracy: stored['trainTokenAccuracy'] };
+    const older = { trainLoss: stored['loss'], trainTokenAccuracy: stored['tokenAccuracy'] };
+    return { ...newer, ...older, ...stored };
   },
   z.object({
     ...checkpointShape,

@@ -117,6 +117,16 @@ export function hyperparametersOf(
   return HYPERPARAMETERS.filter(({ objectives }) => objectives.includes(objective));
 }
 
+/** Returns a schema for each of some hyperparameters, by their names in the API or their keys in a job's record. */
+export function hyperparameterShape<Key extends 'name' | 'field', Schema>(
+  key: Key,
+  schemaOf: (row: Hyperparameter) => Schema,
+  rows = HYPERPARAMETERS,
+) {
+  const shape = rows.map((row) => [row[key], schemaOf(row)]);
+  return Object.fromEntries(shape) as Record<Hyperparameter[Key], Schema>;
+}
+
 /** Returns the schemas of the API's `lorikeet` object, all optional; keys are in camel case. */
 export function extensionShape(): ExtensionShape {
   return Object.fromEntries(

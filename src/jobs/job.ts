@@ -6,21 +6,14 @@ import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
 import { keptSteps } from '../contracts/kept-checkpoints.ts';
 import { checkpointMetricsSchema } from '../contracts/metrics.ts';
 import { OBJECTIVES } from '../contracts/preference-settings.ts';
-import {
-  extensionShape,
-  HYPERPARAMETERS,
-  type HyperparameterField,
-  orAbsent,
-} from '../contracts/training-fields.ts';
+import { extensionShape, hyperparameterShape, orAbsent } from '../contracts/training-fields.ts';
 import { DISK_FULL_FAULT, type Fault, faultSchema } from '../contracts/training-messages.ts';
 
 const unixMs = z.int();
 
 /** Hyperparameters as requested, those of the job's objective. `auto` becomes a number when the job starts. */
 const hyperparametersSchema = z.object(
-  Object.fromEntries(
-    HYPERPARAMETERS.map((row) => [row.field, orAbsent(row).exactOptional()]),
-  ) as Record<HyperparameterField, z.ZodExactOptional<ReturnType<typeof orAbsent>>>,
+  hyperparameterShape('field', (row) => orAbsent(row).exactOptional()),
 );
 
 const jsonObject = z.record(z.string(), z.unknown());

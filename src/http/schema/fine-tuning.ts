@@ -7,6 +7,7 @@ import { OBJECTIVES, type Objective } from '../../contracts/preference-settings.
 import {
   extensionFields,
   type Hyperparameter,
+  hyperparameterShape,
   hyperparametersOf,
   orAbsent,
 } from '../../contracts/training-fields.ts';
@@ -23,12 +24,8 @@ function autoOr(row: Hyperparameter) {
 }
 
 function hyperparametersSchemaOf(objective: Objective, name: string) {
-  const fields = hyperparametersOf(objective).map((row) => [row.name, autoOr(row)]);
-  return z
-    .strictObject(
-      Object.fromEntries(fields) as Record<Hyperparameter['name'], ReturnType<typeof autoOr>>,
-    )
-    .openapi(name);
+  const rows = hyperparametersOf(objective);
+  return z.strictObject(hyperparameterShape('name', autoOr, rows)).openapi(name);
 }
 
 const hyperparametersSchema = hyperparametersSchemaOf('supervised', 'FineTuningHyperparameters');
