@@ -56,7 +56,7 @@ export class SlotBlock {
     return [...this.#contents].find(([, held]) => held === digest)?.[0];
   }
 
-  /** Of these slots, the first that is empty, else the one renewed longest ago. */
+  /** Returns the first of these slots that is empty, else the one that was renewed longest ago. */
   oldest(slots: readonly number[]): number | undefined {
     const isAmong = new Set(slots);
     return (
@@ -82,7 +82,7 @@ export class SlotBlock {
    */
   *writeInPieces(slot: number, weights: AdapterWeights): Generator<number> {
     this.#contents.delete(slot);
-    /** Those of a fused linear, by target. */
+    /** The updates of one fused linear, by target. */
     let updates: RoundedUpdate[] = [];
     for (const [index, operand] of this.#operands.entries()) {
       this.#tensors.write(index, slot, (into) => this.#fill(operand, weights, into, updates));
