@@ -52,8 +52,9 @@ export class RunResults {
     const { record: job } = this.#lease;
     if (!isWanted(job, snapshot)) return; // a resumed run repeats snapshots
     try {
-      const { version, digest } = await this.#publication.checkpoint(job, snapshot);
       const metrics = checkpointMetricsSchema.parse(snapshot.metrics);
+      const content = { ...snapshot, metrics };
+      const { version, digest } = await this.#publication.checkpoint(job, content);
       const checkpoint = { step, version, digest, createdMs: now(), metrics };
       const text = `Checkpoint created at step ${step} with Snapshot ID: ${checkpointModel(job, step)}`;
       const event = messageEvent(text, { data: { step, ...apiMetrics(metrics) } });
