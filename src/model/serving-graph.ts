@@ -138,8 +138,7 @@ class ServingLowering implements DecoderLowering {
     const inputs = { batchShape: this.#batchShape, seqLengths, totalLength, tables };
     const shape = { config, maxSeqLength, float, form, isOwn: this.isOwn };
     this.#kv = new KvAttention(g, { ...shape, ...inputs });
-    const { adapters: adapterForm } = options;
-    this.#lora = new LoraGraph(g, { config, form: adapterForm, float, isOwn: this.isOwn });
+    this.#lora = new LoraGraph(g, { config, form: options.adapters, float, isOwn: this.isOwn });
     const weight = (tensor: ServingTensor) => this.#weight(tensor);
     this.#rows =
       options.rowForm &&
@@ -241,8 +240,8 @@ class ServingLowering implements DecoderLowering {
       case 'q4': {
         const { bits, block } = EVEN_FORMS[m.form];
         const attributes = { ...shape, bits, block_size: block, accuracy_level: 4 };
-        const inputs = [x, values, scales, m.zeroPoints && this.#weight(m.zeroPoints)];
-        if (b) inputs.push(undefined, b);
+        const zeros = m.zeroPoints && this.#weight(m.zeroPoints);
+        const inputs = [x, values, scales, zeros, undefined, b];
         while (inputs.at(-1) === undefined) inputs.pop();
         return g.nodeWithOutputs('MatMulNBits', inputs, attributes, options)[0]!;
       }
