@@ -1,7 +1,7 @@
 // The contract between the model, which computes gradients, and the training loop, which has data and optimizer. Neither ONNX
 // nor files appear in it.
 import type { Tensor } from '../src/common/tensor.ts';
-import type { PairMetrics } from '../src/contracts/preference-settings.ts';
+import type { PairMetrics } from '../src/contracts/metrics.ts';
 
 /** A padded micro-batch: N sequences (rows) of T positions. */
 export interface MicroBatch {

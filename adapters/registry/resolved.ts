@@ -45,7 +45,9 @@ export type AdapterLocation =
   | { readonly kind: 'version'; readonly manifest: VersionManifest; readonly alias?: string };
 
 /** Identifies parts in caches and slots by owner and content, so tenants never share an entry. */
-export function adapterIdentity(parts: readonly AdapterPart[]): string {
+export function adapterIdentity(
+  parts: readonly Pick<AdapterPart, 'owner' | 'digest' | 'weight'>[],
+): string {
   const hash = createHash('sha256');
   for (const { owner, digest, weight } of parts) hash.update(`${owner}\0${digest}\0${weight}\n`);
   return hash.digest('hex');

@@ -43,8 +43,8 @@ function workOf(context: BatchesContext): WorkKind<BatchRecord, 'batch'> {
     isOurs: (batch) => batch.base === base,
     begin: (lease) => new BatchRun(lease, context),
     restMs: () => 0,
-    interrupted: ({ setbacks }, error) => ({
-      waitMs: retryMs(setbacks),
+    interrupted: ({ retries }, error) => ({
+      waitMs: retryMs(retries),
       change: (state) => interruptBatch(state, interruptionText(error), now()),
     }),
     cleanUp: (batch) => batches.removeParts(batch),

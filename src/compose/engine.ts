@@ -2,12 +2,16 @@
 
 import { AdapterCache } from '../../adapters/cache/cache.ts';
 import { createAdapterLoader } from '../../adapters/cache/load.ts';
+import { digestAdapterFiles } from '../../adapters/peft/files.ts';
+import type { AdapterWeights } from '../../adapters/peft/weights.ts';
+import { adapterIdentity } from '../../adapters/registry/resolved.ts';
 import { adaptedBaseIn } from '../adapted-base/adapted-base.ts';
 import { assert } from '../common/assert.ts';
 import { lazy } from '../common/lazy.ts';
 import { endStartPhase } from '../common/start-phases.ts';
 import type { EngineInfo } from '../contracts/engine.ts';
 import type { GenerationRequest } from '../contracts/generation.ts';
+import { SHARED_OWNER } from '../contracts/tenant.ts';
 import { MAX_RANK } from '../contracts/training-settings.ts';
 import { Engine, type EngineOptions } from '../engine/engine.ts';
 import { NgramProposer } from '../scheduler/drafter.ts';
@@ -25,6 +29,8 @@ export interface EngineHostOptions {
   readonly artifactDir?: string;
   /** Limits the memory of loaded adapters, whether in use or idle. */
   readonly adapterCacheBytes: number;
+  /** Folders of shared adapters that are loaded before the engine is ready, as far as they can be. Default: none. */
+  readonly preload?: readonly string[];
   /** Limits the rank of an adapter, and the summed ranks of a composition. Default: the maximum for PEFT files. */
   readonly maxAdapterRank?: number;
   readonly limits?: NonNullable<StepLoopOptions['limits']>;
@@ -52,6 +58,7 @@ export async function createEngineHost(
     engine: engineOptions,
     artifactDir,
     adapterCacheBytes,
+    preload = [],
     maxAdapterRank = MAX_RANK,
     limits = {},
     drafts = 'off',
@@ -61,8 +68,6 @@ export async function createEngineHost(
 ): Promise<StepLoopOptions> {
   const decoding = `${drafts} ${isInvariant}`;
   const engine = await Engine.create({ ...engineOptions, decoding });
-  await engine.prepareAdapters();
-  endStartPhase('adapters');
   const adapters = new AdapterCache({
     capacityBytes: adapterCacheBytes,
     openAdapter: createAdapterLoader(engine.config, {
@@ -75,9 +80,29 @@ export async function createEngineHost(
       log({ type: 'log', level: 'warn', message: 'adapter not loaded', fields });
     },
   });
+  await engine.prepareAdapters(loadFolders(adapters, preload));
+  endStartPhase('adapters');
   const createProposer = drafts === 'ngram' ? createNgramProposer : undefined;
   const vocabularies = artifactDir === undefined ? {} : vocabularyUses(artifactDir, engine.info);
   return { engine, adapters, limits, isInvariant, createProposer, ...vocabularies };
+}
+
+/** Loads shared adapters, and returns the widest first, because all slots are as wide as it. */
+async function loadFolders(
+  adapters: AdapterCache,
+  folders: readonly string[],
+): Promise<AdapterWeights[]> {
+  const loaded: AdapterWeights[] = [];
+  for (const directory of folders) {
+    try {
+      const { digest } = await digestAdapterFiles(directory);
+      const parts = [{ owner: SHARED_OWNER, directory, digest, weight: 1 }];
+      const source = { digest: adapterIdentity(parts), owner: SHARED_OWNER, parts };
+      using lease = await adapters.lease(source);
+      loaded.push(lease.weights);
+    } catch {} // a request that names it will get the reason
+  }
+  return loaded.sort((a, b) => b.rank - a.rank);
 }
 
 /**

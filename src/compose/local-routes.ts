@@ -9,9 +9,10 @@ import { createDeps } from '../http/deps.ts';
 import { createLineApp } from '../http/lines.ts';
 import { type Access, openAccess } from '../tenants/access.ts';
 import type { ProgramContext } from './context.ts';
+import { servedDemos } from './demo-adapters.ts';
 import type { LocalEngine } from './local-engine.ts';
 import { describeServedModel, loadBaseText } from './served-model.ts';
-import { openServingAdapters, type ServingAdapters, servedDemos } from './serving-adapters.ts';
+import { openServingAdapters, type ServingAdapters } from './serving-adapters.ts';
 
 /** The longest time of a request. A slow machine needs minutes for the questions of a step. */
 const TIMEOUT_MS = 24 * 3_600_000;

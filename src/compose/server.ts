@@ -13,6 +13,7 @@ import type { Config } from '../settings/config.ts';
 import type { Tracing } from '../telemetry/tracing.ts';
 import { localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext, ReadyServer } from './context.ts';
+import { demoNames, servedDemos } from './demo-adapters.ts';
 import { OpenedParts } from './opened-parts.ts';
 import { openOwnProcess, withoutUnwritable } from './own-process.ts';
 import { prepareBase } from './prepared-base.ts';
@@ -62,13 +63,16 @@ async function openServer(
   const { artifact } = base;
   const { name, digest, source } = artifact.info;
   endStartPhase('base');
-  const engine = opened.add(startEngine(config, { base, access, log }));
+  const demoDir = servedDemos(config, access.kind, source);
+  const demos = demoDir === undefined ? [] : demoNames(demoDir);
+  const preload = demos.map((demo) => path.join(demoDir!, demo)); // a new user asks for them first
+  const engine = opened.add(startEngine(config, { base, access, preload, log }));
   const { client } = engine;
 
   const [
     { createTelemetry, openKvEvents, openMetricsPort, openTelemetryExports },
     { describeServedModel, loadBaseText },
-    { demoNames, openServingAdapters, servedDemos },
+    { openServingAdapters },
     { openServingJobs },
     { openLimits, openUsage },
     { createRoutes, openHttp },
@@ -91,7 +95,6 @@ async function openServer(
   const model = await describeServedModel(artifact, text, { ...config, ...base.plan });
   endStartPhase('tokenizer');
   const telemetry = createTelemetry(model, exports);
-  const demoDir = servedDemos(config, access.kind, source);
   const names = { id: name, names: config.baseAlias, digest };
   const shared = { client, own, log };
   const adapters = opened.add(
@@ -130,7 +133,7 @@ async function openServer(
     model: modelSetting(artifact.dir, config),
     canChat: text.chatTemplate !== undefined,
     adapters: folderOf(config),
-    demos: demoDir === undefined ? [] : demoNames(demoDir),
+    demos,
     access: access.kind,
   };
   return { config, log, base, engine, telemetry, adapters, jobs, batches, http, ready, opened };
@@ -145,6 +148,7 @@ async function run(
   const { config, log, base, engine, telemetry, adapters, jobs, batches, http } = server;
   const { ready } = server;
   const { leaving } = server.opened;
+  void adapters.preload(ready.demos, 0); // the engine has them, and requests need their digests
   const engineInfo = await Promise.race([engine.client.whenReady(), aborted(signal)]);
   if (isPrewarm) signal.throwIfAborted();
   if (engineInfo) {
@@ -160,7 +164,6 @@ async function run(
     batches.start();
     void checkWeights(base.weights, engine.client, { signal: leaving.signal, log });
     void adapters.preload(config.preload, Number.POSITIVE_INFINITY);
-    void adapters.preload(ready.demos, 0); // a new user asks for them first
   }
   await Promise.race([aborted(signal), engine.fatal]);
   leaving.abort();

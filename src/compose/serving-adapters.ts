@@ -1,8 +1,6 @@
 // Wires a server's adapters: where their names are found (the store, local folders, folders loaded by path, the demo adapters)
 // and how their files reach this machine. Sends no request to the store, so a server starts without it.
-import { readdirSync } from 'node:fs';
 import path from 'node:path';
-import { fileURLToPath } from 'node:url';
 import { FolderAdapters, LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import { type BaseModel, Registry } from '../../adapters/registry/registry.ts';
 import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
@@ -16,15 +14,8 @@ import type { EngineClient } from '../engine-client/client.ts';
 import type { AppOptions } from '../http/deps.ts';
 import { prefetchAdapter } from '../http/request/prefetch.ts';
 import type { Config } from '../settings/config.ts';
-import type { Access } from '../tenants/access.ts';
+import { DEMO_BASES } from './demo-adapters.ts';
 import { readSignatureKeys } from './repository.ts';
-
-/** The sources of the base that the demo adapters were trained for. An artifact records its source. */
-const DEMO_BASES: readonly string[] = [
-  'smollm2-135m-instruct',
-  'smollm2-135m-instruct-q4',
-  'HuggingFaceTB/SmolLM2-135M-Instruct',
-];
 
 /** A server's adapters. */
 export interface ServingAdapters {
@@ -113,31 +104,6 @@ export async function openServingAdapters(
 async function warnOfRefused(adapters: FolderAdapters, log: Logger): Promise<void> {
   const refused = await adapters.refused().catch(() => []);
   for (const fields of refused) log.warn(fields, 'adapter folder not served');
-}
-
-/** Returns the folder of the demo adapters. Undefined if they are not served. */
-export function servedDemos(
-  { noDemo }: Pick<Config, 'noDemo'>,
-  access: Access['kind'],
-  baseSource: string,
-): string | undefined {
-  // With keys, a tenant has only the adapters that the operator grants it.
-  return noDemo || access === 'keys' ? undefined : demoFolder(baseSource);
-}
-
-/** Returns the folder of the demo adapters. Undefined if they were trained for another base. */
-function demoFolder(baseSource: string): string | undefined {
-  if (!DEMO_BASES.includes(baseSource)) return undefined;
-  return path.dirname(fileURLToPath(import.meta.resolve('#models/demo/README.md')));
-}
-
-/** Returns the names of the demo adapters in a folder, sorted. */
-export function demoNames(dir: string): string[] {
-  const entries = readdirSync(dir, { withFileTypes: true });
-  return entries
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => name)
-    .sort();
 }
 
 /** The parts of a server that load adapters ahead of requests. */

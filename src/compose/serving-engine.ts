@@ -26,10 +26,19 @@ export interface ServingEngine {
   drain(): Promise<void>;
 }
 
+/** The parts that an engine process starts with. */
+interface EngineParts {
+  readonly base: PreparedBase;
+  readonly access: Access;
+  /** Folders of shared adapters that it loads before it is ready. */
+  readonly preload: readonly string[];
+  readonly log: Logger;
+}
+
 /** Starts the engine process. It is ready later. */
 export function startEngine(
   config: Config,
-  { base, access, log }: { base: PreparedBase; access: Access; log: Logger },
+  { base, access, preload, log }: EngineParts,
 ): ServingEngine {
   const { maxWaiting, maxWaitingTokens, prefillChunk } = config;
   const { artifact, plan, prepareFiles } = base;
@@ -39,6 +48,7 @@ export function startEngine(
     engine: { ...engineOptions(base, config), expectsHeads: servesTinker(config) },
     artifactDir: artifact.dir,
     adapterCacheBytes: plan.adapterCacheBytes,
+    preload,
     maxAdapterRank: config.maxAdapterRank,
     limits: {
       prefillChunk,

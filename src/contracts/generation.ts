@@ -85,8 +85,8 @@ export interface CompiledConstraint {
   readonly kind: Constraint['kind'];
   /** Constraints that allow the same texts in the same way have the same. */
   readonly digest: string;
-  /** Its network (`src/grammar/network.ts`). */
-  readonly network: Uint32Array;
+  /** Its NFA (`src/grammar/nfa.ts`). */
+  readonly nfa: Uint32Array;
 }
 
 /** How long a request may take, and until when, in monotonic milliseconds. */

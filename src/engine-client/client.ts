@@ -233,7 +233,7 @@ export class EngineClient {
   }
 
   /**
-   * Loads an adapter ahead of its first request. For `keepWarmMs`, it is evicted only after other adapters (0: no preference).
+   * Loads an adapter ahead of its first request. An engine that starts answers once it is ready. For `keepWarmMs`, it is evicted only after other adapters (0: no preference).
    * `tenant` is charged for the memory; without one, the adapter's owner is. Rejects with a `ServeError` that says what is
    * wrong with the adapter, or with `engine_restarting`.
    */
@@ -241,7 +241,8 @@ export class EngineClient {
     adapter: AdapterSource,
     { keepWarmMs = 0, tenant }: Omit<LeaseOptions, 'signal'> = {},
   ): Promise<Prefetched> {
-    if (this.state !== 'ready') return Promise.reject(this.#unavailable());
+    const { state } = this;
+    if (state !== 'ready' && state !== 'starting') return Promise.reject(this.#unavailable());
     this.#lastPrefetch++;
     const id = this.#lastPrefetch as PrefetchId;
     const outcome = withResolvers<Prefetched>();

@@ -16,10 +16,10 @@ import { separateLargeBlocks } from '../ort/libc.ts';
 import { ownInstructions } from '../ort/own-operators.ts';
 import { type FloatType, PROVIDERS } from '../settings/provider.ts';
 import { AdapterSlots } from './adapters/adapter-slots.ts';
-import { formOf, widerForm } from './adapters/slot-form.ts';
+import { formOf } from './adapters/slot-form.ts';
 import { adapterOfZeros } from './adapters/warm-up.ts';
 import type { AdapterKey, Batch, BatchResult, PrefillBatch, SlotId } from './batch.ts';
-import { Decode, sampledAll, toLoraInput } from './decode.ts';
+import { Decode, sampledAll } from './decode.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
 import { cacheType } from './int8-form.ts';
 import { KvCache } from './kv-cache.ts';
@@ -109,8 +109,7 @@ export class Engine {
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
     const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
-    const isHalf = type === 'f16';
-    const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales, isHalf });
+    const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales, type });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
     const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes, packing };
     const slots = new AdapterSlots(config, limits, memory);
@@ -119,7 +118,7 @@ export class Engine {
     const kv = type === 'f32' ? FLOAT_NAMES[memory.float] : type;
     const forms = `${model.identity} ${kv} ${provider}`;
     await tryBase({ runner, cache, servingDir, forms });
-    await runner.prepareFirst();
+    await runner.prepare();
     endStartPhase('session');
     const info = {
       vocabSize: config.vocabSize,
@@ -151,21 +150,21 @@ export class Engine {
 
   /** Creates the sessions and copies the weights in advance, so that the adapter's first run does not wait for them. */
   async prepareFor(weights: AdapterWeights): Promise<void> {
-    const { targets, parts } = widerForm(this.#parts.slots.form, weights);
-    await this.#parts.runner.prepare({ targets, parts });
+    await this.#parts.runner.prepare(formOf([weights], this.#parts.slots.form));
     await this.#parts.runner.prepareHead(weights);
     await this.#parts.slots.prepare(weights);
   }
 
   /**
    * Creates the sessions of adapters on all linears and runs one, so that the first request waits neither for sessions nor for
-   * code, memory and threads that a first run needs.
+   * code, memory and threads that a first run needs. Then prepares the adapters that were loaded meanwhile, the widest first.
    */
-  async prepareAdapters(): Promise<void> {
+  async prepareAdapters(loading?: Promise<readonly AdapterWeights[]>): Promise<void> {
     const [form] = this.#likelyForms;
     if (!form) return;
     await this.#parts.runner.prepare(form);
-    const weights = adapterOfZeros(this.config);
+    const loaded = (await loading) ?? [];
+    const weights = loaded[0] ?? adapterOfZeros(this.config);
     if (!this.canAttach([weights])) return;
     this.attachAdapter(weights);
     const batch = { kind: 'prefill', slot: 0 as SlotId, adapter: weights.digest } as const;
@@ -173,7 +172,8 @@ export class Engine {
     await this.run({ ...batch, tokenIds, pastLength: 0, sampler: undefined, scoring: undefined });
     this.zeroSlot(batch.slot);
     this.detachAdapter(weights.digest);
-    this.#parts.slots.reset();
+    if (loaded.length === 0) this.#parts.slots.reset();
+    for (const other of loaded) await this.prepareFor(other);
   }
 
   /** Creates one session that likely adapters need, before there is one. Resolves with whether there are more to create. */
@@ -188,12 +188,12 @@ export class Engine {
     const all = targetNames(this.config);
     const likely: AdapterShape[] = [all, all.slice(0, 1)].map((targets) => ({ ...LORA, targets }));
     if (expectsHeads) likely.push({ ...LORA, targets: all, parts: ['head'] });
-    return likely.map((shape) => widerForm(slots.form, formOf([shape])));
+    return likely.map((shape) => formOf([shape], slots.form));
   }
 
   /** Creates the sessions that embeddings of the base or of an adapter need. */
   async prepareEmbeddings(weights?: AdapterWeights): Promise<void> {
-    const form = weights && widerForm(this.#parts.slots.form, weights);
+    const form = weights && formOf([weights], this.#parts.slots.form);
     await this.#parts.runner.prepare(form, 'hidden');
   }
 
@@ -242,8 +242,8 @@ export class Engine {
     const { scoring, sampler, slot, pastLength, pooler, forcedIds = [] } = batch;
     const tokenIds = [...batch.tokenIds, ...forcedIds];
     const last = batch.tokenIds.length - 1;
-    const lora = toLoraInput(this.#parts.slots, [batch.adapter]);
-    const input = { tokenIds, firstSlot: slot, pastLengths: [pastLength], lora };
+    const slots = [this.#parts.slots.slotOf(batch.adapter)];
+    const input = { tokenIds, firstSlot: slot, pastLengths: [pastLength], slots };
     if (pooler) {
       const logitRows = pooler.rowsOf(tokenIds.length);
       const hidden = await this.#parts.runner.runHidden({ ...input, logitRows });

@@ -34,7 +34,7 @@ import {
   type WeightsMode,
 } from '../model/serving-weights.ts';
 import { FUSED_LINEAR_NAMES, fusedTargets, moduleName } from '../model/target-modules.ts';
-import { quantizeInt4, repackInt4 } from '../quant/int4.ts';
+import { quantizeInt4 } from '../quant/int4.ts';
 import { quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
 import { packRowInt8 } from '../quant/row-int8.ts';
@@ -276,19 +276,14 @@ const MATRIX_FORMS: Record<ServingMatrix['form'], (linear: LinearWeights) => For
     return { values: data, scales: asBytes(scales) };
   },
   q4: (w) => {
-    const { data, scales, zeroPoints } =
-      w.kind === 'nf4'
-        ? repackInt4(w.packed, w.absmax, w.rows, w.cols)
-        : quantizeInt4(w.values, w.rows, w.cols);
+    const { data, scales, zeroPoints } = quantizeInt4(denseValues(w), w.rows, w.cols);
     return { values: data, scales: asBytes(scales), zeroPoints };
   },
   nf4: (w) => {
     const { packed, absmax } = w.kind === 'nf4' ? w : quantizeNf4(w.values);
     return { values: packed, scales: asBytes(absmax) };
   },
-  f32: (w) => ({
-    values: asBytes(denseValues(w)),
-  }),
+  f32: (w) => ({ values: asBytes(denseValues(w)) }),
 };
 
 function concat(parts: readonly Uint8Array[]): Uint8Array {

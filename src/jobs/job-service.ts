@@ -188,7 +188,7 @@ function newState({ tenant, id, base, request, nowMs }: NewJobState): JobRecord 
     checkpoints: [],
     dropped: [],
     token: 0,
-    setbacks: 0,
+    retries: 0,
     eventCount: 0,
     recentEvents: [],
   };

@@ -71,8 +71,8 @@ export const LEASE_TIMING: LeaseTiming = {
 const RETRY_MS = 5_000;
 
 /** Returns how long a record rests after these earlier interruptions and one more, in ms. */
-export function retryMs(setbacks: number): number {
-  return RETRY_MS * 4 ** setbacks;
+export function retryMs(retries: number): number {
+  return RETRY_MS * 4 ** retries;
 }
 
 /** Says to the owner of a record why the work on it was interrupted. */

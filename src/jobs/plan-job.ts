@@ -121,7 +121,7 @@ export class ValidationRun implements Task {
     ];
     await this.#lease.release((now) => {
       const next = advance(now, 'validate', { nowMs, events });
-      return next && { ...next, plan: { ...plan, ...classes }, setbacks: 0 };
+      return next && { ...next, plan: { ...plan, ...classes }, retries: 0 };
     });
   }
 }

@@ -185,7 +185,7 @@ export class TrainingRun implements Task {
     if (end.kind === 'detached') return this.#lease.release();
     if (end.kind === 'paused') await this.#save();
     const why = this.#isServerStopping ? 'The server is shutting down' : 'The trainer was stopped';
-    await this.#end('putBack', [messageEvent(`${why}, moving job to queued state`)]);
+    await this.#end('requeue', [messageEvent(`${why}, moving job to queued state`)]);
   }
 
   /** Stops after a client cancelled or paused the job. The record already says so. */
@@ -228,7 +228,7 @@ export class TrainingRun implements Task {
   }
 
   async #end(
-    action: 'putBack' | 'succeed',
+    action: 'requeue' | 'succeed',
     events: readonly NewEvent[],
     facts: Partial<JobRecord> = {},
   ): Promise<void> {

@@ -42,7 +42,7 @@ export function createJobWorker(context: JobsContext): JobWorker {
       const message = interruptionText(error);
       const fault = isFull ? DISK_FULL_FAULT : { code: 'internal_error', message, param: null };
       return {
-        waitMs: isFull ? timing.diskRetryMs : retryMs(job.setbacks),
+        waitMs: isFull ? timing.diskRetryMs : retryMs(job.retries),
         change: (state) => withInterruption(state, fault, now()),
       };
     },

@@ -93,11 +93,8 @@ function refuseUnsupported(raw: ConfigJson, { activation, activationAlias }: Fam
   if (found !== activation && found !== activationAlias) {
     throw new FileError(key, `"${found}" is not supported (supported: ${activation})`);
   }
-  if (raw.attention_bias) throw new FileError('attention_bias', 'true is not supported');
-  if (raw.mlp_bias) throw new FileError('mlp_bias', 'true is not supported');
-  if (raw.use_bidirectional_attention) {
-    throw new FileError('use_bidirectional_attention', 'true is not supported');
-  }
+  for (const flag of ['attention_bias', 'mlp_bias', 'use_bidirectional_attention'] as const)
+    if (raw[flag]) throw new FileError(flag, 'true is not supported');
 }
 
 /** The runtime's attention requires head sizes, and numbers of rotated channels, that are multiples of this. */

@@ -58,6 +58,9 @@ export interface Memory {
   readonly device?: DeviceAllocation;
 }
 
+/** Memory of this process. */
+export type HostMemory = Memory & { readonly buffer: ArrayBuffer };
+
 /** Device memory. Its address may be an opaque handle (a WGPUBuffer), so no offset can be added to it. */
 interface DeviceAllocation {
   /** The `OrtMemoryInfo *`, which lives as long as the process. */
@@ -156,14 +159,17 @@ export function hostTensor<T extends OrtType>(
   const array = data ?? new Uint8Array(new ArrayBuffer(Math.max(byteLength, 1)));
   if (data) assertData(type, shape, data);
   // The bytes of a small typed array are in the JavaScript heap. Reading `buffer` moves them out permanently.
-  const { buffer } = array;
-  const memory = {
-    owner: buffer,
-    address: addressOf(buffer),
-    byteLength: buffer.byteLength,
-    buffer,
-  };
-  return tensorOver(type, shape, { memory, byteOffset: array.byteOffset });
+  return tensorOver(type, shape, { memory: memoryOf(array.buffer), byteOffset: array.byteOffset });
+}
+
+/** Allocates memory of zeros. */
+export function hostMemory(byteLength: number): HostMemory {
+  return memoryOf(new ArrayBuffer(byteLength));
+}
+
+function memoryOf(buffer: ArrayBuffer): HostMemory {
+  const { byteLength } = buffer;
+  return { owner: buffer, address: addressOf(buffer), byteLength, buffer };
 }
 
 /**

@@ -11,6 +11,7 @@ import {
   defaultExportFaults,
   environmentFaults,
   fileLengthFaults,
+  glossaryFaults,
   headerFaults,
   keptRejectionFaults,
   LAYERS,
@@ -236,6 +237,17 @@ test('the code map fails on a folder too few and a folder too many', () => {
   assert.deepEqual(codeMapFaults(map, ['src/a/x.ts', 'src/c/y.ts']), [
     'src/c/: not in the code map',
     'src/b/: not in the tree',
+  ]);
+});
+
+test('code has no word that the glossary gives up', () => {
+  const glossary = /^## Glossary\n[\s\S]*?(?=^## )/m.exec(readFileSync('ARCHITECTURE.md', 'utf8'))!;
+  assert.deepEqual(glossaryFaults(glossary[0], sources), []);
+  const rows = '| term | meaning | not |\n| a | b | c, `d` in `src/x` |\n| e | f | `g`, `h` |\n';
+  const files = [source('src/x/a.ts', 'const d = c;'), source('src/y/b.ts', 'const d = h;')];
+  assert.deepEqual(glossaryFaults(rows, files), [
+    'src/x/a.ts: the glossary has another name for d',
+    'src/y/b.ts: the glossary has another name for h',
   ]);
 });
 

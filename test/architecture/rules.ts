@@ -343,6 +343,23 @@ export function lateAwaitFaults(files: readonly SourceFile[]): string[] {
     .map((file) => `${file.path}: awaits after its first test`);
 }
 
+/** Words that the glossary gives up (`word` or `word` in `folder`, in its last column), in code below the folders. */
+export function glossaryFaults(document: string, files: readonly SourceFile[]): string[] {
+  const rows = [...document.matchAll(/^\|[^|\n]*\|[^|\n]*\|([^|\n]*`[^|\n]*)\|$/gm)];
+  return rows.flatMap(([, cell]) => {
+    const [words, folders] = cell!.split(' in ').map((part) => [...part.matchAll(/`([^`]+)`/g)]);
+    const isBelow = ({ path }: SourceFile) =>
+      !folders || folders.some(([, folder]) => path.startsWith(`${folder}/`));
+    return files
+      .filter(isBelow)
+      .flatMap((file) =>
+        words!
+          .filter(([, word]) => new RegExp(`\\b${word}\\b`).test(code(file)))
+          .map(([, word]) => `${file.path}: the glossary has another name for ${word}`),
+      );
+  });
+}
+
 /** Import cycles, those of types included, each told once. */
 export function cycleFaults(files: readonly SourceFile[]): string[] {
   const graph = new Map(files.map((file) => [file.path, importsOf(file)]));

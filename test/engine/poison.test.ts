@@ -147,7 +147,7 @@ for (const kv of ['f32', 'int8'] as const) {
       firstSlot: 1,
       pastLengths: [0],
       logitRows: [8],
-      lora: { kind: 'none' },
+      slots: [0],
     } as const;
     const fresh = await runLogits(runner, input);
     const fill = (number: number) => {

@@ -46,9 +46,8 @@ describe('adapters', () => {
     }>(response);
     assert.equal(body.model, 'alpha');
     assert.equal(body.system_fingerprint, `bbbbbbbbbbbb-${digest.slice(0, 12)}-ffffffff`);
-    const part = { owner: SHARED_OWNER, name: 'alpha', digest, weight: 1 };
-    const location = { kind: 'folder', directory: '', rank: 1 } as const;
-    assert.equal(body.choices[0]!.text, adapterIdentity([{ ...part, location }]));
+    const part = { owner: SHARED_OWNER, digest, weight: 1 };
+    assert.equal(body.choices[0]!.text, adapterIdentity([part]));
     const base = await served.post(URL, { ...request, max_tokens: 1 });
     assert.equal(base.headers.get('x-lorikeet-adapter'), null);
   });

@@ -74,8 +74,7 @@ export function servePublished(
 
 /** What the engine says for a version of a tenant's. */
 export function sayingOf(owner: string, digest: string): string {
-  const location = { kind: 'folder', directory: '', rank: 1 } as const;
-  return adapterIdentity([{ owner, name: '', digest, weight: 1, location }]);
+  return adapterIdentity([{ owner, digest, weight: 1 }]);
 }
 
 class CountedAdapters extends LocalAdapters {

@@ -122,12 +122,11 @@ before(async () => {
 describe('two tenants with an adapter of the same name', () => {
   for (const tenant of ['acme', 'bravo', 'narrow']) {
     test(`give ${tenant} its own`, async () => {
-      const { digest, name } = versions[`${tenant}/zen`]!;
+      const { digest } = versions[`${tenant}/zen`]!;
       const response = await WAYS['completion']!(tenant, 'zen');
       assert.equal(response.headers.get('x-lorikeet-adapter'), digest);
       const { choices } = await readOk<{ choices: { text: string }[] }>(response);
-      const location = { kind: 'folder', directory: '', rank: 1 } as const;
-      const identity = adapterIdentity([{ owner: tenant, name, digest, weight: 1, location }]);
+      const identity = adapterIdentity([{ owner: tenant, digest, weight: 1 }]);
       assert.equal(choices[0]!.text, identity);
     });
   }

@@ -6,8 +6,10 @@ import { ConfigError, FileError } from '../../src/common/errors.ts';
 import { append } from '../../src/common/long-arrays.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import { describeIssue } from '../../src/common/schema-errors.ts';
+import { OBJECTIVES } from '../../src/contracts/preference-settings.ts';
 import { type JobSource, jobShape, keysOf } from '../../src/contracts/training-fields.ts';
-import { MAX_RANK } from '../../src/contracts/training-settings.ts';
+import type { TrainingSetting } from '../../src/contracts/training-setting.ts';
+import { MAX_RANK, TRAINING_SETTINGS } from '../../src/contracts/training-settings.ts';
 import { graderSchema } from '../../src/graders/schema.ts';
 
 const jobSchema = z.strictObject({
@@ -24,8 +26,6 @@ export type TrainJob = z.infer<typeof jobSchema>;
 
 const ADAPTER_KEYS = keysOf(({ needs }) => needs === 'adapter');
 const VALIDATION_KEYS = keysOf(({ needs }) => needs === 'validation');
-const PREFERENCE_KEYS = keysOf(({ needs }) => needs === 'preferences');
-const REWARD_KEYS = keysOf(({ needs }) => needs === 'rewards');
 
 /** Checks the JSON of a job file. @throws ConfigError with one line per fault, naming the key */
 export function parseJob(json: unknown): TrainJob {
@@ -56,9 +56,12 @@ function contradictions(job: TrainJob): string[] {
   append(faults, [
     ...contradictoryKinds(job),
     ...wholeModuleFaults(job),
-    ...preferenceFaults(job),
-    ...rewardFaults(job),
+    ...objectiveFaults(job),
+    ...(job.objective === 'reinforcement' ? rewardFaults(job) : []),
   ]);
+  if (job.objective === 'dpo' && job.labelSmoothing !== undefined && job.loss !== 'robust') {
+    faults.push('labelSmoothing: is only for the loss robust');
+  }
   if (job.method === 'full') {
     for (const key of ADAPTER_KEYS) {
       if (job[key] !== undefined) faults.push(`${key}: does not apply, because method is full`);
@@ -74,33 +77,20 @@ function contradictions(job: TrainJob): string[] {
   return faults;
 }
 
-function preferenceFaults(job: TrainJob): string[] {
-  if (job.objective !== 'dpo') {
-    const given = PREFERENCE_KEYS.filter((key) => job[key] !== undefined);
-    return given.map((key) => `${key}: is only for dpo`);
-  }
-  const faults: string[] = [];
-  if (job.packing) faults.push('packing: is not for dpo');
-  if (job.labelSmoothing !== undefined && job.loss !== 'robust') {
-    faults.push('labelSmoothing: is only for the loss robust');
-  }
-  return faults;
+function objectiveFaults(job: TrainJob): string[] {
+  const { objective = 'supervised' } = job;
+  return (Object.keys(TRAINING_SETTINGS) as (keyof TrainJob)[]).flatMap((key) => {
+    const { objectives = OBJECTIVES, default: absent }: TrainingSetting = TRAINING_SETTINGS[key];
+    if (objectives.includes(objective) || job[key] === undefined || job[key] === absent) return [];
+    const isSpecial = !objectives.includes('supervised');
+    return `${key}: ${isSpecial ? `is only for ${objectives}` : `is not for ${objective}`}`;
+  });
 }
 
 function rewardFaults(job: TrainJob): string[] {
-  if (job.objective !== 'reinforcement') {
-    const given = REWARD_KEYS.filter((key) => job[key] !== undefined);
-    return given.map((key) => `${key}: is only for reinforcement`);
-  }
   const faults: string[] = [];
-  if (job.packing) faults.push('packing: is not for reinforcement');
-  if (job.dropout > 0) faults.push('dropout: is not for reinforcement');
-  if (job.alora !== undefined) faults.push('alora: is not for reinforcement');
   if (job.method === 'full')
     faults.push('method: must not be full, because samples need an adapter');
-  if (job.evalSamples !== undefined && job.validation === undefined && job.validationSplit === 0) {
-    faults.push('evalSamples: needs validation or validationSplit');
-  }
   if (job.grader === undefined) return [...faults, 'grader: is missing'];
   const { error } = graderSchema.safeParse(job.grader, { error: describeIssue });
   for (const { path, message } of error?.issues ?? []) {

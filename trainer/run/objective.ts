@@ -2,7 +2,8 @@
 // sequences, or the loss of rewarded samples (`reinforcement.ts`).
 import { assert } from '../../src/common/assert.ts';
 import type { StepGrading } from '../../src/contracts/grading-summary.ts';
-import type { ObjectiveMetrics, Preference } from '../../src/contracts/preference-settings.ts';
+import type { ObjectiveMetrics } from '../../src/contracts/metrics.ts';
+import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleSequences, assembleTightBatch } from '../data/micro-batch.ts';

@@ -1,6 +1,7 @@
 // The training loop: optimizer steps, with validations, checkpoints, snapshots and warnings between them. The model and the
 // rows are arguments.
 
+import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import type { Preference } from '../../src/contracts/preference-settings.ts';
 import {
   type MicroBatchPlan,
@@ -23,7 +24,7 @@ import type { Compute, LossSums, TrainModel } from '../types.ts';
 import { loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint.ts';
 import { examineCurves, isSolved, type RunContext } from './curve-warnings.ts';
 import { TrainError } from './faults.ts';
-import type { StepMetrics, Validation } from './metrics.ts';
+import type { Validation } from './metrics.ts';
 import { createObjective, type RunObjective } from './objective.ts';
 import { type Reinforcement, Rewards } from './reinforcement.ts';
 import type { Snapshots } from './result-files.ts';

@@ -2,8 +2,21 @@
 
 import { assert } from '../../common/assert.ts';
 import { elementCount } from '../../common/tensor.ts';
-import { bytesOf, hostTensor, type OrtTensor, type OrtType } from '../../ort/tensor.ts';
-import type { ModelMemory, SlotPart, SlotParts, SlotTensors, SlotValues } from './model-memory.ts';
+import {
+  bytesOf,
+  type HostMemory,
+  hostMemory,
+  type OrtTensor,
+  tensorOver,
+} from '../../ort/tensor.ts';
+import type {
+  ModelMemory,
+  SlotPart,
+  SlotParts,
+  SlotTensor,
+  SlotTensors,
+  SlotValues,
+} from './model-memory.ts';
 
 /** The memory of the CPU provider. */
 export const HOST_MEMORY: ModelMemory = {
@@ -17,49 +30,64 @@ export const HOST_MEMORY: ModelMemory = {
 
 /** The longest array that every supported Node allows. A single tensor may be larger. */
 const MAX_BLOCK_BYTES = 2 ** 30;
+/** A cache line, and a multiple of every element. */
+const ALIGNMENT_BYTES = 64;
 
-type HostSlotType = 'float32' | 'float16' | 'int8';
+const ARRAYS = { float32: Float32Array, float16: Uint16Array, int8: Int8Array } as const;
 
+type HostSlotType = keyof typeof ARRAYS;
+
+/** A tensor [slots, ...shape] without the runtime's part, of which only ranges have one. */
 interface HostSlotTensor {
-  /** [slots, ...shape] */
-  readonly tensor: OrtTensor<HostSlotType>;
-  /** The tensor's memory. */
+  readonly type: HostSlotType;
+  readonly memory: HostMemory;
+  readonly byteOffset: number;
+  /** All its elements. */
+  readonly data: InstanceType<(typeof ARRAYS)[HostSlotType]>;
+  /** The same memory. */
   readonly bytes: Uint8Array;
   /** The shape and the element count of one slot. */
   readonly shape: readonly number[];
   readonly size: number;
 }
 
-class HostSlots implements SlotTensors {
+class HostSlots implements SlotTensors, SlotParts {
+  readonly type: HostSlotType;
+  readonly parts = this;
   readonly #slotCount: number;
-  readonly #type: HostSlotType;
   readonly #tensors: HostSlotTensor[] = [];
   readonly #ranges = new Map<string, readonly OrtTensor[]>();
-  readonly parts: SlotParts;
 
   constructor(slotCount: number, type: HostSlotType) {
     this.#slotCount = slotCount;
-    this.#type = type;
-    this.parts = new HostSlotParts(type, this.#tensors);
+    this.type = type;
   }
 
   /**
-   * Allocates many tensors in one block, because each large allocation triggers the garbage collector: a tenth of a second for
+   * Allocates the tensors in one block, because each large allocation triggers the garbage collector: a tenth of a second for
    * the sixty tensors of a small model. Pages are touched only when slots are written.
    */
-  add(shape: readonly number[], count = 1, type: HostSlotType = this.#type): void {
-    const size = elementCount(shape);
-    const whole = [this.#slotCount, ...shape];
-    const perBlock = Math.max(1, Math.floor(MAX_BLOCK_BYTES / bytesOf(type, whole)));
-    for (let left = count; left > 0; left -= perBlock) {
-      const inBlock = Math.min(perBlock, left);
-      const block = hostTensor(type, [inBlock, ...whole]);
-      for (let i = 0; i < inBlock; i++) {
-        const tensor = block.view(whole, i * elementCount(whole));
-        const { buffer, byteOffset, byteLength } = tensor.data;
-        const bytes = new Uint8Array(buffer, byteOffset, byteLength);
-        this.#tensors.push({ tensor, bytes, shape, size });
-      }
+  add(tensors: readonly SlotTensor[]): void {
+    const sized = tensors.map(({ shape, type = this.type }) => {
+      const byteLength = bytesOf(type, [this.#slotCount, ...shape]);
+      return {
+        type,
+        shape,
+        paddedBytes: Math.ceil(byteLength / ALIGNMENT_BYTES) * ALIGNMENT_BYTES,
+      };
+    });
+    for (const block of splitBlocks(sized)) this.#addBlock(block);
+  }
+
+  #addBlock(tensors: readonly SizedTensor[]): void {
+    const memory = hostMemory(tensors.reduce((sum, { paddedBytes }) => sum + paddedBytes, 0));
+    let byteOffset = 0;
+    for (const { type, shape, paddedBytes } of tensors) {
+      const size = elementCount(shape);
+      const data = new ARRAYS[type](memory.buffer, byteOffset, this.#slotCount * size);
+      const bytes = new Uint8Array(memory.buffer, byteOffset, data.byteLength);
+      this.#tensors.push({ type, memory, byteOffset, data, bytes, shape, size });
+      byteOffset += paddedBytes;
     }
   }
 
@@ -67,9 +95,10 @@ class HostSlots implements SlotTensors {
     const id = `${first}+${count}`;
     const known = this.#ranges.get(id);
     if (known) return known;
-    const views = this.#tensors.map(({ tensor, shape, size }) =>
-      tensor.view([count, ...shape], first * size),
-    );
+    const views = this.#tensors.map(({ type, memory, byteOffset, data, shape, size }) => {
+      const start = byteOffset + first * size * data.BYTES_PER_ELEMENT;
+      return tensorOver(type, [count, ...shape], { memory, byteOffset: start });
+    });
     this.#ranges.set(id, views);
     return views;
   }
@@ -78,15 +107,13 @@ class HostSlots implements SlotTensors {
   writeBack(): void {}
 
   write(index: number, slot: number, fill: (into: SlotValues) => void): void {
-    const { tensor, size } = this.#tensors[index]!;
-    const { data } = tensor;
+    const { data, size } = this.#tensors[index]!;
     assert(!(data instanceof Uint16Array), 'halves are written by runs');
     fill(data.subarray(slot * size, (slot + 1) * size));
   }
 
   move(from: number, to: number, part?: { stride: number; used: number }): void {
-    for (const { tensor, size } of this.#tensors) {
-      const { data } = tensor;
+    for (const { data, size } of this.#tensors) {
       const { stride, used } = part ?? { stride: size, used: size };
       for (let start = 0; start < size; start += stride) {
         const source = from * size + start;
@@ -96,58 +123,58 @@ class HostSlots implements SlotTensors {
   }
 
   zero(slot: number): void {
-    for (const { tensor, size } of this.#tensors) {
-      tensor.data.fill(0, slot * size, (slot + 1) * size);
-    }
+    for (const { data, size } of this.#tensors) data.fill(0, slot * size, (slot + 1) * size);
   }
 
   /** Does nothing, because the garbage collector frees host memory. */
   release(): void {}
-}
 
-class HostSlotParts implements SlotParts {
-  readonly type: OrtType;
-  readonly #elementBytes: number;
-  readonly #tensors: readonly HostSlotTensor[];
-
-  /** `tensors` may grow later. */
-  constructor(type: OrtType, tensors: readonly HostSlotTensor[]) {
-    this.type = type;
-    this.#elementBytes = bytesOf(type, [1]);
-    this.#tensors = tensors;
-  }
-
-  byteSize({ stride, count }: SlotPart): number {
+  partBytes({ stride, count }: SlotPart): number {
     const elements = this.#tensors.reduce((sum, { size }) => sum + (size / stride) * count, 0);
-    return elements * this.#elementBytes;
+    return bytesOf(this.type, [elements]);
   }
 
-  read(slot: number, part: SlotPart, into: Uint8Array): void {
+  readPart(slot: number, part: SlotPart, into: Uint8Array): void {
     let at = 0;
-    this.#eachRun(slot, part, (bytes, start, end) => {
-      into.set(bytes.subarray(start, end), at);
-      at += end - start;
-    });
-  }
-
-  write(slot: number, part: SlotPart, from: Uint8Array): void {
-    let at = 0;
-    this.#eachRun(slot, part, (bytes, start, end) => {
-      bytes.set(from.subarray(at, at + end - start), start);
-      at += end - start;
-    });
-  }
-
-  /** Calls `copy` with the bounds of every contiguous run of bytes. */
-  #eachRun(
-    slot: number,
-    { stride, start, count }: SlotPart,
-    copy: (bytes: Uint8Array, start: number, end: number) => void,
-  ): void {
-    for (const { bytes, size } of this.#tensors) {
-      for (let at = slot * size + start; at < (slot + 1) * size; at += stride) {
-        copy(bytes, at * this.#elementBytes, (at + count) * this.#elementBytes);
-      }
+    for (const run of this.#runsOf(slot, part)) {
+      into.set(run, at);
+      at += run.length;
     }
   }
+
+  writePart(slot: number, part: SlotPart, from: Uint8Array): void {
+    let at = 0;
+    for (const run of this.#runsOf(slot, part)) {
+      run.set(from.subarray(at, at + run.length));
+      at += run.length;
+    }
+  }
+
+  /** Yields every contiguous run of bytes of a part. */
+  *#runsOf(slot: number, { stride, start, count }: SlotPart): Generator<Uint8Array> {
+    const elementBytes = bytesOf(this.type, [1]);
+    for (const { bytes, size } of this.#tensors) {
+      for (let at = slot * size + start; at < (slot + 1) * size; at += stride)
+        yield bytes.subarray(at * elementBytes, (at + count) * elementBytes);
+    }
+  }
+}
+
+interface SizedTensor extends Pick<HostSlotTensor, 'type' | 'shape'> {
+  readonly paddedBytes: number;
+}
+
+/** Splits tensors into blocks that are not too long. */
+function splitBlocks(tensors: readonly SizedTensor[]): SizedTensor[][] {
+  const blocks: SizedTensor[][] = [];
+  let left = 0;
+  for (const tensor of tensors) {
+    if (tensor.paddedBytes > left) {
+      blocks.push([]);
+      left = MAX_BLOCK_BYTES;
+    }
+    blocks.at(-1)!.push(tensor);
+    left -= tensor.paddedBytes;
+  }
+  return blocks;
 }

@@ -23,10 +23,17 @@ export interface ModelMemory {
 /** The elements of one slot of a tensor. */
 export type SlotValues = Float32Array | Int8Array;
 
+/** One slot of a tensor. */
+export interface SlotTensor {
+  readonly shape: readonly number[];
+  /** Default: that of the slots. */
+  readonly type?: 'int8';
+}
+
 /** Tensors [slots, …], which are read and written slot by slot. They start as zeros. */
 export interface SlotTensors {
-  /** Adds `count` tensors [slots, ...shape]. Default type: that of the slots. */
-  add(shape: readonly number[], count?: number, type?: 'int8'): void;
+  /** Adds tensors [slots, ...shape]. */
+  add(tensors: readonly SlotTensor[]): void;
   /**
    * All tensors over slots first … first + count - 1, [count, ...shape] each. Valid until the next call of any method.
    */
@@ -55,7 +62,7 @@ export interface SlotPart {
 export interface SlotParts {
   /** The element type of all tensors. */
   readonly type: OrtType;
-  byteSize(part: SlotPart): number;
-  read(slot: number, part: SlotPart, into: Uint8Array): void;
-  write(slot: number, part: SlotPart, from: Uint8Array): void;
+  partBytes(part: SlotPart): number;
+  readPart(slot: number, part: SlotPart, into: Uint8Array): void;
+  writePart(slot: number, part: SlotPart, from: Uint8Array): void;
 }

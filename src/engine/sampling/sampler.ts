@@ -2,7 +2,7 @@
 // caller turns them into text. The engine checks `isFiniteRow` first.
 import { randomBytes } from 'node:crypto';
 import type { SamplingParams, TokenLogprob } from '../../contracts/generation.ts';
-import type { MatchingWork } from '../../contracts/matching-work.ts';
+import type { WorkBudget } from '../../contracts/work-budget.ts';
 import { TOP_LOGITS_COUNT } from '../../model/top-logits.ts';
 import { type LogitsRow, scoreToken, type TopLogits } from '../logits.ts';
 import { chooseToken, probabilities, type Random } from './choose.ts';
@@ -27,10 +27,10 @@ export interface Sampler {
   follow(matcher: TokenMatcher): void;
   /** Keeps words out of the sequence. Called before the first token. */
   ban(words: TokenBan): void;
-  /** Sets how much matching the next calls may do. Sequences can share a grant. Before the first grant there is no limit. */
-  grant(work: MatchingWork): void;
+  /** Sets the budget of the matching in the next calls. Sequences can share one. Before the first one there is no limit. */
+  setBudget(budget: WorkBudget): void;
   /**
-   * Does the matching that the next token needs, as far as the granted work allows. Returns whether a token can be drawn now.
+   * Does the matching that the next token needs, as far as the budget allows. Returns whether a token can be drawn now.
    * It cannot be drawn while the matching has to continue, or if nothing may follow.
    */
   prepare(): boolean;
@@ -58,7 +58,7 @@ interface SamplerContext {
 /** Creates the sampler of a sequence. */
 export function createSampler(params: SamplingParams, context: SamplerContext): Sampler {
   const penalties = new Penalties(params, context.promptIds);
-  const constraints = new Constraints(params, context);
+  const constraints = new Constraints(params, context.stopTokenIds);
   const random = createRandom(params.seed);
   const isScored = params.topLogprobs !== undefined;
   const record = (id: number) => {
@@ -84,8 +84,8 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
     ban(words) {
       constraints.ban(words);
     },
-    grant(work) {
-      constraints.grant(work);
+    setBudget(budget) {
+      constraints.setBudget(budget);
     },
     prepare: () => constraints.prepare(),
     get isComplete() {
@@ -114,7 +114,7 @@ export function distribution(
   context: { promptIds: readonly number[]; generatedIds: readonly number[] },
 ): Float64Array {
   const penalties = new Penalties(params, context.promptIds);
-  const constraints = new Constraints(params, {});
+  const constraints = new Constraints(params);
   for (const id of context.generatedIds) {
     penalties.record(id);
     constraints.record(id);

@@ -28,7 +28,7 @@ import type { HttpLimits } from '../wire/limits.ts';
 import { callerOf, type HttpEnv } from '../wire/middleware.ts';
 import { validateBody } from '../wire/route.ts';
 import { type UsableConstraint, usableConstraint } from './constraint-check.ts';
-import type { ModelText, ModelTexts } from './model-texts.ts';
+import type { ModelTexts, ServedText } from './model-texts.ts';
 
 /** The served base. */
 export interface ServedModel {
@@ -49,8 +49,8 @@ export interface ServedModel {
 
 /** The dependencies of reading a request. */
 export interface RequestDeps
-  extends Omit<ModelText, 'longPrompts'>,
-    Partial<Pick<ModelText, 'longPrompts'>> {
+  extends Omit<ServedText, 'longPrompts'>,
+    Partial<Pick<ServedText, 'longPrompts'>> {
   readonly registry: Registry;
   readonly model: ServedModel;
   /** Undefined if the base has no tokenizer. */
@@ -61,7 +61,7 @@ export interface RequestDeps
 
 /** A request's model: the base, or an adapter with everything that it adds to the base. */
 export interface RequestModel
-  extends ModelText,
+  extends ServedText,
     Pick<ServedModel, 'vocabSize' | 'eosTokenIds' | 'addedTokens' | 'maxSeqLength'> {
   readonly resolved: ResolvedModel;
   /** Resolves the name again after the model's files have changed. */

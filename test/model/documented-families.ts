@@ -1,6 +1,6 @@
 // Writes the tables of model families and of rotary embeddings as Markdown for docs/bases.md.
-import { FAMILIES, type Family } from './families.ts';
-import { ROPE_KINDS } from './rope.ts';
+import { FAMILIES, type Family } from '../../src/model/families.ts';
+import { ROPE_KINDS } from '../../src/model/rope.ts';
 
 /** Returns the tables by the names of their marks in the page. */
 export function baseTables(): Readonly<Record<'families' | 'rotary embeddings', string>> {

@@ -1,10 +1,10 @@
-// The facts that a value must satisfy, gathered from one schema or from several that all apply.
+// The normalized schema: what a value must satisfy, gathered from one schema or from several that all apply.
 import type { SchemaReading } from '../contracts/generation.ts';
 import { charge } from './budget.ts';
 import { ContradictionError } from './grammar-error.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
 
-/** A schema and its path. `schema` is an object, a boolean, or facts that were derived from schemas. */
+/** A schema and its path. `schema` is an object, a boolean, or a normalized schema. */
 export interface Part {
   readonly schema: unknown;
   readonly path: string;
@@ -73,7 +73,7 @@ export interface Unsupported {
   readonly message: string;
 }
 
-/** The content of facts. */
+/** The content of a normalized schema. */
 interface Content {
   /** Undefined: `type` is absent. */
   readonly types: readonly JsonType[] | undefined;
@@ -122,8 +122,8 @@ const NOTHING: Content = {
   unsupported: [],
 };
 
-/** Facts about a value. Absent content says nothing. */
-export class Facts implements Content {
+/** A normalized schema. Absent content says nothing. */
+export class Normalized implements Content {
   declare readonly types: Content['types'];
   declare readonly about: Content['about'];
   declare readonly values: Content['values'];
@@ -148,17 +148,17 @@ export class Facts implements Content {
   }
 }
 
-/** The memory of facts, and of each one that two lists of them have together. */
-const FACTS_BYTES = 512;
+/** The memory of a normalized schema, and of each rule that two of them have together. */
+const SCHEMA_BYTES = 512;
 const LISTED_BYTES = 16;
 
-/** Facts that say nothing. */
-export const NO_FACTS = new Facts({});
+/** The schema of any value. */
+export const EMPTY_SCHEMA = new Normalized({});
 
-/** Returns the facts of values that satisfy both. Throws `ContradictionError` if the types or the constants have nothing in common. */
-export function combine(one: Facts, other: Facts, path: string): Facts {
-  if (one === NO_FACTS) return other;
-  charge('schema', FACTS_BYTES);
+/** Returns the schema of values that satisfy both. Throws `ContradictionError` if the types or the constants have nothing in common. */
+export function combine(one: Normalized, other: Normalized, path: string): Normalized {
+  if (one === EMPTY_SCHEMA) return other;
+  charge('schema', SCHEMA_BYTES);
   const types = combineTypes(one.types, other.types);
   if (types?.length === 0)
     throw new ContradictionError('allows none of the types that the schemas beside it do', path);
@@ -175,7 +175,7 @@ export function combine(one: Facts, other: Facts, path: string): Facts {
     if (left!.length > 0) charge('schema', LISTED_BYTES * (left!.length + right!.length));
     result[name] = left!.length === 0 ? right : [...new Set([...left!, ...right!])];
   }
-  return new Facts(result as Partial<Content>);
+  return new Normalized(result as Partial<Content>);
 }
 
 function combineTypes(one: Content['types'], other: Content['types']): Content['types'] {
@@ -185,9 +185,9 @@ function combineTypes(one: Content['types'], other: Content['types']): Content['
   );
 }
 
-/** Returns the types of the values that are written for facts. Undefined: all. */
+/** Returns the types of the values that are written for a schema. Undefined: all. */
 export function typesOf(
-  { types, about }: Facts,
+  { types, about }: Normalized,
   { isUntyped = false }: SchemaReading,
 ): Content['types'] {
   return types ?? (about.length > 0 && !isUntyped ? about : undefined);

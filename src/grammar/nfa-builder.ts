@@ -1,18 +1,18 @@
-// Turns a pattern into a network. Edges that cannot reach the end of a finite text are removed, so every match that has started
+// Turns a pattern into an NFA. Edges that cannot reach the end of a finite text are removed, so every match that has started
 // can be completed.
 import { buildSearch, searchStep } from '../common/text-search.ts';
 import { charge } from './budget.ts';
 import { inBlocks } from './counted-repeat.ts';
 import { ContradictionError, GrammarError } from './grammar-error.ts';
-import { byteEdge, callEdge, type Network } from './network.ts';
-import { type NetworkEdges, refuseLeftRecursion, withoutDeadEnds } from './network-checks.ts';
+import { byteEdge, callEdge, type Nfa } from './nfa.ts';
+import { type NfaEdges, refuseLeftRecursion, withoutDeadEnds } from './nfa-checks.ts';
 import { findSingleUses } from './single-uses.ts';
 import type { CharRange, PatternNode, PatternRule, TextPattern } from './text-pattern.ts';
 import { controlTokenBytes, LAST_TEXT_BYTE, toByteRanges } from './utf8-ranges.ts';
 
 type Text = Extract<TextPattern, { kind: 'text' }>;
 
-/** Building a network of this size takes 50 ms. A schema with 100 properties has 2,000 nodes. */
+/** Building an NFA of this size takes 50 ms. A schema with 100 properties has 2,000 nodes. */
 const MAX_NODES = 30_000;
 const TOO_LARGE = `is too large: it needs more than ${MAX_NODES} nodes. Lower the counts in patterns, maxItems and maxLength, or use fewer properties and constants`;
 
@@ -21,28 +21,26 @@ const MAX_COPIES = 256;
 /** Building is recursive. */
 const MAX_INLINE_DEPTH = 100;
 
-/** Builds the network. Throws `GrammarError` if the pattern is too large, left-recursive, or matches no finite text. */
-export function buildNetwork(pattern: TextPattern): Network {
-  const network = withoutDeadEnds(new NetworkBuilder().build(pattern));
-  const start = network.starts[0]!;
-  const isBare = [network.bytes, network.skips, network.calls].every(
-    ({ at }) => at[start] === at[start + 1],
-  );
+/** Builds the NFA. Throws `GrammarError` if the pattern is too large, left-recursive, or matches no finite text. */
+export function buildNfa(pattern: TextPattern): Nfa {
+  const nfa = withoutDeadEnds(new NfaBuilder().build(pattern));
+  const start = nfa.starts[0]!;
+  const isBare = [nfa.bytes, nfa.skips, nfa.calls].every(({ at }) => at[start] === at[start + 1]);
   if (isBare) throw new ContradictionError('matches no finite text');
-  refuseLeftRecursion(network);
-  return network;
+  refuseLeftRecursion(nfa);
+  return nfa;
 }
 
 /** The memory of an edge here, grouped, and while dead ends are searched. */
 const EDGE_BYTES = 48;
 
 function addEdge({ from, edges }: { from: number[]; edges: number[] }, node: number, edge: number) {
-  charge('network', EDGE_BYTES);
+  charge('nfa', EDGE_BYTES);
   from.push(node);
   edges.push(edge);
 }
 
-class NetworkBuilder {
+class NfaBuilder {
   #nodes = 0;
   readonly #starts: number[] = [];
   readonly #ends: number[] = [];
@@ -59,7 +57,7 @@ class NetworkBuilder {
   #single: ReadonlySet<PatternRule> = new Set();
   #depth = 0;
 
-  build(root: TextPattern): NetworkEdges {
+  build(root: TextPattern): NfaEdges {
     this.#single = findSingleUses(root);
     this.#rule(root, root);
     for (let next = this.#open.pop(); next; next = this.#open.pop()) {

@@ -1,7 +1,7 @@
-// A grammar as a network of nodes. An edge consumes a byte, is empty, or calls a rule and returns. All of it is numbers, so it
+// A grammar as an NFA of nodes. An edge consumes a byte, is empty, or calls a rule and returns. All of it is numbers, so it
 // crosses to another process as it is.
 
-/** The bits of a node and of a rule: a network has at most 30,000 of either. */
+/** The bits of a node and of a rule: an NFA has at most 30,000 of either. */
 const INDEX_BITS = 16;
 const INDEX_MASK = 0xffff;
 
@@ -12,7 +12,7 @@ export interface GroupedEdges {
 }
 
 /** A grammar's nodes and rules. A rule matches the texts along the paths from its start to its end. Rule 0 is the root. */
-export interface Network {
+export interface Nfa {
   /** The number of nodes. */
   readonly nodes: number;
   /** Each consumes a byte of a range. */
@@ -72,8 +72,8 @@ export function groupEdges(
   return { at, edges: grouped };
 }
 
-/** Packs a network: the number of nodes, of rules, and of edges of each kind, then all its arrays. */
-export function packNetwork({ nodes, bytes, skips, calls, starts, ends }: Network): Uint32Array {
+/** Packs an NFA: the number of nodes, of rules, and of edges of each kind, then all its arrays. */
+export function packNfa({ nodes, bytes, skips, calls, starts, ends }: Nfa): Uint32Array {
   const kinds = [bytes, skips, calls];
   const counts = [nodes, starts.length, ...kinds.map(({ edges }) => edges.length)];
   const arrays = [counts, starts, ends, ...kinds.flatMap(({ at, edges }) => [at, edges])];
@@ -86,8 +86,8 @@ export function packNetwork({ nodes, bytes, skips, calls, starts, ends }: Networ
   return packed;
 }
 
-/** Returns the network that was packed, which uses the same memory. */
-export function unpackNetwork(packed: Uint32Array): Network {
+/** Returns the NFA that was packed, which uses the same memory. */
+export function unpackNfa(packed: Uint32Array): Nfa {
   let at = 0;
   const take = (length: number) => {
     at += length;

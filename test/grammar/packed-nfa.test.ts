@@ -1,4 +1,4 @@
-// A packed network is unpacked as it was.
+// A packed NFA is unpacked as it was.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import {
@@ -7,20 +7,20 @@ import {
   firstByte,
   groupEdges,
   lastByte,
-  packNetwork,
+  packNfa,
   ruleOf,
   targetOf,
-  unpackNetwork,
-} from '../../src/grammar/network.ts';
-import { buildNetwork } from '../../src/grammar/network-builder.ts';
+  unpackNfa,
+} from '../../src/grammar/nfa.ts';
+import { buildNfa } from '../../src/grammar/nfa-builder.ts';
 import { parseRegex } from '../../src/grammar/regex.ts';
 
-test('a network with edges of every kind is unpacked as it was', () => {
-  const network = buildNetwork(parseRegex('(ab|[^x]){2,5}(c*|\u{10ffff})?'));
+test('an NFA with edges of every kind is unpacked as it was', () => {
+  const nfa = buildNfa(parseRegex('(ab|[^x]){2,5}(c*|\u{10ffff})?'));
   for (const kind of ['bytes', 'skips', 'calls'] as const) {
-    assert.ok(network[kind].edges.length > 0, kind);
+    assert.ok(nfa[kind].edges.length > 0, kind);
   }
-  assert.deepEqual(unpackNetwork(structuredClone(packNetwork(network))), network);
+  assert.deepEqual(unpackNfa(structuredClone(packNfa(nfa))), nfa);
 });
 
 test('edges hold the largest numbers', () => {
@@ -36,7 +36,7 @@ test('edges are grouped in their order, without those that are left out', () => 
   assert.deepEqual([...at], [0, 1, 1, 3, 3]);
 });
 
-test('the largest network takes half a megabyte', () => {
-  const { byteLength } = packNetwork(buildNetwork(parseRegex('[a-z]{29900}')));
+test('the largest NFA takes half a megabyte', () => {
+  const { byteLength } = packNfa(buildNfa(parseRegex('[a-z]{29900}')));
   assert.ok(byteLength < 500_000, `${byteLength} bytes`);
 });

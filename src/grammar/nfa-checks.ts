@@ -1,7 +1,7 @@
-// Removes what no text passes from a network, and finds rules that begin with themselves.
+// Removes what no text passes from an NFA, and finds rules that begin with themselves.
 
 import { GrammarError } from './grammar-error.ts';
-import { groupEdges, type Network, ruleOf, targetOf } from './network.ts';
+import { groupEdges, type Nfa, ruleOf, targetOf } from './nfa.ts';
 
 /** Edges in any order, and the node that each one leaves. */
 interface EdgeList {
@@ -9,17 +9,17 @@ interface EdgeList {
   readonly edges: readonly number[];
 }
 
-/** A network whose edges are not grouped yet. */
-export interface NetworkEdges extends Pick<Network, 'nodes' | 'starts' | 'ends'> {
+/** An NFA whose edges are not grouped yet. */
+export interface NfaEdges extends Pick<Nfa, 'nodes' | 'starts' | 'ends'> {
   readonly bytes: EdgeList;
   readonly skips: EdgeList;
   readonly calls: EdgeList;
 }
 
-/** Returns the network without edges to nodes that cannot reach the end of their rule with a finite text. */
-export function withoutDeadEnds(network: NetworkEdges): Network {
-  const { nodes, starts, ends, bytes, skips, calls } = network;
-  const isAlive = findAlive(network);
+/** Returns the NFA without edges to nodes that cannot reach the end of their rule with a finite text. */
+export function withoutDeadEnds(nfa: NfaEdges): Nfa {
+  const { nodes, starts, ends, bytes, skips, calls } = nfa;
+  const isAlive = findAlive(nfa);
   const leadsOn = (edge: number) => isAlive[targetOf(edge)] === 1;
   const isUseful = (call: number) => leadsOn(call) && isAlive[starts[ruleOf(call)]!] === 1;
   const group = ({ from, edges }: EdgeList, isKept: (edge: number) => boolean) =>
@@ -35,7 +35,7 @@ export function withoutDeadEnds(network: NetworkEdges): Network {
 }
 
 /** Returns whether each node can reach the end of its rule. */
-function findAlive({ nodes, starts, ends, bytes, skips, calls }: NetworkEdges): Uint8Array {
+function findAlive({ nodes, starts, ends, bytes, skips, calls }: NfaEdges): Uint8Array {
   const backward = [bytes, skips].map(({ from, edges }) =>
     groupEdges(from, edges.map(targetOf), nodes),
   );
@@ -65,10 +65,10 @@ function findAlive({ nodes, starts, ends, bytes, skips, calls }: NetworkEdges): 
 }
 
 /** A rule that can start with itself would be expanded forever. */
-export function refuseLeftRecursion(network: Network): void {
-  const canBeEmpty = findEmptyRules(network);
-  const firstCallsOf = (rule: number) => firstCalls(network, rule, canBeEmpty);
-  if (hasCycle(network.starts.length, firstCallsOf))
+export function refuseLeftRecursion(nfa: Nfa): void {
+  const canBeEmpty = findEmptyRules(nfa);
+  const firstCallsOf = (rule: number) => firstCalls(nfa, rule, canBeEmpty);
+  if (hasCycle(nfa.starts.length, firstCallsOf))
     throw new GrammarError('a rule begins with itself (left recursion)');
 }
 
@@ -95,14 +95,13 @@ function hasCycle(nodes: number, edgesOf: (node: number) => Iterable<number>): b
   return false;
 }
 
-function findEmptyRules(network: Network): Uint8Array {
-  const canBeEmpty = new Uint8Array(network.starts.length);
+function findEmptyRules(nfa: Nfa): Uint8Array {
+  const canBeEmpty = new Uint8Array(nfa.starts.length);
   for (let changed = true; changed; ) {
     changed = false;
     // Rules come before the rules that they call, so this order needs few rounds.
-    for (let rule = network.starts.length - 1; rule >= 0; rule--) {
-      if (canBeEmpty[rule] || !freeNodes(network, rule, canBeEmpty).has(network.ends[rule]!))
-        continue;
+    for (let rule = nfa.starts.length - 1; rule >= 0; rule--) {
+      if (canBeEmpty[rule] || !freeNodes(nfa, rule, canBeEmpty).has(nfa.ends[rule]!)) continue;
       canBeEmpty[rule] = 1;
       changed = true;
     }
@@ -111,8 +110,8 @@ function findEmptyRules(network: Network): Uint8Array {
 }
 
 /** Returns the nodes of a rule that can be reached without a byte. */
-function freeNodes(network: Network, rule: number, canBeEmpty: Uint8Array): Set<number> {
-  const { starts, skips, calls } = network;
+function freeNodes(nfa: Nfa, rule: number, canBeEmpty: Uint8Array): Set<number> {
+  const { starts, skips, calls } = nfa;
   const reached = new Set([starts[rule]!]);
   for (const node of reached) {
     for (let i = skips.at[node]!; i < skips.at[node + 1]!; i++) reached.add(skips.edges[i]!);
@@ -124,10 +123,10 @@ function freeNodes(network: Network, rule: number, canBeEmpty: Uint8Array): Set<
   return reached;
 }
 
-function firstCalls(network: Network, rule: number, canBeEmpty: Uint8Array): Set<number> {
-  const { at, edges } = network.calls;
+function firstCalls(nfa: Nfa, rule: number, canBeEmpty: Uint8Array): Set<number> {
+  const { at, edges } = nfa.calls;
   const rules = new Set<number>();
-  for (const node of freeNodes(network, rule, canBeEmpty)) {
+  for (const node of freeNodes(nfa, rule, canBeEmpty)) {
     for (let i = at[node]!; i < at[node + 1]!; i++) rules.add(ruleOf(edges[i]!));
   }
   return rules;
