@@ -1,4 +1,5 @@
 // The opened parts of a server: they drain together, and close in the reverse order of their opening.
+import type { LeaseWorker } from '../jobs/lease-worker.ts';
 
 /** A part of a server. */
 interface Part {
@@ -11,9 +12,28 @@ interface Part {
 /** How long streams may take to end. Orchestrators usually kill after 30 s. */
 export const DRAIN_DEADLINE_MS = 25_000;
 /** How long trainers may take to finish their step and write a checkpoint. A step that takes longer is repeated later. */
-export const CHECKPOINT_DEADLINE_MS = 20_000;
+const CHECKPOINT_DEADLINE_MS = 20_000;
 /** How long clients may take to read the end of a stream. */
 export const CLOSE_DEADLINE_MS = 2_000;
+
+/** A worker of jobs or batches as a part: its tasks begin to end with the drain, and ports do not wait for them. */
+export interface WorkerPart {
+  start(): void;
+  drain(): void;
+  close(): Promise<void> | undefined;
+}
+
+/** Makes a part of a worker. */
+export function toPart(worker: Pick<LeaseWorker<never>, 'start' | 'close'>): WorkerPart {
+  let ended: Promise<void> | undefined;
+  return {
+    start: () => worker.start(),
+    drain() {
+      ended = worker.close(CHECKPOINT_DEADLINE_MS);
+    },
+    close: () => ended,
+  };
+}
 
 /** Remembers what was opened. */
 export class OpenedParts {

@@ -88,6 +88,7 @@ async function openServer(
     import('./serving-batches.ts'),
     import('./serving-tinker.ts'),
   ]);
+  endStartPhase('modules');
   const exports = opened.add(await openTelemetryExports(config, log));
   tracing = exports?.tracing;
   const text = await loadBaseText(artifact.dir, config.toolFormat);

@@ -5,7 +5,7 @@ import { createBatches } from '../batches/create-batches.ts';
 import type { Logger } from '../common/log.ts';
 import type { EngineClient } from '../engine-client/client.ts';
 import type { Config } from '../settings/config.ts';
-import { CHECKPOINT_DEADLINE_MS } from './opened-parts.ts';
+import { toPart } from './opened-parts.ts';
 import type { OwnProcess } from './own-process.ts';
 
 /** The parts of a server that its batches need. */
@@ -34,9 +34,5 @@ export async function openServingBatches(
     maxInFlight: () => LINES_PER_SLOT * (client.model?.slotCount ?? 1),
     owner: own.owner,
   });
-  return {
-    service,
-    start: () => worker.start(),
-    drain: () => worker.close(CHECKPOINT_DEADLINE_MS),
-  };
+  return { service, ...toPart(worker) };
 }

@@ -1,24 +1,12 @@
 // The HTTP side of a server: what its routes share, and the port.
-
 import type { AnswerLine } from '../batches/context.ts';
-import type { Logger } from '../common/log.ts';
-import type { EngineClient } from '../engine-client/client.ts';
 import { createApp } from '../http/app.ts';
-import {
-  type AppOptions,
-  createDeps,
-  type Deps,
-  type LineUsers,
-  type UsageSide,
-} from '../http/deps.ts';
+import { type AppOptions, createDeps, type Deps, type LineUsers } from '../http/deps.ts';
 import { createLineApp } from '../http/lines.ts';
-import type { ServedModel } from '../http/request/request-model.ts';
 import { type RunningServer, startServer } from '../http/wire/server.ts';
 import type { Config } from '../settings/config.ts';
 import { StatsHistory } from '../telemetry/stats-history.ts';
-import type { Telemetry } from '../telemetry/telemetry.ts';
 import type { Access } from '../tenants/access.ts';
-import type { RateLimits } from '../tenants/rate-limits.ts';
 import { openKeptResponses } from './kept-responses.ts';
 import { CLOSE_DEADLINE_MS } from './opened-parts.ts';
 import type { OwnProcess } from './own-process.ts';
@@ -27,23 +15,16 @@ import type { BaseText } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
 
+type Shared = 'client' | 'model' | 'telemetry' | 'rateLimits' | 'usage' | 'leaving' | 'log';
+
 /** The parts of a server that its routes use. */
-interface RouteParts {
-  readonly log: Logger;
+interface RouteParts extends Pick<AppOptions, 'python'>, Required<Pick<AppOptions, Shared>> {
   readonly own: OwnProcess;
-  readonly python: AppOptions['python'];
   readonly access: Access;
   readonly base: PreparedBase;
-  readonly client: EngineClient;
   readonly text: BaseText;
-  readonly model: ServedModel;
-  readonly telemetry: Telemetry;
   readonly adapters: ServingAdapters;
   readonly jobs: ServingJobs;
-  readonly rateLimits: RateLimits;
-  readonly usage: UsageSide;
-  /** Aborted when the server should get no more requests. */
-  readonly leaving: AbortSignal;
 }
 
 /** The parts that a server's routes share. */

@@ -17,17 +17,13 @@ import type { JobRunner } from '../jobs/runner.ts';
 import { trainerCpuMs } from '../jobs/trainer-child.ts';
 import type { Config } from '../settings/config.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
-import { CHECKPOINT_DEADLINE_MS } from './opened-parts.ts';
+import { toPart, type WorkerPart } from './opened-parts.ts';
 import type { OwnProcess } from './own-process.ts';
 
 /** A server's fine-tuning. */
-export interface ServingJobs {
+export interface ServingJobs extends WorkerPart {
   /** The part that the HTTP side uses. */
   readonly http: JobsSide;
-  /** Starts to take jobs. */
-  start(): void;
-  /** Lets trainers write a checkpoint, and ends them. */
-  drain(): Promise<void>;
 }
 
 /** The parts of a server that its jobs need. */
@@ -78,11 +74,7 @@ export async function openServingJobs(
   const { maxJobRank: maxRank } = config;
   const checkSettings = createJobCheck(dir, config);
   const ofTrainers = { method, maxRank, checkSettings, trainerCpuMs } as const;
-  return {
-    http: { files, uploads, service, dryRuns, ...ofTrainers },
-    start: () => worker.start(),
-    drain: () => worker.close(CHECKPOINT_DEADLINE_MS),
-  };
+  return { http: { files, uploads, service, dryRuns, ...ofTrainers }, ...toPart(worker) };
 }
 
 /**
