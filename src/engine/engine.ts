@@ -4,6 +4,7 @@
 import { hash } from 'node:crypto';
 import type { AdapterShape, AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ConfigError } from '../common/errors.ts';
+import { largest } from '../common/long-arrays.ts';
 import { memoryLimit } from '../common/memory-limit.ts';
 import { endStartPhase } from '../common/start-phases.ts';
 import type { EngineInfo } from '../contracts/engine.ts';
@@ -18,7 +19,7 @@ import { type FloatType, PROVIDERS } from '../settings/provider.ts';
 import { AdapterSlots } from './adapters/adapter-slots.ts';
 import { formOf } from './adapters/slot-form.ts';
 import { adapterOfZeros } from './adapters/warm-up.ts';
-import type { AdapterKey, Batch, BatchResult, PrefillBatch, SlotId } from './batch.ts';
+import type { AdapterKey, Batch, BatchResult, PrefillBatch, RowResult, SlotId } from './batch.ts';
 import { Decode, sampledAll } from './decode.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
 import { cacheType } from './int8-form.ts';
@@ -227,6 +228,35 @@ export class Engine {
   async run(batch: Batch): Promise<BatchResult> {
     this.#parts.slots.noteRun();
     return batch.kind === 'prefill' ? this.#prefill(batch) : this.#decode.run(batch);
+  }
+
+  /**
+   * Runs the last chunks of several prompts together, whose slots are adjacent. Shorter ones are padded with tokens after their
+   * ends. Returns what is drawn for each, or undefined if one is not finite and all have to run alone, because nothing was
+   * drawn. Absent if the runtime's operators compute the base, which take one sequence.
+   */
+  get runTogether():
+    | ((batches: readonly PrefillBatch[]) => Promise<RowResult[][] | undefined>)
+    | undefined {
+    return this.#parts.sessions.usesOwnOperators
+      ? (batches) => this.#prefillTogether(batches)
+      : undefined;
+  }
+
+  async #prefillTogether(batches: readonly PrefillBatch[]): Promise<RowResult[][] | undefined> {
+    this.#parts.slots.noteRun();
+    const length = largest(batches.map(({ tokenIds }) => tokenIds.length));
+    const rows = await this.#parts.runner.run({
+      tokenIds: batches.flatMap(({ tokenIds }) =>
+        Array.from({ length }, (_, i) => tokenIds[i] ?? tokenIds.at(-1)!),
+      ),
+      firstSlot: batches[0]!.slot,
+      pastLengths: batches.map(({ pastLength }) => pastLength),
+      logitRows: batches.map(({ tokenIds }, i) => i * length + tokenIds.length - 1),
+      slots: batches.map(({ adapter }) => this.#parts.slots.slotOf(adapter)),
+    });
+    if (!rows.every(isFiniteRow)) return undefined; // a token of the padding may be at fault
+    return rows.map((row, i) => sampledAll(batches[i]!.sampler!, [row]));
   }
 
   /** Makes the current run reject. Does nothing if there is none. */

@@ -16,6 +16,8 @@ export interface StepEngine
   extends Pick<Engine, 'info' | 'run' | 'terminate' | 'release'>,
     Pick<Engine, 'zeroSlot' | 'moveSlot' | 'canAttach' | 'attachAdapter' | 'detachAdapter'>,
     Pick<Engine, 'prepareFor' | 'prepareEmbeddings' | 'prepareAhead'> {
+  /** Absent if prompts run one by one. */
+  readonly runTogether?: Engine['runTogether'];
   /** Absent if prefixes are not cached. */
   readonly prefixes?: StepPrefixes | undefined;
 }

@@ -268,9 +268,9 @@ export class StepLoop {
     this.#publish([...plan.evicted, ...admitted]);
     for (const { from, to, length } of plan.moves) await this.#engine.moveSlot(from, to, length);
     for (const key of plan.detach) await this.#engine.detachAdapter(key);
-    for (const prefill of plan.prefills) {
-      // The first token is sent without waiting for the step's later runs.
-      this.#publish(this.#scheduler.applyPrefill(plan, await this.#runner.prefill(prefill)));
+    // The first token is sent without waiting for the step's later runs.
+    for await (const outcomes of this.#runner.prefills(plan.prefills)) {
+      this.#publish(outcomes.flatMap((one) => this.#scheduler.applyPrefill(plan, one)));
     }
     const decode = plan.decode && (await this.#runner.decode(plan.decode, plan.decodeIds));
     return this.#scheduler.applyResults(plan, decode);

@@ -13,6 +13,7 @@ import {
   type SlotId,
 } from '../engine/batch.ts';
 import type { StepEngine } from './options.ts';
+import { packPrefills } from './packs.ts';
 import type { FromEngine, RunSize, SequenceId } from './protocol.ts';
 import type { DecodeOutcome, RunOutcome, StepPrefill } from './step-plan.ts';
 
@@ -45,8 +46,49 @@ export class StepRunner {
     this.#options.engine.terminate();
   }
 
-  /** Runs a prompt chunk. If it fails, its adapter stays attached, because other prompts of the step may use it. */
-  async prefill({ id, batch, attach, restore }: StepPrefill): Promise<RunOutcome> {
+  /** Runs prompt chunks. Yields the outcomes of those that ran together. */
+  async *prefills(prefills: readonly StepPrefill[]): AsyncGenerator<RunOutcome[], void, void> {
+    const { engine } = this.#options;
+    const packs = engine.runTogether
+      ? packPrefills(prefills, engine.info.maxSeqLength)
+      : prefills.map((one) => [one]);
+    for (const pack of packs) {
+      const refused: (RunOutcome | undefined)[] = [];
+      for (const prefill of pack) refused.push(await this.#prepare(prefill));
+      const isWhole = pack.length > 1 && refused.every((outcome) => !outcome);
+      const together = isWhole ? await this.#runTogether(pack) : undefined;
+      yield together ?? (await this.#runAlone(pack, refused));
+    }
+  }
+
+  async #runAlone(
+    pack: readonly StepPrefill[],
+    refused: readonly (RunOutcome | undefined)[],
+  ): Promise<RunOutcome[]> {
+    const outcomes: RunOutcome[] = [];
+    for (const [i, { id, batch }] of pack.entries()) {
+      const run = async () => this.#zeroIfFailed(batch, await this.#run(batch, [id]));
+      outcomes.push(refused[i] ?? (await run()));
+    }
+    return outcomes;
+  }
+
+  /** Runs chunks together. Returns undefined if they have to run alone, of which only those at fault will fail. */
+  async #runTogether(pack: readonly StepPrefill[]): Promise<RunOutcome[] | undefined> {
+    const batches = pack.map(({ batch }) => batch);
+    this.#announce(
+      pack.map(({ id }) => id),
+      ...batches,
+    );
+    const rows = await this.#options.engine.runTogether!(batches).catch(() => undefined);
+    return rows?.map((row) => ({ result: { rows: [row], promptLogprobs: [] } }));
+  }
+
+  /**
+   * Restores a chunk's prefix and attaches its adapter, which stays attached if the chunk fails, because other prompts of the
+   * step may use it. Returns the outcome if the chunk cannot run.
+   */
+  async #prepare({ id, batch, attach, restore }: StepPrefill): Promise<RunOutcome | undefined> {
     const { engine, weights, toServeError } = this.#options;
     if (restore) engine.prefixes?.restore(restore, batch.pastLength, batch.slot);
     if (attach !== undefined) {
@@ -57,7 +99,7 @@ export class StepRunner {
         return { error: toServeError(error), isDetached: true };
       }
     }
-    return this.#zeroIfFailed(batch, await this.#run(batch, [id]));
+    return undefined;
   }
 
   /** Runs a decode batch. If the run is terminated, each row runs again alone, so that only the slow row fails. */
@@ -108,9 +150,9 @@ export class StepRunner {
   }
 
   /** Posts the sequences and the size of the run that begins, unless they equal the last run's. */
-  #announce(ids: readonly SequenceId[], batch?: Batch): void {
+  #announce(ids: readonly SequenceId[], ...batches: readonly Batch[]): void {
     const last = this.#announced;
-    const size = batch && sizeOf(batch);
+    const size = batches.length > 0 ? sizeOf(...batches) : undefined;
     const isSameSize = size?.tokens === last.size?.tokens && size?.keys === last.size?.keys;
     const isSame = ids.length === last.ids.length && ids.every((id, i) => id === last.ids[i]);
     if (isSame && isSameSize) return;
@@ -151,11 +193,14 @@ function toPrefill(
   return { kind: 'prefill', slot, adapter, tokenIds, pastLength, sampler, scoring: undefined };
 }
 
-/** Returns the size of a batch. A decoding row grows by one token per step, so its size changes rarely. */
-export function sizeOf(batch: Batch): RunSize {
+/** Returns the size of batches that run together. A decoding row grows by one token per step, so its size changes rarely. */
+export function sizeOf(...batches: readonly Batch[]): RunSize {
   let tokens = 0;
   let keys = 0;
-  for (const row of batch.kind === 'prefill' ? [batch] : batch.rows) {
+  const rows = batches.flatMap((batch): readonly (PrefillBatch | DecodeRow)[] =>
+    batch.kind === 'prefill' ? [batch] : batch.rows,
+  );
+  for (const row of rows) {
     const inputs = 'tokenIds' in row ? row.tokenIds.length : 1 + (row.draftIds?.length ?? 0);
     const count = inputs + (row.forcedIds?.length ?? 0);
     tokens += count;

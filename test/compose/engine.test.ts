@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict';
+import path from 'node:path';
 import { test } from 'node:test';
+import { adapterIdentity } from '../../adapters/registry/resolved.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
 import { createInProcessClient } from '../../src/compose/in-process-client.ts';
+import { SHARED_OWNER } from '../../src/contracts/tenant.ts';
 import { createProcessClient } from '../../src/engine-client/client.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { plainSource } from '../adapters/sources.ts';
@@ -36,6 +39,22 @@ test('I01: a crowd of base and adapters on the real engine gives each the tokens
     [one.digest, other.digest].sort(),
   );
   await client.drain(1000);
+});
+
+test('shared adapters are in memory once the engine is ready, except one that cannot be loaded', async (t) => {
+  const { parts } = await adapterFolder(t, model.config, 1);
+  const [{ digest, directory }] = parts as [(typeof parts)[number]];
+  const preload = [path.join(directory, 'missing'), directory];
+  const host = await createEngineHost({ ...(await hostOptions(t)), preload }, () => {});
+  const identity = adapterIdentity([{ owner: SHARED_OWNER, digest, weight: 1 }]);
+  assert.deepEqual(host.adapters.resident(), [identity]);
+  const client = createInProcessClient(new StepLoop(host), log);
+  t.after(() => client.drain(0));
+  const source = { digest: identity, owner: SHARED_OWNER, parts };
+  const plain = await adapterFolder(t, model.config, 1);
+  const prompt = request([5, 7, 9], { maxTokens: 8 });
+  const answers = [await generate(client, source, prompt), await generate(client, plain, prompt)];
+  assert.deepEqual(tokensOf(answers[0]!), tokensOf(answers[1]!));
 });
 
 for (const kv of ['f32', 'int8'] as const) {

@@ -29,7 +29,7 @@ describe('the engine process', { concurrency: 3 }, () => {
     const { client } = start(t);
     assert.equal(client.state, 'starting');
     assert.equal(errorCode(await generate(client).ended), 'engine_restarting');
-    await client.whenReady();
+    assert.equal((await client.prefetch(source('a'))).tier, 'disk'); // the answer comes once it is ready
     const bias = { ...long, sampling: { ...long.sampling, logitBias: new Map([[1, 2]]) } };
     const streams = [generate(client), generate(client, bias)];
     for (const stream of streams) {

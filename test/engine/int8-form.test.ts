@@ -131,6 +131,47 @@ test('our own operators read a sequence at once and token by token to the same b
   }
 });
 
+test('our own operators read prompts together to the same bits as one by one, and draw nothing if one is not finite', {
+  skip: !PACKINGS.includes('packed') && 'needs our own operators',
+}, async (t) => {
+  const model = tinyModel();
+  for (const kv of ['f32', 'f16'] as const) {
+    const engine = await openEngine(t, { model, packing: 'packed' }, { kv });
+    const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets: ['q_proj', 'v_proj'] });
+    engine.attachAdapter(adapter);
+    const seen: Float32Array[] = [];
+    const sampler = {
+      sample: ({ logits }: LogitsRow) => {
+        seen.push(logits.slice());
+        return { id: 0 };
+      },
+    };
+    const start = { kind: 'prefill', slot: 3 as SlotId, adapter: undefined } as const;
+    const chunk = { tokenIds: TOKENS.slice(0, 9), pastLength: 0, scoring: undefined };
+    await engine.run({ ...start, ...chunk, sampler: undefined });
+    const batches = [
+      { adapter: undefined, tokenIds: TOKENS.slice(0, 5), pastLength: 0 },
+      { adapter: adapter.digest, tokenIds: TOKENS.slice(5, 12), pastLength: 0 },
+      { adapter: undefined, tokenIds: TOKENS.slice(9, 15), pastLength: 9 },
+    ].map((batch, i) => {
+      const slot = (i + 1) as SlotId;
+      return { kind: 'prefill', slot, sampler, scoring: undefined, ...batch } as const;
+    });
+    for (const batch of batches) await engine.run(batch);
+    const alone = seen.splice(0);
+    const rows = await engine.runTogether!(batches);
+    assert.deepEqual(rows, Array(3).fill([{ ok: true, id: 0 }]));
+    assert.deepEqual(seen.splice(0), alone, kv);
+    const poison = tinyAdapter(model.config, { seed: 6, rank: 4, targets: ['q_proj', 'v_proj'] });
+    poison.layers[0]!.q_proj!.b[1] = Number.NaN;
+    engine.attachAdapter(poison);
+    const [first, second, third] = batches;
+    const spoilt = [first!, { ...second!, adapter: poison.digest }, third!];
+    assert.equal(await engine.runTogether!(spoilt), undefined);
+    assert.deepEqual(seen, []);
+  }
+});
+
 for (const packing of PACKINGS) {
   test(`a row's logits do not depend on how many rows run beside it: ${packing}`, async (t) => {
     const engine = await openEngine(t, { model: tinyModel(), packing });

@@ -85,6 +85,8 @@ export class FakeEngine implements StepEngine {
   #terminate: () => void = () => {};
   /** Set by tests that cache prefixes. */
   prefixes: StepPrefixes | undefined;
+  /** Set by tests whose prompts run together. */
+  runTogether: StepEngine['runTogether'];
   maxRanks = Number.POSITIVE_INFINITY;
 
   constructor(info: Partial<EngineInfo> = {}) {

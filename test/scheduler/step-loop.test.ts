@@ -278,6 +278,48 @@ test('F03, I04: a run that throws ends its rows with an error, its slots are zer
   await bench.drain();
 });
 
+for (const [what, drawsTogether, ran] of [
+  ['run together', true, [4]],
+  ['run alone after a run together that drew nothing', false, [4, 1, 1, 1, 1]],
+] as const) {
+  test(`prompts of one step ${what}, one message has their tokens, and each gets the tokens it has alone`, async () => {
+    const bench = new Bench({}, 4);
+    const { engine } = bench;
+    const runs: number[] = [];
+    engine.beforeRun = (batch) => {
+      if (batch.kind === 'prefill') runs.push(1);
+    };
+    engine.runTogether = async (batches) => {
+      runs.push(batches.length);
+      return drawsTogether ? batches.map((batch) => engine.runNow(batch).rows[0]!) : undefined;
+    };
+    const requests = [
+      [1, 2],
+      [3, 4],
+      [5, 6],
+      [7, 8],
+    ].map((ids) => request(ids));
+    const adapters = [undefined, 'a', 'b', 'a'];
+    const ids = requests.map((one, i) =>
+      bench.submit(one, adapters[i] ? source(adapters[i]) : undefined),
+    );
+    for (const id of ids) assert.equal((await bench.endOf(id)).type, 'finished');
+    await bench.drain();
+    assert.deepEqual(
+      ids.map((id) => bench.tokensOf(id)),
+      requests.map((one, i) => referenceTokens(one, adapters[i])),
+    );
+    assert.deepEqual(runs, ran);
+    const drawn = bench.messages.flatMap((message) =>
+      message.type === 'step' ? [message.events.filter(({ type }) => type === 'token').length] : [],
+    );
+    assert.equal(
+      drawn.find((count) => count > 0),
+      4,
+    );
+  });
+}
+
 describe('the rows of a run that is terminated run again, each alone', () => {
   const adapters = ['a', 'b', 'c', 'a'];
   const requests = [[1, 2], [3], [4, 5], [6]].map((ids) => request(ids, { maxTokens: 12 }));

@@ -73,6 +73,12 @@ test('preparing adapters leaves no adapter attached and nothing in a slot', asyn
   await engine.prepareAdapters();
   assert.deepEqual(engine.attachedAdapters(), []);
   assert.deepEqual(await prefill(engine, A, {}), fresh);
+  const loaded = [8, 4].map((rank) =>
+    tinyAdapter(engine.config, { seed: rank, rank, targets: TARGETS_OF.separate }),
+  );
+  await engine.prepareAdapters(Promise.resolve(loaded));
+  assert.deepEqual(engine.attachedAdapters(), []);
+  assert.deepEqual(await prefill(engine, A, {}), fresh);
 });
 
 test('a chunk in the middle of a prompt fails if its values are not finite', async (t) => {
