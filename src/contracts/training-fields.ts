@@ -96,7 +96,7 @@ export function jobShape(): JobShape {
 }
 
 /** The values of the API's `hyperparameters`. */
-export const HYPERPARAMETERS = ROWS.filter(([, { api }]) => api?.group === 'hyperparameters').map(
+const HYPERPARAMETERS = ROWS.filter(([, { api }]) => api?.group === 'hyperparameters').map(
   ([key, row]) => ({
     ...{ key, absent: 'auto', schema: row.schema, help: row.help, objectives: objectivesOf(row) },
     ...row.api,
