@@ -3,7 +3,12 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
-import type { FineTuningJobSamples } from '../../src/contracts/fine-tuning-api.ts';
+import {
+  type FineTuningJobSamples,
+  fineTuningCheckpointListSchema,
+  fineTuningEventListSchema,
+  fineTuningJobSchema,
+} from '../../src/contracts/fine-tuning-api.ts';
 import { gates, type Told, toldPairs, toldPrompts, toldRows } from '../jobs/simulated.ts';
 import { until } from '../until.ts';
 import { connect } from './openai-client.ts';
@@ -278,6 +283,10 @@ test('a job of rewards has its grader, OpenAI’s events, and the best three che
   );
   assert.deepEqual(checkpoints.at(-1)!.metrics, { step: 1, ...measured });
   assert.equal(checkpoints[1]!.fine_tuned_model_checkpoint, job.fine_tuned_model);
+  // The schemas drop what they do not describe.
+  assert.deepEqual(fineTuningJobSchema.parse(job), job);
+  assert.deepEqual(fineTuningEventListSchema.shape.data.parse(events), events);
+  assert.deepEqual(fineTuningCheckpointListSchema.shape.data.parse(checkpoints), checkpoints);
   const { lorikeet } = job as unknown as { lorikeet: Record<string, number> };
   assert.deepEqual([lorikeet['valid_reward'], lorikeet['kept_step']], [0.9, 3]);
 });
