@@ -42,6 +42,18 @@ typedef struct {
   float *narrow;
 } Adapters;
 
+/** An adapter's update of a part of a linear, as floats, and what it is rounded to. A null is not written. */
+typedef struct {
+  /** `ranks`: those of a slot, at least `rank`. */
+  int64_t rank, ranks, inputs, outputs;
+  /** [K, rank] and [rank, N] */
+  const float *a, *b;
+  /** [rank, K], [rank], [N / 16, ranks, 16] */
+  int8_t *codes_a;
+  float *scales;
+  int8_t *codes_b;
+} Update;
+
 /**
  * y = (x * factors) W + x[float_inputs] V + bias + the update of the row's adapter.
  * T = token rows, K = inputs, N = outputs, G = groups, F = float inputs.
@@ -120,6 +132,8 @@ typedef struct {
 typedef struct {
   /** Bytes of a rounded input. */
   size_t code_bytes;
+  /** Rounds each rank row of an update with a scale of its own. Returns 0 without memory. */
+  int (*round_update)(const Update *);
   /**
    * Prepares rows first..last-1 of x, in the order of their slots: activates, rounds with one scale for each group of inputs, and multiplies with A. A row
    * with a number that is not finite gets the scale NaN.

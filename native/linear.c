@@ -13,6 +13,8 @@
 #define MAX_TILE_ROWS 8
 /** Rows with one adapter that share what is loaded of it. */
 #define SHARING_ROWS 4
+/** How far ahead an adapter's A is fetched, in bytes. Slots of adjacent rows follow each other. */
+#define FETCHED_AHEAD 8192
 
 #ifdef __AVX512VNNI__
 typedef int8_t Code;
@@ -54,6 +56,37 @@ static void round_group(const float *x, const float *factors, int64_t width, Cod
   *scale = largest / LARGEST_LEVEL;
 }
 
+/** Rounds a rank row, to blocks of codes `stride` bytes apart if there is room for them. Returns the scale. */
+static float round_rank_row(const float *from, int64_t count, int8_t *to, int64_t stride) {
+  int32_t largest_bits = 0;
+  for (int64_t i = 0; i < count; i++) {
+    int32_t bits = bits_of(from[i]) & 0x7fffffff;
+    largest_bits = bits > largest_bits ? bits : largest_bits;
+  }
+  float largest;
+  memcpy(&largest, &largest_bits, sizeof largest);
+  const float scale = largest / LARGEST_LEVEL, inverse = scale > 1e-38f ? 1 / scale : 0;
+  for (int64_t at = 0; to && at < count; at += BLOCK, to += stride)
+    for (int i = 0; i < BLOCK; i++) to[i] = (int8_t)(int32_t)rintf(from[at + i] * inverse);
+  return scale;
+}
+
+static int round_update(const Update *u) {
+  float *column = scratch((size_t)u->inputs * sizeof *column);
+  if (!column) return 0;
+  for (int64_t r = 0; r < u->rank; r++) {
+    float a = 0, b = 0;
+    if (u->codes_a || u->scales) {
+      for (int64_t i = 0; i < u->inputs; i++) column[i] = u->a[i * u->rank + r];
+      a = round_rank_row(column, u->inputs, u->codes_a ? u->codes_a + r * u->inputs : NULL, BLOCK);
+    }
+    if (u->codes_b || u->scales)
+      b = round_rank_row(u->b + r * u->outputs, u->outputs, u->codes_b ? u->codes_b + r * BLOCK : NULL, u->ranks * BLOCK);
+    if (u->scales) u->scales[r] = a * b;
+  }
+  return 1;
+}
+
 /** Returns row t of the linear's input, after its activation. */
 static const float *activated_row(const Linear *l, int64_t t) {
   if (l->activation == NONE) return l->x + t * l->inputs;
@@ -91,6 +124,8 @@ INLINE void narrow_tile(const Linear *l, int64_t place, int rows, int64_t rank_r
   }
   for (int64_t i = 0; i < l->inputs; i += LANES)
     for (int j = 0; j < count; j++) {
+      // The processor does not look ahead from one rank row to the next, and they are short.
+      if (i % CACHE_LINE == 0) __builtin_prefetch(a + j * l->inputs + i + FETCHED_AHEAD, 0, 2);
       Floats factors = load_bytes(a + j * l->inputs + i);
       for (int r = 0; r < rows; r++) sums[r][j] = fused(factors, load(x[r] + i), sums[r][j]);
     }
@@ -138,12 +173,34 @@ static void prepare_rows(const Linear *l, int64_t first, int64_t last) {
   }
 }
 
+/**
+ * What `adapt_blocks` will read for the rows of a tile. It is fetched while their products are computed, a line at a time: every
+ * row may have another adapter, the processor does not look ahead from one to the next, and it waits if too much is asked of it.
+ */
+typedef struct {
+  const int8_t *from[MAX_TILE_ROWS];
+  int64_t next, end;
+} Ahead;
+
+static Ahead ahead_of(const Linear *l, int64_t row, int rows, int64_t first) {
+  const Adapters *ad = &l->adapters;
+  Ahead ahead = {.end = ad->rank_rows ? rows * TASK_OUTPUTS * ad->ranks / CACHE_LINE : 0};
+  for (int r = 0; ahead.end && r < rows; r++) ahead.from[r] = ad->b + (ad->row_slots[row_at(l, row + r)] * l->outputs + first) * ad->ranks;
+  return ahead;
+}
+
+INLINE void fetch_line(Ahead *ahead, int rows) {
+  if (ahead->next >= ahead->end) return;
+  __builtin_prefetch(ahead->from[ahead->next % rows] + ahead->next / rows * CACHE_LINE, 0, 2);
+  ahead->next++;
+}
+
 /** Sums of one row and the outputs of a task. */
 typedef float RowSums[TASK_OUTPUTS];
 
 #ifdef __AVX512VNNI__
 INLINE void add_products(
-    const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, RowSums *sums) {
+    const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, Ahead *ahead, RowSums *sums) {
   const int64_t quads = l->inputs / QUAD, width = quads / l->groups;
   const uint8_t *weights = l->weights + block * quads * BLOCK * QUAD;
   const int32_t *codes = (const int32_t *)l->codes + row * quads;
@@ -152,6 +209,7 @@ INLINE void add_products(
     for (int b = 0; b < blocks; b++) acc[r][b] = _mm512_set1_epi32(-l->sums[(row + r) * l->groups + group]);
   for (int64_t q = group * width; q < (group + 1) * width; q++) {
     __m512i w[2];
+    fetch_line(ahead, rows);
     for (int b = 0; b < blocks; b++) w[b] = _mm512_loadu_si512(weights + (b * quads + q) * BLOCK * QUAD);
     for (int r = 0; r < rows; r++) {
       __m512i x = _mm512_set1_epi32(codes[r * quads + q]);
@@ -171,7 +229,7 @@ INLINE void add_products(
 #else
 /** Four outputs and four inputs fill a register of 16-bit numbers, whose pairs of products are added exactly. */
 INLINE void add_products(
-    const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, RowSums *sums) {
+    const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, Ahead *ahead, RowSums *sums) {
   const int64_t quads = l->inputs / QUAD, width = quads / l->groups;
   for (int b = 0; b < blocks; b++) {
     const uint8_t *weights = l->weights + (block + b) * quads * BLOCK * QUAD;
@@ -180,6 +238,7 @@ INLINE void add_products(
       for (int i = 0; i < 4; i++) acc[r][i] = _mm256_setzero_si256();
     for (int64_t q = group * width; q < (group + 1) * width; q++) {
       __m256i x[MAX_TILE_ROWS];
+      fetch_line(ahead, rows);
       for (int r = 0; r < rows; r++) {
         int64_t quad;
         memcpy(&quad, (const Code *)l->codes + (row + r) * l->inputs + q * QUAD, sizeof quad);
@@ -221,53 +280,45 @@ INLINE void finish_row(const Linear *l, int64_t row, int64_t first, int width, c
   memcpy(l->y + row * l->outputs + first, y, width * sizeof *y);
 }
 
-/**
- * Fetches what `adapt_block` reads while the products are computed. Every row may have another adapter, and the processor does not
- * look ahead from one to the next.
- */
-static void fetch_adapters(const Linear *l, int64_t first) {
+/** Changes `blocks` blocks of the outputs of `rows` rows, both constants, as their adapter does. */
+INLINE void adapt_blocks(const Linear *l, int64_t place, int rows, int64_t first, int blocks, int64_t part) {
   const Adapters *ad = &l->adapters;
-  for (int64_t place = 0; place < l->rows; place += same_slot(l, place, l->rows, INT16_MAX)) {
-    const int64_t slot = ad->row_slots[row_at(l, place)];
-    if (slot == 0) continue;
-    const int8_t *b = ad->b + (slot * l->outputs + first) * ad->ranks;
-    for (int64_t i = 0; i < TASK_OUTPUTS * ad->ranks; i += CACHE_LINE) __builtin_prefetch(b + i, 0, 2);
-  }
-}
-
-/** Changes a block of the outputs of `rows` rows, a constant, as their adapter does. */
-INLINE void adapt_block(const Linear *l, int64_t place, int rows, int64_t first, int64_t part) {
-  const Adapters *ad = &l->adapters;
-  const int64_t slot = ad->row_slots[row_at(l, place)], n = l->outputs;
+  const int64_t slot = ad->row_slots[row_at(l, place)], n = l->outputs, at = slot * n + first;
   const float *scales = ad->scales + slot * ad->rank_rows + part * ad->ranks;
-  const int8_t *b = ad->b + (slot * n + first) * ad->ranks;
-  Floats updates[SHARING_ROWS];
-  for (int i = 0; i < rows; i++) updates[i] = all(0);
+  const int8_t *b = ad->b + at * ad->ranks;
+  const float *narrow[SHARING_ROWS];
+  Floats updates[SHARING_ROWS][2];
+  for (int i = 0; i < rows; i++) {
+    narrow[i] = ad->narrow + row_at(l, place + i) * ad->rank_rows + part * ad->ranks;
+    for (int j = 0; j < blocks; j++) updates[i][j] = all(0);
+  }
   for (int64_t r = 0; r < ad->ranks; r++) {
     if (scales[r] == 0) continue;
-    Floats factors = load_bytes(b + r * BLOCK);
-    for (int i = 0; i < rows; i++) {
-      const float *narrow = ad->narrow + row_at(l, place + i) * ad->rank_rows + part * ad->ranks;
-      updates[i] = fused(factors, all(narrow[r]), updates[i]);
+    for (int j = 0; j < blocks; j++) {
+      Floats factors = load_bytes(b + (j * ad->ranks + r) * BLOCK);
+      for (int i = 0; i < rows; i++) updates[i][j] = fused(factors, all(narrow[i][r]), updates[i][j]);
     }
   }
-  for (int i = 0; i < rows; i++) {
-    float *to = l->y + row_at(l, place + i) * n + first;
-    Floats y = load(to);
-    int64_t at = slot * n + first;
-    if (ad->out_scale) y = y + y * load(ad->out_scale + at) + load(ad->out_bias + at);
-    store(to, y + updates[i]);
-  }
+  for (int i = 0; i < rows; i++)
+    for (int j = 0; j < blocks; j++) {
+      float *to = l->y + row_at(l, place + i) * n + first + j * BLOCK;
+      const int64_t vector = at + j * BLOCK;
+      Floats y = load(to);
+      if (ad->out_scale) y = y + y * load(ad->out_scale + vector) + load(ad->out_bias + vector);
+      store(to, y + updates[i][j]);
+    }
 }
 
-/** Changes a block of all rows' outputs. */
-static void adapt_rows(const Linear *l, int64_t first, int64_t part) {
+/** Changes one or two blocks of all rows' outputs. */
+static void adapt_rows(const Linear *l, int64_t first, int blocks, int64_t part) {
   for (int64_t place = 0; place < l->rows;) {
     int rows = same_slot(l, place, l->rows, SHARING_ROWS);
     if (rows != SHARING_ROWS) rows = 1;
     if (l->adapters.row_slots[row_at(l, place)] != 0) {
-      if (rows == 1) adapt_block(l, place, 1, first, part);
-      else adapt_block(l, place, SHARING_ROWS, first, part);
+      if (rows == 1 && blocks == 2) adapt_blocks(l, place, 1, first, 2, part);
+      else if (rows == 1) adapt_blocks(l, place, 1, first, 1, part);
+      else
+        for (int j = 0; j < blocks; j++) adapt_blocks(l, place, SHARING_ROWS, first + j * BLOCK, 1, part);
     }
     place += rows;
   }
@@ -277,10 +328,11 @@ static void adapt_rows(const Linear *l, int64_t first, int64_t part) {
 INLINE void multiply_tile(const Linear *l, int64_t row, int64_t first, int rows) {
   int64_t left = l->outputs - first, block = first / BLOCK;
   RowSums sums[MAX_TILE_ROWS];
+  Ahead ahead = ahead_of(l, row, rows, first);
   memset(sums, 0, rows * sizeof *sums);
   for (int64_t g = 0; g < l->groups; g++) {
-    if (left > BLOCK) add_products(l, row, block, g, rows, 2, sums);
-    else add_products(l, row, block, g, rows, 1, sums);
+    if (left > BLOCK) add_products(l, row, block, g, rows, 2, &ahead, sums);
+    else add_products(l, row, block, g, rows, 1, &ahead, sums);
   }
   for (int r = 0; r < rows; r++) {
     if (left >= TASK_OUTPUTS) finish_row(l, row + r, first, TASK_OUTPUTS, sums[r]);
@@ -291,7 +343,6 @@ INLINE void multiply_tile(const Linear *l, int64_t row, int64_t first, int rows)
 /** Multiplies all rows with the outputs of a task. */
 static void multiply(const Linear *l, int64_t task) {
   int64_t first = task * TASK_OUTPUTS, row = 0;
-  if (l->adapters.rank_rows) fetch_adapters(l, first);
   for (; row + TILE_ROWS <= l->rows; row += TILE_ROWS) multiply_tile(l, row, first, TILE_ROWS);
 #if TILE_ROWS > 4
   for (; row + 4 <= l->rows; row += 4) multiply_tile(l, row, first, 4);
@@ -300,10 +351,12 @@ static void multiply(const Linear *l, int64_t task) {
   for (; row < l->rows; row++) multiply_tile(l, row, first, 1);
   if (!l->adapters.row_slots) return;
   int64_t end = first + TASK_OUTPUTS < l->outputs ? first + TASK_OUTPUTS : l->outputs, part = 0;
-  for (int64_t block = first; block < end; block += BLOCK) {
+  for (int64_t block = first; block < end;) {
     while (l->adapters.rank_rows && l->adapters.part_ends[part] <= block) part++;
-    adapt_rows(l, block, part);
+    int blocks = block + BLOCK < end && (!l->adapters.rank_rows || block + BLOCK < l->adapters.part_ends[part]) ? 2 : 1;
+    adapt_rows(l, block, blocks, part);
+    block += blocks * BLOCK;
   }
 }
 
-const Kernels KERNEL(kernels) = {sizeof(Code), prepare_rows, multiply, KERNEL(append), KERNEL(attend), KERNEL(top_logits)};
+const Kernels KERNEL(kernels) = {sizeof(Code), round_update, prepare_rows, multiply, KERNEL(append), KERNEL(attend), KERNEL(top_logits)};

@@ -460,6 +460,13 @@ EXPORT const char *lorikeet_instructions(void) {
   return !best ? NULL : best == &kernels_avx2 ? "avx2" : "avx512-vnni";
 }
 
+/** Rounds updates. Returns 0 without memory. */
+EXPORT int lorikeet_round_updates(const Update *updates, int64_t count) {
+  for (int64_t i = 0; i < count; i++)
+    if (!best_kernels()->round_update(&updates[i])) return 0;
+  return 1;
+}
+
 /** ONNX Runtime calls this for the options of a session that loads the library. */
 EXPORT OrtStatus *RegisterCustomOps(void *options, const OrtApiBase *base) {
   api = base->get_api(API_VERSION);

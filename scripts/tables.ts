@@ -3,34 +3,23 @@
 // `npm run fix` runs it; `--check` changes nothing and fails if a file is out of date.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { kindsTable } from '../adapters/peft/kinds.ts';
+import { pageMetrics } from '../src/contracts/metrics.ts';
 import { mapSamplingFields } from '../src/contracts/sampling-fields.ts';
-import { trainingSettingsTable } from '../src/contracts/training-fields.ts';
+import {
+  fieldlessSettings,
+  formFields,
+  trainingSettingsTable,
+} from '../src/contracts/training-fields.ts';
 import { FIELD_PAGES, fieldTables } from '../src/http/schema/documented-fields.ts';
 import { errorTable } from '../src/http/wire/documented-errors.ts';
-import { baseTables } from '../src/model/documented-families.ts';
+import { NAME_RULES } from '../src/jobs/names.ts';
 import { listSettings } from '../src/settings/config.ts';
 import { countLines, lowerBudget, parseBudget } from '../test/architecture/budget.ts';
 import { layerTable } from '../test/architecture/rules.ts';
 import { clientTable } from '../test/e2e/clients/results.ts';
 import { routeTable } from '../test/http/documented-routes.ts';
+import { baseTables } from '../test/model/documented-families.ts';
 import { reliabilityTables } from '../test/reliability/held-rows.ts';
-
-const PAGE_FIELDS_HEADER = `// The sampling parameters of the playground. Written by \`npm run fix\` from src/contracts/sampling-fields.ts.
-
-/**
- * @typedef {object} Parameter
- * @property {string} name as in the API
- * @property {string} label
- * @property {number} min
- * @property {number} [max]
- * @property {boolean} [isInteger]
- * @property {string} standard the default if the model has none
- * @property {boolean} [isOpenAi] whether OpenAI's clients have it
- * @property {boolean} [isAdvanced] under "More parameters"
- */
-
-/** @type {readonly Parameter[]} */
-`;
 
 const routes = await routeTable();
 const isCheck = process.argv.includes('--check');
@@ -51,7 +40,7 @@ const stale = [
   ),
   rewrite('docs/adapters.md', (text) => replaceTable(text, 'kinds of adapters', kindsTable())),
   rewrite('docs/evidence/reliability.md', (text) => replaceTables(text, reliabilityTables())),
-  rewrite('src/pages/sampling-fields.js', () => pageFields()),
+  rewrite('src/pages/tables.js', pageTables),
   rewrite('CONTRIBUTING.md', (text) => replaceTable(text, 'layers', layerTable())),
   rewrite('test/architecture/budget.json', (text) => {
     const lowered = lowerBudget(parseBudget(text), countLines());
@@ -114,8 +103,29 @@ function decisionTable(): string {
   return `| | decision | status | date |\n|---|---|---|---|\n${rows.join('')}`;
 }
 
+/** Returns the tables that pages share with the server, as a module of theirs. */
+function pageTables(): string {
+  const { suffix, steps, name, reserved } = NAME_RULES;
+  const pairs = steps.map(([from, to]) => `[${from}, ${JSON.stringify(to)}]`).join(', ');
+  const rules = `suffix: ${suffix}, steps: [${pairs}], name: ${name}, reserved: ${JSON.stringify(reserved)}`;
+  return [
+    '// Tables that the server shares with its pages. Written by `npm run fix` from src/contracts and src/jobs/names.ts.\n',
+    pageTable('SAMPLING_FIELDS', samplingFields()),
+    "/** @type {readonly import('../contracts/metrics.ts').PageMetric[]} */",
+    pageTable('METRICS', pageMetrics()),
+    pageTable('FORM_FIELDS', formFields()),
+    `export const FIELDLESS_SETTINGS = ${JSON.stringify(fieldlessSettings())};\n`,
+    `export const NAME_RULES = { ${rules} };\n`,
+  ].join('\n');
+}
+
+function pageTable(name: string, rows: readonly object[]): string {
+  const lines = rows.map((row) => `  ${JSON.stringify(row)},\n`).join('');
+  return `export const ${name} = [\n${lines}];\n`;
+}
+
 /** Returns the sampling fields in the form that the playground uses. Filters without effect are off. */
-function pageFields(): string {
+function samplingFields(): object[] {
   const fields = mapSamplingFields(({ schema, label, neutral, isOpenAi, isAdvanced }) => ({
     label,
     min: isOpenAi ? schema.minValue : Math.max(0, schema.minValue ?? 0),
@@ -125,8 +135,5 @@ function pageFields(): string {
     isOpenAi,
     isAdvanced,
   }));
-  const rows = Object.entries(fields).map(
-    ([name, row]) => `  ${JSON.stringify({ name, ...row })},`,
-  );
-  return `${PAGE_FIELDS_HEADER}export const SAMPLING_FIELDS = [\n${rows.join('\n')}\n];\n`;
+  return Object.entries(fields).map(([name, row]) => ({ name, ...row }));
 }

@@ -1,6 +1,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { backoffMs, deadline, orAfter, retry, sleep } from '../src/common/waiting.ts';
+import {
+  backoffMs,
+  deadline,
+  orAfter,
+  retry,
+  setLoopTimeout,
+  sleep,
+} from '../src/common/waiting.ts';
 import { VirtualClock } from './adapters/tiers/virtual-clock.ts';
 
 const BACKOFF = { firstMs: 100, longestMs: 1000 };
@@ -99,4 +106,23 @@ test('a wait takes the promise or, after its time, the other value', async () =>
     message: 'down',
   });
   assert.equal(clock.pending, 0);
+});
+
+test('a timeout counts the time of its own event loop, in twenty parts', (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] });
+  let calls = 0;
+  const passTicks = (count: number) => {
+    for (let tick = 0; tick < count; tick++) t.mock.timers.tick(50);
+  };
+  setLoopTimeout(() => calls++, 1_000);
+  t.mock.timers.tick(66_000); // a pause: every timer that is due fires once
+  passTicks(18);
+  assert.equal(calls, 0);
+  passTicks(1);
+  assert.equal(calls, 1);
+  const cancel = setLoopTimeout(() => calls++, 1_000);
+  passTicks(10);
+  cancel();
+  passTicks(20);
+  assert.equal(calls, 1);
 });

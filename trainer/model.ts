@@ -15,7 +15,30 @@ import { adapterParameters, fullParameters, trainingBytes } from './step/paramet
 import { savedLimit } from './step/saved-activations.ts';
 import { type BatchShape, Segments } from './step/segments.ts';
 import { DropoutMasks, Workspace } from './step/workspace.ts';
-import type { MicroBatch, ProbedModel, TrainModelOptions } from './types.ts';
+import type { Compute, LoraSettings, MicroBatch, ProbedModel, TrainMethod } from './types.ts';
+
+/** How a model is trained: method, adapter, arithmetic and memory. */
+export interface TrainModelOptions {
+  readonly method: TrainMethod;
+  /** Required for `lora` and `qlora`. */
+  readonly adapter: LoraSettings | undefined;
+  /** The base's weights, which models with the same head can share. Absent: the model reads its own. */
+  readonly base?: BaseWeights;
+  /** The probability that an element of a LoRA input is dropped. */
+  readonly dropout: number;
+  readonly compute: Compute;
+  /** Activation checkpointing: the backward pass recomputes each block instead of reading saved tensors. */
+  readonly recompute: boolean;
+  /** Bytes of tensors that are saved even with `recompute`. Default: a share of the bytes of weights and gradients. */
+  readonly savedBytes?: number;
+  /** Decoder blocks per graph. */
+  readonly blocksPerSegment: number;
+  /** Threads of one operator; undefined: one per core. */
+  readonly threads: number | undefined;
+  readonly seed: number;
+  /** Called with the number of the base's tensors that have been read. */
+  readonly onRead?: ((done: number, total: number) => void) | undefined;
+}
 
 /** A model that also returns its logits, for tests against other implementations. */
 export interface InspectableModel extends ProbedModel {

@@ -1,6 +1,7 @@
 // The losses of DPO with TRL's definitions and metrics. Pure: maps the log-probabilities of pairs to their loss, and to the
 // weight that each token has in it.
-import type { PairMetrics, Preference } from '../src/contracts/preference-settings.ts';
+import { NO_PAIRS, type PairMetrics } from '../src/contracts/metrics.ts';
+import type { Preference } from '../src/contracts/preference-settings.ts';
 import type { LossSums } from './types.ts';
 
 /** The sequences of P pairs, chosen and rejected alternating. */
@@ -94,15 +95,6 @@ export function comparePairs(
   }
   return { sums: total, weights };
 }
-
-const NO_PAIRS: PairMetrics = {
-  'rewards/chosen': 0,
-  'rewards/rejected': 0,
-  'rewards/margins': 0,
-  'rewards/accuracies': 0,
-  'logps/chosen': 0,
-  'logps/rejected': 0,
-};
 
 /** Adds the metrics' sums. */
 export function addMetrics(sums: PairMetrics | undefined, more: PairMetrics): PairMetrics {

@@ -5,14 +5,14 @@ import { callsOf, type Post } from '../src/graders/model-calls.ts';
 import { graderSchema, highestReward, modelsOf, pythonField } from '../src/graders/schema.ts';
 import { toSample } from '../src/graders/template.ts';
 import { type CompletionRules, completionRules } from './data/completion-rules.ts';
-import type { Language } from './data/encode-row.ts';
+import type { ModelText } from './data/encode-row.ts';
 import type { Example } from './data/example.ts';
 import type { TrainJob } from './job/job.ts';
 import type { Reinforcement } from './run/reinforcement.ts';
 
-/** The language, the format and the models of a grader. */
+/** The model text, the format and the models of a grader. */
 interface GradingOptions {
-  readonly language: Language;
+  readonly modelText: ModelText;
   /** The response format. Absent: any text. */
   readonly format: Constraint | undefined;
   /** Sends requests to the base and to published adapters. */
@@ -42,14 +42,14 @@ export function highestRewardOf({ grader }: Pick<TrainJob, 'grader'>): number | 
 /** Creates the functions that constrain and reward completions. @param grader as the job states it, and checked */
 export function createGrading(
   grader: unknown,
-  { language, format, post, ...options }: GradingOptions,
+  { modelText, format, post, ...options }: GradingOptions,
 ): Pick<Reinforcement, 'constraintOf' | 'reward'> {
   const parsed = graderSchema.parse(grader);
   const calls = callsOf(post, options);
   const known = new Map<string, CompletionRules>(); // most rows have the same tools
   const rulesOf = ({ tools = [] }: Example): CompletionRules => {
     const key = JSON.stringify(tools);
-    const rules = known.get(key) ?? completionRules(language, { tools, isParallel: true, format });
+    const rules = known.get(key) ?? completionRules(modelText, { tools, isParallel: true, format });
     known.set(key, rules);
     return rules;
   };

@@ -1,8 +1,7 @@
 // The contract between the model, which computes gradients, and the training loop, which has data and optimizer. Neither ONNX
 // nor files appear in it.
 import type { Tensor } from '../src/common/tensor.ts';
-import type { PairMetrics } from '../src/contracts/preference-settings.ts';
-import type { BaseWeights } from './step/base-weights.ts';
+import type { PairMetrics } from '../src/contracts/metrics.ts';
 
 /** A padded micro-batch: N sequences (rows) of T positions. */
 export interface MicroBatch {
@@ -122,27 +121,4 @@ export interface LoraSettings {
   readonly init: ReadonlyMap<string, Tensor>;
   /** The names of a classifier's classes. Absent: the adapter generates text. */
   readonly classes?: readonly string[] | undefined;
-}
-
-/** How a model is trained: method, adapter, arithmetic and memory. */
-export interface TrainModelOptions {
-  readonly method: TrainMethod;
-  /** Required for `lora` and `qlora`. */
-  readonly adapter: LoraSettings | undefined;
-  /** The base's weights, which models with the same head can share. Absent: the model reads its own. */
-  readonly base?: BaseWeights;
-  /** The probability that an element of a LoRA input is dropped. */
-  readonly dropout: number;
-  readonly compute: Compute;
-  /** Activation checkpointing: the backward pass recomputes each block instead of reading saved tensors. */
-  readonly recompute: boolean;
-  /** Bytes of tensors that are saved even with `recompute`. Default: a share of the bytes of weights and gradients. */
-  readonly savedBytes?: number;
-  /** Decoder blocks per graph. */
-  readonly blocksPerSegment: number;
-  /** Threads of one operator; undefined: one per core. */
-  readonly threads: number | undefined;
-  readonly seed: number;
-  /** Called with the number of the base's tensors that have been read. */
-  readonly onRead?: ((done: number, total: number) => void) | undefined;
 }

@@ -8,9 +8,9 @@ import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../../src/model/t
 import type { AdapterFiles } from './files.ts';
 import { tokensOf } from './own-vocabulary.ts';
 import { parsePairs, withPairRanks } from './pairs.ts';
-import type { AdapterConfig } from './peft-config.ts';
 import { labelsOfConfig, parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
+import type { AdapterConfig } from './tensor-names.ts';
 import { EMBEDDING, HEAD, presenceOf, splitTensorName, tensorName } from './tensor-names.ts';
 import { checkedValues } from './tensors.ts';
 

@@ -1,7 +1,6 @@
 // The kinds of adapters, by the field of PEFT's configuration that asks for each. The documentation shows this table.
 
-import type { AdapterConfig } from './peft-config.ts';
-import { EMBEDDING, HEAD } from './tensor-names.ts';
+import { type AdapterConfig, EMBEDDING, HEAD } from './tensor-names.ts';
 
 interface AdapterKind {
   readonly field: string;

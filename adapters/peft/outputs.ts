@@ -6,11 +6,12 @@ import { outputVector, type VectorName } from '../../src/model/adapter-vectors.t
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { biasName, hasBias } from '../../src/model/names.ts';
 import { moduleName, TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
-import { type AdapterConfig, classNames } from './peft-config.ts';
+import { classNames } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
+import type { AdapterConfig } from './tensor-names.ts';
 import { CLASSIFIER_NAMES, presenceOf, tensorName } from './tensor-names.ts';
 import { expectValues, type Tensors } from './tensors.ts';
-import type { LoraPair, PairSlice } from './weights.ts';
+import type { Classifier, LoraPair, PairSlice } from './weights.ts';
 
 /** The sources of the reader. */
 export interface OutputSource {
@@ -117,14 +118,6 @@ function multiplyRows({ pair, column }: PairSlice, rank: number, scale: Float32A
 }
 
 // The head of an adapter that classifies sequences: a linear layer over the hidden state of the last token.
-
-/** A classification head. D = hidden size. */
-export interface Classifier {
-  /** The labels of the scores, in order. */
-  readonly labels: readonly string[];
-  /** [labels, D], row-major. */
-  readonly weight: Float32Array;
-}
 
 /**
  * Reads a classifier's head; undefined if the adapter is not a classifier. Throws `ServeError` (422) with the tensor as

@@ -2,8 +2,8 @@
 import { formatFileSize } from '../../src/common/format-bytes.ts';
 import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { MAX_RANK } from '../../src/contracts/training-settings.ts';
-import type { AdapterConfig, PeftType } from './peft-config.ts';
 import { invalidAdapter } from './refusal.ts';
+import type { AdapterConfig, PeftType } from './tensor-names.ts';
 import { MODULE_TENSORS, tensorName } from './tensor-names.ts';
 import { checkedValues, parseTensors } from './tensors.ts';
 

@@ -20,9 +20,9 @@ import { otherChanges } from './kinds.ts';
 import type { AdaptedBase } from './outputs.ts';
 import { OutputReader, type OutputSource, readClassifier } from './outputs.ts';
 import { parsePairs, withPairRanks } from './pairs.ts';
-import type { AdapterConfig } from './peft-config.ts';
 import { parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
+import type { AdapterConfig } from './tensor-names.ts';
 import {
   CLASSIFIER_NAMES,
   EMBEDDING,

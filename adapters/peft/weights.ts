@@ -17,8 +17,15 @@ import {
   type VocabularyTable,
   vocabularyArrays,
 } from '../../src/model/vocabulary-changes.ts';
-import type { Classifier } from './outputs.ts';
 import { invalidAdapter } from './refusal.ts';
+
+/** A classification head. D = hidden size. */
+export interface Classifier {
+  /** The labels of the scores, in order. */
+  readonly labels: readonly string[];
+  /** [labels, D], row-major. */
+  readonly weight: Float32Array;
+}
 
 /** The update of one linear: y += (x @ a) @ b. */
 export interface LoraPair {

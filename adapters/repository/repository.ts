@@ -31,65 +31,51 @@ export interface RepositoryOptions {
   readonly signatureKeys?: SignatureKeys | undefined;
 }
 
-const OPERATIONS = {
-  publish,
-  adopt,
-  readAliases,
-  readManifest,
-  listNames,
-  listVersions,
-  readIndex,
-  buildIndex,
-  settleChanges,
-  readEntry,
-  moveAlias,
-  rollback,
-  changeAbout,
-  removeVersion,
-  removeModel,
-  removeName,
-  collectGarbage,
-  openFile,
-};
-
-type WithParts<F> = F extends (parts: RepositoryParts, ...rest: infer Rest) => infer Result
-  ? (...rest: Rest) => Result
-  : never;
-
 /**
  * The published adapters of all tenants. Every call rejects with `ServeError` or with its signal's reason. If the store fails
  * or is damaged, the error is `adapter_unavailable` with the `StoreError` as its cause.
  */
-export type AdapterRepository = {
-  readonly [K in keyof typeof OPERATIONS]: WithParts<(typeof OPERATIONS)[K]>;
-} & {
-  /** A human-readable name of the store. */
-  readonly label: string;
-  /** The announced changes of all tenants. */
-  readonly changes: Pick<ChangeLog, 'list'>;
-};
+export type AdapterRepository = Readonly<ReturnType<typeof createRepository>>;
 
 /** Creates a repository in a store. */
 export function createRepository(
   objects: ObjectStore,
   { log, now = Date.now, clock, signatureKeys }: RepositoryOptions = {},
-): AdapterRepository {
+) {
   const documents = { store: guardStore(objects, log, 'adapter_unavailable'), log, clock };
   const changes = new ChangeLog(documents);
-  const aliases = new AliasStore(documents, changes);
-  const parts = {
+  const parts: RepositoryParts = {
     documents,
     versions: new VersionStore(documents),
-    aliases,
+    aliases: new AliasStore(documents, changes),
     changes,
     now,
     signatureKeys,
   };
-  const bound = Object.entries(OPERATIONS).map(([name, operation]) => [
-    name,
-    (...args: unknown[]) => (operation as (...all: unknown[]) => unknown)(parts, ...args),
-  ]);
-  return { label: objects.label, changes, ...Object.fromEntries(bound) };
+  return {
+    /** A human-readable name of the store. */
+    label: objects.label,
+    /** The announced changes of all tenants. */
+    changes: changes as Pick<ChangeLog, 'list'>,
+    publish: publish.bind(null, parts),
+    adopt: adopt.bind(null, parts),
+    readAliases: readAliases.bind(null, parts),
+    readManifest: readManifest.bind(null, parts),
+    listNames: listNames.bind(null, parts),
+    listVersions: listVersions.bind(null, parts),
+    readIndex: readIndex.bind(null, parts),
+    buildIndex: buildIndex.bind(null, parts),
+    settleChanges: settleChanges.bind(null, parts),
+    readEntry: readEntry.bind(null, parts),
+    moveAlias: moveAlias.bind(null, parts),
+    rollback: rollback.bind(null, parts),
+    changeAbout: changeAbout.bind(null, parts),
+    removeVersion: removeVersion.bind(null, parts),
+    removeModel: removeModel.bind(null, parts),
+    removeName: removeName.bind(null, parts),
+    collectGarbage: collectGarbage.bind(null, parts),
+    openFile: openFile.bind(null, parts),
+  };
 }
 
 /** Reads a name's aliases; undefined if it was never published. Never returns an older state than before. */

@@ -14,7 +14,13 @@ import {
   readDocument,
   serializeDocument,
 } from '../store/documents.ts';
-import { type Etag, isConflict, listFolders, type StoreCall } from '../store/store.ts';
+import {
+  type Etag,
+  isConflict,
+  listFolders,
+  type StoreCall,
+  type StoredObject,
+} from '../store/store.ts';
 import {
   type AdapterName,
   CLAIM_FILE,
@@ -30,7 +36,6 @@ import {
   type VersionManifest,
   type VersionName,
 } from './manifest.ts';
-import type { AdapterRepository } from './repository.ts';
 
 /** The name of a version's folder. */
 const NUMBER_PATTERN = /^[1-9]\d{0,8}$/;
@@ -218,9 +223,16 @@ interface FetchVersionOptions extends StoreCall {
   readonly onProgress?: (doneBytes: number, totalBytes: number) => void;
 }
 
+/** Opens one of a version's files. */
+type OpenFile = (
+  manifest: VersionManifest,
+  file: keyof VersionManifest['files'],
+  call: StoreCall,
+) => Promise<StoredObject>;
+
 /** Fetches both files. Rejects with `ServeError`: `adapter_checksum_mismatch` naming the file, or `adapter_unavailable`. */
 export async function fetchVersion(
-  repository: Pick<AdapterRepository, 'openFile'>,
+  repository: { openFile: OpenFile },
   manifest: VersionManifest,
   { onProgress, ...call }: FetchVersionOptions = {},
 ): Promise<AdapterFiles> {

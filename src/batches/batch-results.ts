@@ -11,15 +11,7 @@ import {
 } from './batch.ts';
 import type { BatchLine } from './batch-input.ts';
 import type { BatchStore, ResultKind } from './batch-store.ts';
-import type { BatchesContext } from './create-batches.ts';
-
-/** The answer of a route to one line. */
-export interface LineResponse {
-  readonly status: number;
-  readonly requestId: string;
-  /** One JSON value without line breaks. */
-  readonly body: string;
-}
+import type { BatchesContext, LineResponse } from './context.ts';
 
 /** Parts beyond this size take too much memory. */
 const PART_BYTES = 4 * 2 ** 20;

@@ -11,8 +11,8 @@ import { LeaseLost, type RecordLease } from '../jobs/lease.ts';
 import type { Task } from '../jobs/lease-worker.ts';
 import { advanceBatch, type BatchFault, type BatchRecord, failBatch, isAnswered } from './batch.ts';
 import { type BatchLine, checkBatchInput, readBatchLines } from './batch-input.ts';
-import { BatchResults, type LineResponse } from './batch-results.ts';
-import type { BatchesContext } from './create-batches.ts';
+import { BatchResults } from './batch-results.ts';
+import type { BatchesContext, LineResponse } from './context.ts';
 import { writeResultFiles } from './result-files.ts';
 
 /** Code → how often a line is tried if its answer has this error code. Others are final: the line itself is at fault. */

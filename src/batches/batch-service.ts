@@ -1,7 +1,7 @@
 // Client actions on batches: create, list and cancel. Changes the store and wakes the worker.
 import type { Page, PageQuery } from '../common/page.ts';
 import { type BatchRecord, cancelBatch, type NewBatch, newBatch } from './batch.ts';
-import type { BatchesContext } from './create-batches.ts';
+import type { BatchesContext } from './context.ts';
 
 type ServiceContext = Pick<
   BatchesContext,

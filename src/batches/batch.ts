@@ -74,7 +74,8 @@ export const batchSchema = z.object({
   token: count,
   lease: z.object({ owner: z.string(), token: z.int(), beat: z.int() }).optional(),
   /** Consecutive interruptions without a new part between them. */
-  setbacks: count,
+  // Records of 0.3.0 have another name for it.
+  retries: count.default(0),
 });
 
 /** A batch in the store. */
@@ -109,7 +110,7 @@ export function newBatch(
     cursor: { line: 0, open: [] },
     parts: [],
     token: 0,
-    setbacks: 0,
+    retries: 0,
   };
 }
 
@@ -192,8 +193,8 @@ export function interruptBatch(
   nowMs: number,
 ): BatchRecord | undefined {
   if (hasBatchEnded(batch)) return undefined;
-  const setbacks = batch.setbacks + 1;
-  if (setbacks <= MAX_INTERRUPTIONS) return { ...batch, setbacks };
+  const retries = batch.retries + 1;
+  if (retries <= MAX_INTERRUPTIONS) return { ...batch, retries };
   return failBatch(batch, [{ code: 'internal_error', message, line: null, param: null }], nowMs);
 }
 
@@ -239,6 +240,6 @@ export function withPart(batch: BatchRecord, part: BatchPart): BatchRecord | und
     completed: batch.completed + part.completed,
     failed: batch.failed + part.failed,
     usage: addUsage(batch.usage, part.usage),
-    setbacks: 0,
+    retries: 0,
   };
 }

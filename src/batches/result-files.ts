@@ -9,7 +9,7 @@ import { type BatchRecord, isAnswered } from './batch.ts';
 import { readBatchLines } from './batch-input.ts';
 import { unansweredResult } from './batch-results.ts';
 import type { ResultKind } from './batch-store.ts';
-import type { BatchesContext } from './create-batches.ts';
+import type { BatchesContext } from './context.ts';
 
 interface FilesContext extends Pick<BatchesContext, 'batches' | 'files' | 'createId'> {
   /** A local folder for the files until they are in the store. */

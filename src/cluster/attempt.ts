@@ -39,15 +39,7 @@ const recordSchema = z.looseObject({
 /** Tells a pod what to do, and whether the result is still wanted. */
 export type AttemptRecord = z.infer<typeof recordSchema>;
 
-/**
- * The name of the record, and its name if an older server began the attempt. An old record counts in `heard`. It keeps that
- * field, because its pod may be as old.
- */
-const [RECORD, OLD_RECORD] = ['attempt.json', 'ticket.json'];
-const anyRecordSchema = z.preprocess(
-  (json) => ({ acknowledgedBatches: (json as { heard?: unknown }).heard, ...(json as object) }),
-  recordSchema,
-);
+const RECORD = 'attempt.json';
 
 /** Keys of messages that name a local file or folder. */
 export const PATH_KEYS = ['directory', 'resultFile'] as const;
@@ -147,7 +139,7 @@ export class Attempt {
   constructor(store: GuardedStore, prefix: string) {
     this.store = store;
     this.prefix = prefix;
-    this.#records = new Records(store, { schema: anyRecordSchema, maxBytes: MAX_RECORD_BYTES });
+    this.#records = new Records(store, { schema: recordSchema, maxBytes: MAX_RECORD_BYTES });
     this.#batches = new Records(store, { schema: batchSchema, maxBytes: MAX_BATCH_BYTES });
   }
 
@@ -163,8 +155,7 @@ export class Attempt {
 
   /** Returns the record, or undefined if there is none. */
   async read(call?: StoreCall): Promise<AttemptRecord | undefined> {
-    const record = await this.#records.read(this.prefix + RECORD, call);
-    return record ?? this.#records.read(this.prefix + OLD_RECORD, call);
+    return this.#records.read(this.prefix + RECORD, call);
   }
 
   /**
@@ -195,8 +186,7 @@ export class Attempt {
     change: (now: AttemptRecord) => AttemptRecord | undefined,
     call: StoreCall | undefined,
   ): Promise<AttemptRecord | undefined> {
-    const record = await this.#records.change(this.prefix + RECORD, change, call);
-    return record ?? this.#records.change(this.prefix + OLD_RECORD, change, call);
+    return this.#records.change(this.prefix + RECORD, change, call);
   }
 
   /** Returns a batch, or undefined if it has not been written yet. Batches count from 1 without gaps. */

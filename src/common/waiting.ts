@@ -116,6 +116,28 @@ export function every(ms: number, callback: () => void, clock: Clock = systemClo
   return () => cancel();
 }
 
+const TIMEOUT_TICKS = 20;
+
+/**
+ * Calls `action` after `ms` milliseconds during which the event loop ran. After a SIGSTOP or a suspended machine, an
+ * ordinary timer fires before the loop has read the messages that arrived meanwhile; here a pause counts as at most a
+ * twentieth of `ms`. Returns a function that cancels the timeout.
+ */
+export function setLoopTimeout(
+  action: () => void,
+  ms: number,
+  clock: Clock = systemClock,
+): () => void {
+  let ticks = 0;
+  let cancel = () => {};
+  const tick = () => {
+    if (ticks++ < TIMEOUT_TICKS) cancel = clock.schedule(ms / TIMEOUT_TICKS, tick);
+    else action();
+  };
+  tick();
+  return () => cancel();
+}
+
 /** Settles as the promise does, or resolves with `late` after `ms` milliseconds. */
 export async function orAfter<T, L>(
   promise: Promise<T>,

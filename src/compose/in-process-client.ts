@@ -5,8 +5,8 @@ import { ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import type { Clock } from '../common/waiting.ts';
 import type { EngineInfo } from '../contracts/engine.ts';
-import type { AdmissionLimits } from '../scheduler/admission.ts';
-import { EngineClient } from '../scheduler/client.ts';
+import type { AdmissionLimits } from '../engine-client/admission.ts';
+import { EngineClient } from '../engine-client/client.ts';
 import type {
   ChannelHandlers,
   EngineChannel,

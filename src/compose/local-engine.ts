@@ -4,7 +4,7 @@ import { createLog } from '../common/log.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { AdapterSource, FinishReason, GenerationRequest } from '../contracts/generation.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
-import type { EngineClient } from '../scheduler/client.ts';
+import type { EngineClient } from '../engine-client/client.ts';
 import type { EngineEvent } from '../scheduler/protocol.ts';
 import { StepLoop } from '../scheduler/step-loop.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';

@@ -1,10 +1,12 @@
 // The routes of a server, for requests of this process to an engine in it: the same models, prompts and constraints as over HTTP.
+
+import type { AnswerLine } from '../batches/context.ts';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import { createLog } from '../common/log.ts';
 import { LOCAL_TENANT, type Tenant } from '../contracts/tenant.ts';
 import type { Post } from '../graders/model-calls.ts';
 import { createDeps } from '../http/deps.ts';
-import { type AnswerLine, createLineApp } from '../http/lines.ts';
+import { createLineApp } from '../http/lines.ts';
 import { type Access, openAccess } from '../tenants/access.ts';
 import type { ProgramContext } from './context.ts';
 import { servedDemos } from './demo-adapters.ts';
@@ -83,6 +85,6 @@ export class LocalRoutes {
 
   async close(): Promise<void> {
     this.#parts.access.close();
-    await this.#parts.adapters.http.localAdapters.close();
+    await this.#parts.adapters.drain();
   }
 }

@@ -11,7 +11,7 @@ import {
   SERVER_FOLDERS,
   type ServerFolder,
 } from '../contracts/server-folders.ts';
-import type { LeaseOwner } from '../jobs/create-jobs.ts';
+import type { LeaseOwner } from '../jobs/lease.ts';
 import type { Config } from '../settings/config.ts';
 
 /** The owner of this process's leases and folders. */

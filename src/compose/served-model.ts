@@ -7,7 +7,8 @@ import {
 } from '../contracts/generation-config.ts';
 import type { ToolFormatName } from '../contracts/tool-format.ts';
 import type { MemoryPlan } from '../engine/memory/memory-budget.ts';
-import type { AppOptions, ServedModel } from '../http/deps.ts';
+import type { AppOptions } from '../http/deps.ts';
+import type { ServedModel } from '../http/request/request-model.ts';
 import type { ArtifactDescription, ArtifactInfo } from '../import/artifact.ts';
 import { catalogueGenerationConfig } from '../import/catalogue.ts';
 import { loadTokenizer } from '../tokenizer/tokenizer.ts';

@@ -1,5 +1,5 @@
-// Wires the server process: base, engine process, adapters, jobs and HTTP. Starts them in the order that makes the server ready
-// soonest, and stops them in order. Modules that only the HTTP side needs are loaded after the engine process was forked.
+// Wires the server process: base, engine process, adapters, jobs and HTTP. Opens them in the order that makes the server ready
+// soonest, and closes them in reverse. Modules that only the HTTP side needs are loaded after the engine process was forked.
 // Prints nothing.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
@@ -7,33 +7,18 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { ConfigError } from '../common/errors.ts';
 import { createLog, type Logger } from '../common/log.ts';
 import { endStartPhase, startPhases } from '../common/start-phases.ts';
-import { withResolvers } from '../common/waiting.ts';
-import type { AdmissionLimits } from '../scheduler/admission.ts';
-import { createProcessClient, type EngineClient } from '../scheduler/client.ts';
-import type { SupervisorOptions } from '../scheduler/supervisor.ts';
-import { type Config, servesTinker } from '../settings/config.ts';
-import type { Telemetry } from '../telemetry/telemetry.ts';
+import type { EngineClient } from '../engine-client/client.ts';
+import type { PythonGraders } from '../graders/python.ts';
+import type { Config } from '../settings/config.ts';
+import type { Tracing } from '../telemetry/tracing.ts';
 import { localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext, ReadyServer } from './context.ts';
 import { demoNames, servedDemos } from './demo-adapters.ts';
-import type { EngineHostOptions } from './engine.ts';
+import { OpenedParts } from './opened-parts.ts';
 import { openOwnProcess, withoutUnwritable } from './own-process.ts';
-import { engineOptions, type PreparedBase, prepareBase } from './prepared-base.ts';
-import { openHttp, type RunningEngine, type ServerParts } from './serving-http.ts';
-import { createTelemetry, openRouterPorts, openTelemetryExports } from './serving-telemetry.ts';
+import { prepareBase } from './prepared-base.ts';
+import { startEngine } from './serving-engine.ts';
 import type { ServingWeights } from './serving-weights.ts';
-
-/** How long streams may take to end. Orchestrators usually kill after 30 s. */
-const DRAIN_DEADLINE_MS = 25_000;
-/** How long trainers may take to finish their step and write a checkpoint. A step that takes longer is repeated later. */
-const CHECKPOINT_DEADLINE_MS = 20_000;
-/** How long clients may take to read the end of a stream. */
-const CLOSE_DEADLINE_MS = 2_000;
-
-const ENGINE_PROGRAM = new URL(
-  `../engine-process.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`,
-  import.meta.url,
-);
 
 /** How a server runs. */
 export interface ServeOptions {
@@ -46,38 +31,145 @@ export interface ServeOptions {
 /** Serves until the signal is aborted, then drains. Rejects if the server cannot start or its engine does not recover. */
 export async function serve(context: ProgramContext, options: ServeOptions): Promise<void> {
   endStartPhase('imports');
-  const { signal } = context;
-  let config = options.isPrewarm ? withoutClients(context.config) : context.config;
-  let parts: ServerParts | undefined;
-  const log = createLog(
-    config.logLevel,
-    undefined,
-    () => parts?.exports?.tracing?.logFields() ?? {},
-  );
-  checkStoreFolder(config);
-  const own = await openOwnProcess(config, log);
-  config = withoutUnwritable(config, own);
+  const opened = new OpenedParts();
+  try {
+    const server = await openServer(context, options, opened);
+    await run(server, context.signal, options);
+  } catch (error) {
+    const isCancelled = context.signal.aborted && (error as Error).name === 'AbortError';
+    if (options.isPrewarm || !isCancelled) throw error;
+  } finally {
+    await opened.close();
+  }
+}
+
+/** Opens everything. The server answers with 503 until the engine is ready. */
+async function openServer(
+  context: ProgramContext,
+  { isPrewarm }: ServeOptions,
+  opened: OpenedParts,
+) {
+  const given = isPrewarm ? withoutClients(context.config) : context.config;
+  let tracing: Tracing | undefined;
+  const log = createLog(given.logLevel, undefined, () => tracing?.logFields() ?? {});
+  checkStoreFolder(given);
+  const own = await openOwnProcess(given, log);
+  const config = withoutUnwritable(given, own);
   const python = await openPython(config, log);
-  const access = options.isPrewarm ? localAccess() : await openAccess(config, log);
+  const access = opened.add(isPrewarm ? localAccess() : await openAccess(config, log));
   endStartPhase('settings');
   const hasReservedSlots = access.kind === 'keys';
-  const base = await prepareBase({ ...context, config }, { hasReservedSlots }).catch((error) => {
-    access.close();
-    const isStopped = signal.aborted && error.name === 'AbortError';
-    if (options.isPrewarm || !isStopped) throw error;
-    return undefined;
-  });
-  if (!base) return;
+  const base = await prepareBase({ ...context, config }, { hasReservedSlots });
+  const { artifact } = base;
+  const { name, digest, source } = artifact.info;
   endStartPhase('base');
-  const engine = startEngine(base, { config, access, log }, (events) =>
-    parts?.routerPorts?.publish(events),
+  const demoDir = servedDemos(config, access.kind, source);
+  const demos = demoDir === undefined ? [] : demoNames(demoDir);
+  const preload = demos.map((demo) => path.join(demoDir!, demo)); // a new user asks for them first
+  const engine = opened.add(startEngine(config, { base, access, preload, log }));
+  const { client } = engine;
+
+  const [
+    { createTelemetry, openKvEvents, openMetricsPort, openTelemetryExports },
+    { describeServedModel, loadBaseText },
+    { openServingAdapters },
+    { openServingJobs },
+    { openLimits, openUsage },
+    { createRoutes, openHttp },
+    { openServingBatches },
+    { openServingTinker },
+  ] = await Promise.all([
+    import('./serving-telemetry.ts'),
+    import('./served-model.ts'),
+    import('./serving-adapters.ts'),
+    import('./serving-jobs.ts'),
+    import('./serving-tenants.ts'),
+    import('./serving-http.ts'),
+    import('./serving-batches.ts'),
+    import('./serving-tinker.ts'),
+  ]);
+  endStartPhase('modules');
+  const exports = opened.add(await openTelemetryExports(config, log));
+  tracing = exports?.tracing;
+  const text = await loadBaseText(artifact.dir, config.toolFormat);
+  const model = await describeServedModel(artifact, text, { ...config, ...base.plan });
+  endStartPhase('tokenizer');
+  const telemetry = createTelemetry(model, exports);
+  const names = { id: name, names: config.baseAlias, digest };
+  const shared = { client, own, log };
+  const adapters = opened.add(
+    await openServingAdapters(config, { ...shared, base: names, demoDir }),
   );
-  parts = { config, access, log, own, base, engine, python, leaving: new AbortController() };
-  try {
-    await runServer(parts, signal, options);
-  } finally {
-    await stopServer(parts);
+  const { store, repository, forget } = adapters;
+  const published = { store, repository, forget };
+  const jobs = opened.add(
+    await openServingJobs(config, { ...shared, ...published, artifact, telemetry }),
+  );
+  endStartPhase('adapters');
+  const { rateLimits } = opened.add(await openLimits(config, { telemetry, log }));
+  const usage = opened.add(openUsage({ store, log }));
+  const leaving = opened.leaving.signal;
+  const tenants = { access, rateLimits, usage };
+  const parts = { base, python, text, model, telemetry, adapters, jobs, leaving };
+  const routes = createRoutes(config, { ...shared, ...tenants, ...parts });
+  const { answer } = routes;
+  const { files } = jobs.http;
+  const { tenantOf } = access;
+  const batches = opened.add(
+    await openServingBatches(config, { ...shared, store, files, base: digest, tenantOf, answer }),
+  );
+  const tinker = opened.add(
+    await openServingTinker(config, { ...shared, ...published, artifact, model, answer }),
+  );
+  const users = { batches: batches.service, tinker: tinker.service };
+  const http = opened.add(await openHttp(config, routes, users));
+  const { url } = http;
+  opened.add(await openKvEvents(config, { url, base, engine, telemetry }));
+  opened.add(await openMetricsPort(config, { telemetry, log }));
+  endStartPhase('listen');
+  const ready: ReadyServer = {
+    url,
+    name,
+    model: modelSetting(artifact.dir, config),
+    canChat: text.chatTemplate !== undefined,
+    adapters: folderOf(config),
+    demos,
+    access: access.kind,
+  };
+  return { config, log, base, engine, telemetry, adapters, jobs, batches, http, ready, opened };
+}
+
+/** Serves once the engine is ready, until the signal is aborted. */
+async function run(
+  server: Awaited<ReturnType<typeof openServer>>,
+  signal: AbortSignal,
+  { isPrewarm, onReady }: ServeOptions,
+): Promise<void> {
+  const { config, log, base, engine, telemetry, adapters, jobs, batches, http } = server;
+  const { ready } = server;
+  const { leaving } = server.opened;
+  void adapters.preload(ready.demos, 0); // the engine has them, and requests need their digests
+  const engineInfo = await Promise.race([engine.client.whenReady(), aborted(signal)]);
+  if (isPrewarm) signal.throwIfAborted();
+  if (engineInfo) {
+    endStartPhase('engine');
+    const phases = { server: startPhases(), engine: engineInfo.start };
+    telemetry.started(phases, engineInfo);
+    const { weights, kv, int8Operator } = engineInfo;
+    log.info({ ...phases, computes: { weights, kv, int8Operator } }, 'ready');
+    if (isPrewarm) await requestOnce(ready.url);
+    onReady(ready);
+    if (isPrewarm) return;
+    jobs.start();
+    batches.start();
+    void checkWeights(base.weights, engine.client, { signal: leaving.signal, log });
+    void adapters.preload(config.preload, Number.POSITIVE_INFINITY);
   }
+  await Promise.race([aborted(signal), engine.fatal]);
+  leaving.abort();
+  http.retire();
+  await Promise.race([delay(config.drainDelayMs), engine.fatal]);
+  await http.closeIdle();
 }
 
 /** Throws if the store's folder is missing at the start. A folder that disappears later may come back with its disk. */
@@ -90,7 +182,10 @@ function checkStoreFolder({ store }: Config): void {
 }
 
 /** Throws `ConfigError` if graders in Python cannot run here. */
-async function openPython({ pythonGraders }: Config, log: Logger): Promise<ServerParts['python']> {
+async function openPython(
+  { pythonGraders }: Config,
+  log: Logger,
+): Promise<PythonGraders | undefined> {
   if (pythonGraders === undefined) return undefined;
   const { PythonGraders } = await import('../graders/python.ts');
   const python = await PythonGraders.open(pythonGraders);
@@ -120,121 +215,9 @@ function withoutClients(config: Config): Config {
   };
 }
 
-function startEngine(
-  base: PreparedBase,
-  { config, access, log }: Pick<ServerParts, 'config' | 'access' | 'log'>,
-  onPrefixes: NonNullable<SupervisorOptions['onPrefixes']>,
-): RunningEngine {
-  const { maxWaiting, maxWaitingTokens, prefillChunk } = config;
-  const { artifact, plan, prepareFiles } = base;
-  // One tenant must not fill the queue, unless it is the only one.
-  const fairShare = access.kind === 'keys' ? Math.ceil(maxWaiting / 2) : maxWaiting;
-  const demoDir = servedDemos(config, access.kind, artifact.info.source); // a new user asks for them first
-  const hostOptions: EngineHostOptions = {
-    engine: { ...engineOptions(base, config), expectsHeads: servesTinker(config) },
-    artifactDir: artifact.dir,
-    adapterCacheBytes: plan.adapterCacheBytes,
-    preload:
-      demoDir === undefined ? [] : demoNames(demoDir).map((name) => path.join(demoDir, name)),
-    maxAdapterRank: config.maxAdapterRank,
-    limits: {
-      prefillChunk,
-      reservedSlots: plan.reservedSlots,
-      ...(config.adapterSlots && { maxActiveAdapters: config.adapterSlots }),
-    },
-    drafts: config.drafts,
-    isInvariant: config.batchInvariant === 'on',
-  };
-  const { promise: fatal, reject: onFatal } = withResolvers<never>();
-  const prepareRestart = async () => void (await prepareFiles());
-  const admission: AdmissionLimits = {
-    ...{ maxWaiting, maxWaitingTokens },
-    maxWaitingPerTenant: config.maxWaitingPerTenant ?? fairShare,
-    reservedSlots: plan.reservedSlots,
-  };
-  const callbacks = { onFatal, onPrefixes, prepareRestart };
-  const options = { entry: ENGINE_PROGRAM, hostOptions, log, admission, ...callbacks };
-  return { client: createProcessClient(options), fatal };
-}
-
-async function runServer(
-  parts: ServerParts,
-  signal: AbortSignal,
-  { isPrewarm, onReady }: ServeOptions,
-): Promise<void> {
-  const { config, log, base, engine, leaving } = parts;
-  const { server, telemetry } = await openServer(parts);
-  void preload(parts, server.demos, 0); // the engine has them, and requests need their digests
-  const engineInfo = await Promise.race([engine.client.whenReady(), aborted(signal)]);
-  if (isPrewarm) signal.throwIfAborted();
-  if (engineInfo) {
-    endStartPhase('engine');
-    const phases = { server: startPhases(), engine: engineInfo.start };
-    telemetry.started(phases, engineInfo);
-    const { weights, kv, int8Operator } = engineInfo;
-    log.info({ ...phases, computes: { weights, kv, int8Operator } }, 'ready');
-    if (isPrewarm) await requestOnce(server.url);
-    onReady(server);
-    if (isPrewarm) return;
-    parts.jobs?.worker.start();
-    parts.batches?.worker.start();
-    void checkWeights(base.weights, engine.client, { signal: leaving.signal, log });
-    void preload(parts, config.preload, Number.POSITIVE_INFINITY);
-  }
-  await Promise.race([aborted(signal), engine.fatal]);
-  leaving.abort();
-  parts.http?.retire();
-  await Promise.race([delay(config.drainDelayMs), engine.fatal]);
-}
-
-/** Opens everything but the engine. The server then answers with 503 until the engine is ready. */
-async function openServer(
-  parts: ServerParts,
-): Promise<{ server: ReadyServer; telemetry: Telemetry }> {
-  const { config, access, log, own, base, engine } = parts;
-  const { artifact, plan } = base;
-  parts.exports = await openTelemetryExports(config, log);
-  const { describeServedModel, loadBaseText } = await import('./served-model.ts');
-  const text = await loadBaseText(artifact.dir, config.toolFormat);
-  endStartPhase('tokenizer');
-  const { openServingAdapters } = await import('./serving-adapters.ts');
-  const demoDir = servedDemos(config, access.kind, artifact.info.source);
-  const { name, digest } = artifact.info;
-  const adapters = await openServingAdapters(config, {
-    base: { id: name, names: config.baseAlias, digest },
-    demoDir,
-    client: engine.client,
-    log,
-  });
-  parts.adapters = adapters;
-  const { generationConfig } = config;
-  const { maxSeqLength } = plan;
-  const model = await describeServedModel(artifact, text, { maxSeqLength, generationConfig });
-  const telemetry = await createTelemetry(model, parts.exports);
-  const { openServingJobs } = await import('./serving-jobs.ts');
-  const { store, repository, forget: onPublished } = adapters;
-  const jobsOptions = { artifact, store, repository, onPublished, telemetry, own, log };
-  const jobs = await openServingJobs(config, jobsOptions);
-  parts.jobs = jobs;
-  endStartPhase('adapters');
-  const http = await openHttp(parts, { model, text, telemetry, adapters, jobs });
-  parts.http = http;
-  const shown = { url: http.url, model: name, hasPrefixCache: plan.prefixCacheBytes > 0 };
-  parts.routerPorts = await openRouterPorts(config, { ...shown, telemetry, log });
-  endStartPhase('listen');
-  const server: ReadyServer = {
-    url: http.url,
-    name,
-    model: modelSetting(artifact.dir, config),
-    canChat: text.chatTemplate !== undefined,
-    adapters:
-      config.adapters === undefined
-        ? undefined
-        : { folder: config.adapters, exists: existsSync(config.adapters) },
-    demos: demoDir === undefined ? [] : demoNames(demoDir),
-    access: access.kind,
-  };
-  return { server, telemetry };
+/** Returns the folder of adapters, and whether it exists. */
+function folderOf({ adapters: folder }: Config): ReadyServer['adapters'] {
+  return folder === undefined ? undefined : { folder, exists: existsSync(folder) };
 }
 
 /** Returns the name of an imported base, or its folder if it is not among the models in the data folder. */
@@ -262,38 +245,6 @@ async function checkWeights(
   const damage = await weights.checkAll(signal).catch(() => undefined); // rejects only if aborted
   if (damage) client.restart(damage);
   else log.debug({ folder: weights.dir }, 'the serving files are intact');
-}
-
-async function preload(
-  { adapters, engine, log }: ServerParts,
-  names: readonly string[],
-  keepWarmMs: number,
-): Promise<void> {
-  const { preloadAdapters } = await import('./serving-adapters.ts');
-  if (adapters)
-    await preloadAdapters(names, keepWarmMs, { ...adapters.http, client: engine.client, log });
-}
-
-/** Refuses new work, lets running streams end, and closes everything that was opened. */
-async function stopServer(parts: ServerParts): Promise<void> {
-  const { access, engine, leaving, adapters, jobs, batches, http, routerPorts, exports } = parts;
-  leaving.abort();
-  http?.retire();
-  await http?.closeIdle();
-  // Requests that wait for an adapter's files are refused like requests that wait for a slot.
-  const closed = [
-    adapters?.http.localAdapters.close(),
-    jobs?.worker.close(CHECKPOINT_DEADLINE_MS),
-    batches?.worker.close(CHECKPOINT_DEADLINE_MS),
-  ];
-  parts.tinker?.close();
-  // Meanwhile the port still answers: /readyz says 503 once the engine is drained.
-  await engine.client.drain(DRAIN_DEADLINE_MS);
-  await http?.closeIdle(); // accepts connections that have arrived since, which closing would reset
-  await Promise.all([http, routerPorts].map((one) => one?.close(CLOSE_DEADLINE_MS)));
-  await Promise.all([...closed, parts.tenants?.close()]);
-  await exports?.close();
-  access.close();
 }
 
 /** Resolves when the signal is aborted. */

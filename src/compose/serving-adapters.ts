@@ -10,9 +10,9 @@ import type { ObjectStore } from '../../adapters/store/store.ts';
 import { openLocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import type { Logger } from '../common/log.ts';
 import { LOCAL_TENANT } from '../contracts/tenant.ts';
+import type { EngineClient } from '../engine-client/client.ts';
 import type { AppOptions } from '../http/deps.ts';
 import { prefetchAdapter } from '../http/request/prefetch.ts';
-import type { EngineClient } from '../scheduler/client.ts';
 import type { Config } from '../settings/config.ts';
 import { DEMO_BASES } from './demo-adapters.ts';
 import { readSignatureKeys } from './repository.ts';
@@ -25,6 +25,10 @@ export interface ServingAdapters {
   readonly repository: AdapterRepository;
   /** Drops what this server has cached about a name after it has published a version. */
   readonly forget: (tenant: string, name: string) => void;
+  /** Loads adapters, named `NAME` or `TENANT/NAME`. For `keepWarmMs`, others are evicted first. Never rejects. */
+  preload(names: readonly string[], keepWarmMs: number): Promise<void>;
+  /** Refuses requests that wait for an adapter's files, like the engine refuses those that wait for a slot. */
+  drain(): Promise<void>;
 }
 
 /** The parts of a server that its adapters need. */
@@ -67,15 +71,16 @@ export async function openServingAdapters(
   const local = [...(loadedAdapters ? [loadedAdapters] : []), folderAdapters];
   void warnOfRefused(folderAdapters, log);
   const forget = (tenant: string, name: string) => storeAdapters.forget(tenant, name);
+  const registry = new Registry({
+    base,
+    local,
+    store: storeAdapters,
+    maxRank: config.maxAdapterRank,
+    ...(demoDir && { bundled: new FolderAdapters(demoDir, { baseNames: DEMO_BASES, log }) }),
+  });
   return {
     http: {
-      registry: new Registry({
-        base,
-        local,
-        store: storeAdapters,
-        maxRank: config.maxAdapterRank,
-        ...(demoDir && { bundled: new FolderAdapters(demoDir, { baseNames: DEMO_BASES, log }) }),
-      }),
+      registry,
       localAdapters,
       published: {
         repository,
@@ -87,6 +92,8 @@ export async function openServingAdapters(
     store,
     repository,
     forget,
+    preload: (...names) => preloadAdapters(...names, { registry, localAdapters, client, log }),
+    drain: () => localAdapters.close(),
   };
 }
 

@@ -1,9 +1,11 @@
 // Wires a server's batches: their records and files in its store, and its routes, which answer the lines.
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { type Batches, type BatchesOptions, createBatches } from '../batches/create-batches.ts';
+import type { BatchesOptions } from '../batches/context.ts';
+import { createBatches } from '../batches/create-batches.ts';
 import type { Logger } from '../common/log.ts';
-import type { EngineClient } from '../scheduler/client.ts';
+import type { EngineClient } from '../engine-client/client.ts';
 import type { Config } from '../settings/config.ts';
+import { toPart } from './opened-parts.ts';
 import type { OwnProcess } from './own-process.ts';
 
 /** The parts of a server that its batches need. */
@@ -22,8 +24,8 @@ const LINES_PER_SLOT = 2;
 export async function openServingBatches(
   { batches: maxRunning, maxBatches: maxActive, maxBatchRequests: maxLines }: Config,
   { client, own, ...options }: ServingBatchesOptions,
-): Promise<Batches> {
-  return createBatches({
+) {
+  const { service, worker } = createBatches({
     ...options,
     root: await own.openFolder('batches'),
     maxActive,
@@ -32,4 +34,5 @@ export async function openServingBatches(
     maxInFlight: () => LINES_PER_SLOT * (client.model?.slotCount ?? 1),
     owner: own.owner,
   });
+  return { service, ...toPart(worker) };
 }

@@ -1,139 +1,91 @@
-// The HTTP side of a server: what its routes need, and the port.
-import type { Batches } from '../batches/create-batches.ts';
-import type { Logger } from '../common/log.ts';
-import type { AppOptions, ServedModel } from '../http/deps.ts';
-import type { AnswerLine } from '../http/lines.ts';
-import type { RunningServer } from '../http/wire/server.ts';
-import type { EngineClient } from '../scheduler/client.ts';
+// The HTTP side of a server: what its routes share, and the port.
+import type { AnswerLine } from '../batches/context.ts';
+import { createApp } from '../http/app.ts';
+import { type AppOptions, createDeps, type Deps, type LineUsers } from '../http/deps.ts';
+import { createLineApp } from '../http/lines.ts';
+import { type RunningServer, startServer } from '../http/wire/server.ts';
 import type { Config } from '../settings/config.ts';
-import type { Exports } from '../telemetry/otel/open.ts';
-import type { Telemetry } from '../telemetry/telemetry.ts';
+import { StatsHistory } from '../telemetry/stats-history.ts';
 import type { Access } from '../tenants/access.ts';
-import type { TinkerService } from '../tinker/tinker-service.ts';
+import { openKeptResponses } from './kept-responses.ts';
+import { CLOSE_DEADLINE_MS } from './opened-parts.ts';
 import type { OwnProcess } from './own-process.ts';
 import type { PreparedBase } from './prepared-base.ts';
 import type { BaseText } from './served-model.ts';
 import type { ServingAdapters } from './serving-adapters.ts';
 import type { ServingJobs } from './serving-jobs.ts';
-import type { RouterPorts } from './serving-telemetry.ts';
-import type { ServingTenants } from './serving-tenants.ts';
 
-/** The engine process of a server. */
-export interface RunningEngine {
-  readonly client: EngineClient;
-  /** Rejects when the engine will not recover. */
-  readonly fatal: Promise<never>;
-}
+type Shared = 'client' | 'model' | 'telemetry' | 'rateLimits' | 'usage' | 'leaving' | 'log';
 
-/** The parts of a server process. Parts that are opened during the start are optional. */
-export interface ServerParts {
-  readonly config: Config;
-  readonly access: Access;
-  readonly log: Logger;
+/** The parts of a server that its routes use. */
+interface RouteParts extends Pick<AppOptions, 'python'>, Required<Pick<AppOptions, Shared>> {
   readonly own: OwnProcess;
+  readonly access: Access;
   readonly base: PreparedBase;
-  readonly engine: RunningEngine;
-  readonly python: AppOptions['python'];
-  /** Aborted when the server should get no more requests. */
-  readonly leaving: AbortController;
-  exports?: Exports | undefined;
-  adapters?: ServingAdapters;
-  jobs?: ServingJobs;
-  batches?: Batches;
-  tinker?: TinkerService | undefined;
-  http?: RunningServer;
-  routerPorts?: RouterPorts;
-  tenants?: ServingTenants;
-}
-
-interface HttpParts {
-  readonly model: ServedModel;
   readonly text: BaseText;
-  readonly telemetry: Telemetry;
   readonly adapters: ServingAdapters;
   readonly jobs: ServingJobs;
 }
 
-/** Opens what routes need, and listens. */
-export async function openHttp(
-  parts: ServerParts,
-  { model, text, telemetry, adapters, jobs }: HttpParts,
-): Promise<RunningServer> {
-  const { config, access, log, own, base, leaving, python } = parts;
-  const { client } = parts.engine;
-  const [
-    { createApp },
-    { createDeps },
-    { createLineApp },
-    { openKeptResponses },
-    { openServingBatches },
-    { openServingTenants },
-    { startServer },
-    { StatsHistory },
-    { openServingTinker },
-  ] = await Promise.all([
-    import('../http/app.ts'),
-    import('../http/deps.ts'),
-    import('../http/lines.ts'),
-    import('./kept-responses.ts'),
-    import('./serving-batches.ts'),
-    import('./serving-tenants.ts'),
-    import('../http/wire/server.ts'),
-    import('../http/routes/stats-history.ts'),
-    import('./serving-tinker.ts'),
-  ]);
+/** The parts that a server's routes share. */
+export interface ServingRoutes {
+  readonly options: AppOptions;
+  readonly deps: Deps;
+  /** Answers with the routes of single requests. */
+  readonly answer: AnswerLine;
+}
+
+/** Creates what a server's routes share, and the application for requests of this process. */
+export function createRoutes(
+  config: Config,
+  { own, access, base, text, adapters, jobs, ...parts }: RouteParts,
+): ServingRoutes {
+  const { client, telemetry, log, leaving } = parts;
   const history = new StatsHistory(client, telemetry.metrics);
   history.start();
-  const answer: AnswerLine = (line) => answerLine(line); // nothing is answered before the start
-  const batches = await openServingBatches(config, {
-    store: adapters.store,
-    files: jobs.http.files,
-    base: base.artifact.info.digest,
-    client,
-    own,
-    log,
-    tenantOf: access.tenantOf,
-    answer,
-  });
-  parts.batches = batches;
-  const tenants = await openServingTenants(config, { store: adapters.store, telemetry, log });
-  parts.tenants = tenants;
-  const served = { artifact: base.artifact, model, client, own, log };
-  parts.tinker = await openServingTinker(config, { ...adapters, ...served, answer });
   const options: AppOptions = {
-    python,
-    client,
+    ...parts,
     ...adapters.http,
     jobs: jobs.http,
-    batches: batches.service,
-    tinker: parts.tinker,
     unwritable: own.unwritable,
-    ...openKeptResponses(config, {
-      store: adapters.store,
-      log,
-      signal: leaving.signal,
-    }),
+    ...openKeptResponses(config, { store: adapters.store, log, signal: leaving }),
     ...text,
-    model,
-    telemetry,
     history,
     threads: config.threads,
     ...(config.metricsOpen && { hasOpenMetrics: true }),
-    log,
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),
     ...(access.kind === 'local' && { hasOpenAdmin: true }),
     gateway: access.gateway,
-    ...tenants.http,
     allowedHosts: [config.host, ...config.allowedHosts],
     allowedOrigins: config.allowedOrigins,
     basePath: config.basePath,
     limits: { requestTimeoutMs: config.requestTimeoutMs },
-    leaving: leaving.signal,
     memory: base.plan.budget,
   };
   const deps = createDeps(options);
-  const answerLine = createLineApp(deps);
-  const app = createApp(options, deps);
-  const { host, port, maxConnections, maxConnectionsPerAddress: maxPerAddress } = config;
-  return startServer(app, { host, port, connections: { maxConnections, maxPerAddress }, log });
+  return { options, deps, answer: createLineApp(deps) };
+}
+
+/** A listening port. */
+interface ServingHttp extends Pick<RunningServer, 'url' | 'retire' | 'closeIdle'> {
+  close(): Promise<void>;
+}
+
+/** Listens. */
+export async function openHttp(
+  { host, port, maxConnections, maxConnectionsPerAddress: maxPerAddress }: Config,
+  { options, deps }: ServingRoutes,
+  users: LineUsers,
+): Promise<ServingHttp> {
+  const app = createApp({ ...options, ...users }, deps);
+  const { log } = options;
+  const connections = { maxConnections, maxPerAddress };
+  const { close, ...server } = await startServer(app, { host, port, connections, log });
+  return {
+    ...server,
+    async close() {
+      await server.closeIdle(); // accepts connections that have arrived since, which closing would reset
+      await close(CLOSE_DEADLINE_MS);
+    },
+  };
 }

@@ -15,16 +15,15 @@ import { createJobs } from '../jobs/create-jobs.ts';
 import { toTrainerJob } from '../jobs/job-folder.ts';
 import type { JobRunner } from '../jobs/runner.ts';
 import { trainerCpuMs } from '../jobs/trainer-child.ts';
-import type { JobWorker } from '../jobs/worker.ts';
 import type { Config } from '../settings/config.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
+import { toPart, type WorkerPart } from './opened-parts.ts';
 import type { OwnProcess } from './own-process.ts';
 
 /** A server's fine-tuning. */
-export interface ServingJobs {
+export interface ServingJobs extends WorkerPart {
   /** The part that the HTTP side uses. */
   readonly http: JobsSide;
-  readonly worker: JobWorker;
 }
 
 /** The parts of a server that its jobs need. */
@@ -32,8 +31,8 @@ interface ServingJobsOptions {
   readonly artifact: ArtifactDescription;
   readonly store: ObjectStore;
   readonly repository: AdapterRepository;
-  /** Called when a job has published a version. */
-  readonly onPublished: (tenant: string, name: string) => void;
+  /** Drops what this server has cached about a name. */
+  readonly forget: (tenant: string, name: string) => void;
   readonly telemetry: Pick<Telemetry, 'observeRun'>;
   readonly own: OwnProcess;
   readonly log: Logger;
@@ -47,7 +46,7 @@ export async function openServingJobs(
   config: Config,
   options: ServingJobsOptions,
 ): Promise<ServingJobs> {
-  const { artifact, store, repository, onPublished, telemetry, own, log } = options;
+  const { artifact, store, repository, forget, telemetry, own, log } = options;
   const { info, dir } = artifact;
   const { maxFileBytes, maxFiles, maxFilesBytes } = config;
   const { maxJobs: maxActive, training: maxTraining } = config;
@@ -61,7 +60,7 @@ export async function openServingJobs(
     limits: { maxFiles, maxFilesBytes, maxActive, maxTraining },
     log,
     owner: own.owner,
-    onPublished,
+    onPublished: forget,
     // The operator of a bucket collects its garbage, so servers do not need the right to delete adapters.
     collectsGarbage: !config.store?.startsWith('s3:'),
     observe: ({ id, tenant, token: attempt }) => telemetry.observeRun({ id, tenant, attempt }),
@@ -75,7 +74,7 @@ export async function openServingJobs(
   const { maxJobRank: maxRank } = config;
   const checkSettings = createJobCheck(dir, config);
   const ofTrainers = { method, maxRank, checkSettings, trainerCpuMs } as const;
-  return { http: { files, uploads, service, dryRuns, ...ofTrainers }, worker };
+  return { http: { files, uploads, service, dryRuns, ...ofTrainers }, ...toPart(worker) };
 }
 
 /**

@@ -1,14 +1,17 @@
 // Wires a server's telemetry. Modules that the settings do not need are not loaded.
 import { ConfigError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
-import type { PrefixEvent } from '../contracts/engine.ts';
-import type { ServedModel } from '../http/deps.ts';
-import type { RunningServer } from '../http/wire/server.ts';
+import { createMetricsApp } from '../http/app.ts';
+import type { ServedModel } from '../http/request/request-model.ts';
+import { startServer } from '../http/wire/server.ts';
 import type { Config } from '../settings/config.ts';
 import { chooseExports } from '../telemetry/export-choice.ts';
 import type { KvEvents } from '../telemetry/kv-events/kv-events.ts';
 import type { Exports } from '../telemetry/otel/open.ts';
-import type { Telemetry } from '../telemetry/telemetry.ts';
+import { Telemetry } from '../telemetry/telemetry.ts';
+import { CLOSE_DEADLINE_MS } from './opened-parts.ts';
+import type { PreparedBase } from './prepared-base.ts';
+import type { ServingEngine } from './serving-engine.ts';
 
 /** Opens the exporters that the settings choose. */
 export async function openTelemetryExports(
@@ -22,11 +25,7 @@ export async function openTelemetryExports(
 }
 
 /** Creates a server's telemetry. */
-export async function createTelemetry(
-  model: ServedModel,
-  exports: Exports | undefined,
-): Promise<Telemetry> {
-  const { Telemetry } = await import('../telemetry/telemetry.ts');
+export function createTelemetry(model: ServedModel, exports: Exports | undefined): Telemetry {
   const tracing = exports?.tracing;
   const telemetry = new Telemetry({ ...model, ...(tracing && { tracing }) });
   exports?.send(telemetry.metrics);
@@ -35,59 +34,37 @@ export async function createTelemetry(
 
 /** The server that routers see. */
 interface RoutedServer {
+  readonly engine: Pick<ServingEngine, 'followPrefixes'>;
   readonly telemetry: Telemetry;
   readonly log: Logger;
   readonly url: string;
-  /** The base's name. */
-  readonly model: string;
-  readonly hasPrefixCache: boolean;
+  readonly base: PreparedBase;
 }
 
-/** The ports for routers. */
-export interface RouterPorts {
-  /** Tells routers what has changed in the prefix cache. */
-  publish(events: readonly PrefixEvent[]): void;
-  close(deadlineMs: number): Promise<void>;
-}
-
-/** Opens the ports for routers that the settings choose. Throws `ConfigError` if a router would follow a cache that is off. */
-export async function openRouterPorts(config: Config, server: RoutedServer): Promise<RouterPorts> {
-  const events = await openKvEvents(config, server);
-  const metrics = await openMetricsPort(config, server).catch(async (error) => {
-    await events?.close(); // an open port would keep the process alive
-    throw error;
-  });
-  return {
-    publish: (changes) => events?.publish(changes),
-    async close(deadlineMs) {
-      await Promise.all([events?.close(), metrics?.close(deadlineMs)]);
-    },
-  };
-}
-
-async function openKvEvents(
+/** Publishes the changes of the prefix cache if the settings say so. Throws `ConfigError` if the cache is off. */
+export async function openKvEvents(
   { kvEvents: address, kvEventsPod }: Config,
-  { telemetry, model, url, hasPrefixCache }: RoutedServer,
+  { engine, telemetry, base, url }: Omit<RoutedServer, 'log'>,
 ): Promise<KvEvents | undefined> {
   if (!address) return undefined;
-  if (!hasPrefixCache) {
+  if (base.plan.prefixCacheBytes === 0) {
     const text = '--kv-events: The prefix cache is off. Leave this out, or turn the cache on.';
     throw new ConfigError([text]);
   }
   const { KvEvents } = await import('../telemetry/kv-events/kv-events.ts');
-  const topic = { pod: kvEventsPod ?? new URL(url).host, model };
-  return KvEvents.listen(address, topic, { nameOf: (key) => telemetry.nameOf(key) });
+  const topic = { pod: kvEventsPod ?? new URL(url).host, model: base.artifact.info.name };
+  const events = await KvEvents.listen(address, topic, { nameOf: (key) => telemetry.nameOf(key) });
+  engine.followPrefixes((changes) => events.publish(changes));
+  return events;
 }
 
-async function openMetricsPort(
+/** Opens the port for scrapers without a key if the settings say so. */
+export async function openMetricsPort(
   { host, metricsPort: port, allowedHosts }: Config,
-  { telemetry, log }: RoutedServer,
-): Promise<RunningServer | undefined> {
+  { telemetry, log }: Pick<RoutedServer, 'telemetry' | 'log'>,
+) {
   if (port === undefined) return undefined;
-  const [{ createMetricsApp }, { startServer }] = await Promise.all([
-    import('../http/app.ts'),
-    import('../http/wire/server.ts'),
-  ]);
   const app = createMetricsApp({ telemetry, log, allowedHosts: [host, ...allowedHosts] });
-  return startServer(app, { host, port, log });
+  const { close } = await startServer(app, { host, port, log });
+  return { close: () => close(CLOSE_DEADLINE_MS) };
 }

@@ -5,7 +5,6 @@ import { guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { Logger } from '../common/log.ts';
 import { every, orAfter } from '../common/waiting.ts';
-import type { AppOptions } from '../http/deps.ts';
 import type { Config } from '../settings/config.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { RateLimits } from '../tenants/rate-limits.ts';
@@ -18,44 +17,13 @@ const WRITE_INTERVAL_MS = 30_000;
 /** How long a stopping server waits for its last write. */
 const LAST_WRITE_MS = 3000;
 
-/** The limits and the usage of tenants. */
-export interface ServingTenants {
-  /** The part that the HTTP side uses. */
-  readonly http: Required<Pick<AppOptions, 'rateLimits' | 'usage'>>;
-  /** Writes the rest. Never rejects. */
-  close(): Promise<void>;
-}
-
-/** The parts of a server that this needs. */
-interface ServingTenantsOptions {
-  readonly store: ObjectStore;
-  readonly telemetry: Pick<Telemetry, 'metrics'>;
-  readonly log: Logger;
-}
-
-/** Opens limits and usage. Waits for neither the store nor the ledger. */
-export async function openServingTenants(
-  config: Pick<Config, 'ledger'>,
-  { store, telemetry, log }: ServingTenantsOptions,
-): Promise<ServingTenants> {
-  const limits = await openLimits(config, telemetry, log);
-  const usage = openUsage(store, log);
-  return {
-    http: { rateLimits: limits.rateLimits, usage: usage.http },
-    async close() {
-      await usage.close();
-      limits.close();
-    },
-  };
-}
-
-async function openLimits(
+/** Opens the limits of tenants. Does not wait for the ledger. */
+export async function openLimits(
   { ledger: url }: Pick<Config, 'ledger'>,
-  { metrics }: Pick<Telemetry, 'metrics'>,
-  log: Logger,
-) {
+  { telemetry: { metrics }, log }: { telemetry: Pick<Telemetry, 'metrics'>; log: Logger },
+): Promise<{ rateLimits: RateLimits; close?(): void }> {
   const nowMs = () => performance.now();
-  if (url === undefined) return { rateLimits: new RateLimits(nowMs), close() {} };
+  if (url === undefined) return { rateLimits: new RateLimits(nowMs) };
   const { openRedisLedger } = await import('../tenants/redis-ledger.ts');
   const ledger = openRedisLedger(url, log, nowMs);
   const rateLimits = new RateLimits(nowMs, ledger);
@@ -70,7 +38,8 @@ async function openLimits(
   };
 }
 
-function openUsage(store: ObjectStore, log: Logger) {
+/** Opens the usage of tenants. Does not wait for the store. Closing writes the rest, and never rejects. */
+export function openUsage({ store, log }: { store: ObjectStore; log: Logger }) {
   const now = Date.now;
   const archive = (storeLog?: Logger) => {
     return new UsageArchive({ store: guardStore(store, storeLog), log: storeLog }, now);
@@ -92,7 +61,9 @@ function openUsage(store: ObjectStore, log: Logger) {
   const stop = every(WRITE_INTERVAL_MS, () => void flush());
   const add = recorder.add.bind(recorder);
   return {
-    http: { recorder: { add, flush }, archive: archive(log), now },
+    recorder: { add, flush },
+    archive: archive(log),
+    now,
     async close() {
       stop();
       await orAfter(flush(), LAST_WRITE_MS, undefined);

@@ -2,12 +2,12 @@
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
+import type { AnswerLine } from '../batches/context.ts';
 import type { Logger } from '../common/log.ts';
-import type { ServedModel } from '../http/deps.ts';
-import type { AnswerLine } from '../http/lines.ts';
+import type { EngineClient } from '../engine-client/client.ts';
+import type { ServedModel } from '../http/request/request-model.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { threadsOrDefault } from '../jobs/trainer-child.ts';
-import type { EngineClient } from '../scheduler/client.ts';
 import { type Config, servesTinker } from '../settings/config.ts';
 import { SESSIONS_FOLDER, TinkerService } from '../tinker/tinker-service.ts';
 import { TrainingProcess } from '../tinker/training-process.ts';
@@ -37,12 +37,12 @@ const SAMPLE_TIMEOUT_MS = 3_600_000;
 export async function openServingTinker(
   config: Config,
   { artifact, forget, client, own, log, model, answer, store, repository }: ServingTinkerOptions,
-): Promise<TinkerService | undefined> {
-  if (!servesTinker(config) || own.unwritable.includes('tinker')) return undefined;
+): Promise<{ service?: TinkerService; drain?(): void }> {
+  if (!servesTinker(config) || own.unwritable.includes('tinker')) return {};
   const { trainThreads, maxJobs: maxModels, maxJobRank: maxRank } = config;
   const directory = await own.openFolder('tinker', SESSIONS_FOLDER);
   const { info, dir } = artifact;
-  return new TinkerService({
+  const service = new TinkerService({
     store,
     repository,
     base: { digest: info.digest, names: config.baseAlias },
@@ -75,4 +75,5 @@ export async function openServingTinker(
       }),
     maxSampling: () => REQUESTS_PER_SLOT * (client.model?.slotCount ?? 1),
   });
+  return { service, drain: () => service.close() };
 }

@@ -47,6 +47,7 @@ export const ADAPTER_KIND_SETTINGS = {
     flag: 'text',
     help: 'activated LoRA: the adapter is used, and trained, from the last occurrence of this text (or these token ids) on',
     api: { group: 'lorikeet', name: 'alora' },
+    objectives: ['supervised', 'dpo'],
     needs: 'adapter',
   },
   trainHead: {

@@ -16,7 +16,7 @@ const verdictSchema = z.object({
 export type GateVerdict = Readonly<z.infer<typeof verdictSchema>>;
 
 /** The results of the gates, and figures with a manifest's spelling. */
-const cardSchema = z.looseObject({
+export const evaluationCardSchema = z.looseObject({
   gates: z.array(verdictSchema).max(64).readonly(),
   /** Gates that could not be measured. */
   skipped: z
@@ -27,11 +27,11 @@ const cardSchema = z.looseObject({
   compute: TRAINING_SETTINGS.compute.schema.optional(),
 });
 /** The evaluation card of an adapter. */
-export type EvaluationCard = Readonly<z.infer<typeof cardSchema>>;
+export type EvaluationCard = Readonly<z.infer<typeof evaluationCardSchema>>;
 
 /** Parses a card, which may come from an untrusted manifest. Undefined if it is not a card. */
 export function readCard(value: unknown): EvaluationCard | undefined {
-  return cardSchema.safeParse(value).data;
+  return evaluationCardSchema.safeParse(value).data;
 }
 
 /** A line of a card. */

@@ -1,10 +1,18 @@
 // Files and fine-tuning jobs as OpenAI's API shows them.
 import { z } from '@hono/zod-openapi';
+import { evaluationCardSchema } from './evaluation-card.ts';
 import { FILE_PURPOSES } from './file-purposes.ts';
 import { JOB_STATUSES } from './job-status.ts';
+import { apiMetricsShape } from './metrics.ts';
 import { deletedOf, listOf, unixSeconds } from './openai.ts';
 import { OBJECTIVES } from './preference-settings.ts';
 import { stepSamplesSchema } from './step-samples.ts';
+import {
+  extensionFields,
+  type Hyperparameter,
+  hyperparameterShape,
+  orAbsent,
+} from './training-fields.ts';
 
 export const fileObjectSchema = z
   .object({
@@ -27,24 +35,37 @@ export const fileListSchema = listOf(fileObjectSchema).openapi('FileList');
 
 export const deletedFileSchema = deletedOf('file').openapi('DeletedFile');
 
-const hyperparameter = z.union([z.literal('auto'), z.number()]);
-const ofRewards = hyperparameter.optional().openapi({ description: 'Only for reinforcement' });
 const jsonObject = z.record(z.string(), z.unknown());
 
-export const hyperparametersSchema = z.object({
-  n_epochs: hyperparameter,
-  batch_size: hyperparameter,
-  learning_rate_multiplier: hyperparameter,
-  beta: hyperparameter.optional().openapi({ description: 'Only for dpo' }),
-  compute_multiplier: ofRewards,
-  eval_interval: ofRewards,
-  eval_samples: ofRewards,
-  reasoning_effort: z.string().optional().openapi({ description: 'Only for reinforcement' }),
-});
+const hyperparameter = (row: Hyperparameter) =>
+  orAbsent(row)
+    .optional()
+    .openapi({ description: `For ${row.objectives.join(', ')}: ${row.help}` });
+
+export const hyperparametersSchema = z.object(hyperparameterShape('name', hyperparameter));
 /** Hyperparameters of a fine-tuning job. */
 export type JobHyperparameters = z.infer<typeof hyperparametersSchema>;
 
 const ofMethod = z.object({ hyperparameters: hyperparametersSchema });
+
+const planned = { planned_seconds: z.number(), planned_seconds_range: z.array(z.number()) };
+const progress = { started_at: unixSeconds, step: z.int(), total_steps: z.int() };
+const jobExtensionSchema = z
+  .object({
+    ...extensionFields(),
+    ...{ ...planned, planned_memory_bytes: z.number(), num_classes: z.int() },
+    ...progress,
+    train_loss: z.number().openapi({ description: "The latest step's" }),
+    valid_loss: z.number().openapi({ description: 'The lowest so far' }),
+    valid_reward: z.number().openapi({ description: 'The highest so far' }),
+    kept_step: z.int().openapi({ description: 'The step that became the result' }),
+    ...{ version: z.int(), digest: z.string(), evaluation: evaluationCardSchema },
+  })
+  .partial()
+  .extend({ adapter: z.string() })
+  .openapi('FineTuningJobExtension', {
+    description: 'Settings of this server, plan, progress and evaluation',
+  });
 
 export const fineTuningJobSchema = z
   .object({
@@ -80,15 +101,32 @@ export const fineTuningJobSchema = z
     integrations: z.array(z.unknown()),
     metadata: z.record(z.string(), z.string()).nullable(),
     user_provided_suffix: z.string().nullable(),
-    lorikeet: z
-      .record(z.string(), z.unknown())
-      .openapi({ description: 'Settings of this server, plan, progress and evaluation' }),
+    lorikeet: jobExtensionSchema,
   })
   .openapi('FineTuningJob');
 /** A fine-tuning job. */
 export type FineTuningJob = z.infer<typeof fineTuningJobSchema>;
 
 export const fineTuningJobListSchema = listOf(fineTuningJobSchema).openapi('FineTuningJobList');
+
+/** OpenAI's figures of the graders. */
+const figures = z.record(z.string(), z.unknown());
+const gradingShape = {
+  ...{ mean_unresponsive_rewards: z.number(), full_valid_mean_parse_error: z.number() },
+  ...{ reasoning_tokens_mean: z.number(), valid_reasoning_tokens_mean: z.number() },
+  ...{ model_graders_token_usage: figures, scores: figures, usage: figures },
+  ...{ errors: figures, timing: figures },
+};
+
+/** The data of any event: a step has metrics, a warning its kind, the last one the result. */
+const eventDataSchema = z
+  .object({
+    ...{ step: z.int(), total_steps: z.int(), ...apiMetricsShape, ...gradingShape },
+    code: z.string().openapi({ description: 'The kind of a warning or a fault' }),
+    lines: z.array(z.int()).openapi({ description: 'Faulty lines of the file' }),
+    ...{ cause: z.string(), cure: z.string(), model: z.string(), version: z.int() },
+  })
+  .partial();
 
 const fineTuningEventSchema = z
   .object({
@@ -98,7 +136,7 @@ const fineTuningEventSchema = z
     level: z.enum(['info', 'warn', 'error']),
     message: z.string(),
     type: z.enum(['message', 'metrics']),
-    data: z.record(z.string(), z.unknown()),
+    data: eventDataSchema,
   })
   .openapi('FineTuningJobEvent');
 /** An event of a fine-tuning job. */
@@ -115,7 +153,7 @@ const fineTuningCheckpointSchema = z
     fine_tuned_model_checkpoint: z.string(),
     fine_tuning_job_id: z.string(),
     step_number: z.int(),
-    metrics: z.record(z.string(), z.number()),
+    metrics: z.object({ step: z.int(), ...apiMetricsShape }),
   })
   .openapi('FineTuningJobCheckpoint');
 /** A checkpoint of a fine-tuning job. */

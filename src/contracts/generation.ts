@@ -85,8 +85,8 @@ export interface CompiledConstraint {
   readonly kind: Constraint['kind'];
   /** Constraints that allow the same texts in the same way have the same. */
   readonly digest: string;
-  /** Its network (`src/grammar/network.ts`). */
-  readonly network: Uint32Array;
+  /** Its NFA (`src/grammar/nfa.ts`). */
+  readonly nfa: Uint32Array;
 }
 
 /** How long a request may take, and until when, in monotonic milliseconds. */
@@ -168,3 +168,46 @@ export interface AdapterSourcePart {
   /** The factor of its update. 1 for a plain adapter. */
   readonly weight: number;
 }
+
+/** The fastest tier that held an adapter: a slot of the engine, the cache in memory, or the local disk. */
+export type CacheTier = 'slot' | 'ram' | 'disk';
+
+/** The tier that held a prefetched adapter, and how long loading it took. */
+export interface Prefetched {
+  tier: CacheTier;
+  loadMs: number;
+}
+
+/** The tier that held an adapter, and its load time. Empty for the base. */
+export type AdapterUse = Partial<Omit<Prefetched, 'tier'>> & { readonly tier?: string };
+
+/**
+ * An event of one choice. Each choice has the events submitted, accepted, admitted, prompt (if the prompt is scored), embedding
+ * or scores (if they are requested), any number of tokens, and finished.
+ */
+export type GenerationEvent =
+  | { type: 'submitted'; index: number }
+  | { type: 'accepted'; index: number; adapterUse: AdapterUse }
+  /** Occurs once, when the engine has accepted every choice that was submitted at the start. */
+  | { type: 'started'; adapterUse: AdapterUse }
+  /** The choice has a KV slot. A server that shuts down lets it finish. */
+  | { type: 'admitted'; index: number; cachedTokens: number }
+  | { type: 'prompt'; index: number; logprobs: readonly TokenLogprob[] }
+  | { type: 'embedding'; index: number; embedding: Float32Array }
+  | { type: 'scores'; index: number; scores: Float32Array; labels: readonly string[] }
+  /** `text` is empty after half a character, and while the text may still become a stop string. */
+  | {
+      type: 'token';
+      index: number;
+      tokenId: number;
+      text: string;
+      logprob: TokenLogprob | undefined;
+    }
+  /** `rest` is the text that the decoder was still holding back. `stopString` ended the choice. */
+  | {
+      type: 'finished';
+      index: number;
+      reason: 'stop' | 'length';
+      rest: string;
+      stopString?: string | undefined;
+    };

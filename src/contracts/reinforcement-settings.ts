@@ -25,7 +25,7 @@ export const REINFORCEMENT_SETTINGS = {
     flag: 'file',
     help: "reinforcement: JSON file with the grader that rewards completions, in OpenAI's format",
     api: { name: 'method.reinforcement.grader' },
-    needs: 'rewards',
+    objectives: ['reinforcement'],
   },
   responseFormat: {
     schema: z.record(z.string(), z.unknown()),
@@ -33,14 +33,14 @@ export const REINFORCEMENT_SETTINGS = {
     help: "reinforcement: JSON file with OpenAI's response_format, which constrains completions",
     fallback: 'text',
     api: { name: 'method.reinforcement.response_format' },
-    needs: 'rewards',
+    objectives: ['reinforcement'],
   },
   completions: {
     schema: z.int().min(COMPLETIONS_RANGE[0]).max(COMPLETIONS_RANGE[1]),
     help: 'reinforcement: completions that are sampled for a prompt and compared',
     fallback: String(DEFAULT_SAMPLING.completions),
-    api: { group: 'lorikeet', name: 'completions' },
-    needs: 'rewards',
+    api: { group: 'lorikeet', name: 'completions', label: 'Completions per prompt' },
+    objectives: ['reinforcement'],
   },
   computeMultiplier: {
     schema: z.number().gt(1e-5).max(10),
@@ -50,18 +50,18 @@ export const REINFORCEMENT_SETTINGS = {
     api: {
       group: 'hyperparameters',
       name: 'compute_multiplier',
+      label: 'Compute multiplier',
       rule: 'a number above 0.00001, at most 10',
       auto: 1,
-      objective: 'reinforcement',
     },
-    needs: 'rewards',
+    objectives: ['reinforcement'],
   },
   completionLength: {
     schema: z.int().min(1).max(65_536),
     help: 'reinforcement: maximum number of tokens of a completion',
     fallback: String(DEFAULT_SAMPLING.completionLength),
-    api: { group: 'lorikeet', name: 'completion_length' },
-    needs: 'rewards',
+    api: { group: 'lorikeet', name: 'completion_length', label: 'Tokens per completion' },
+    objectives: ['reinforcement'],
   },
   evalSamples: {
     schema: z.int().min(1).max(1_000_000),
@@ -70,11 +70,12 @@ export const REINFORCEMENT_SETTINGS = {
     api: {
       group: 'hyperparameters',
       name: 'eval_samples',
+      label: 'Rows per validation',
       rule: 'a whole number of at least 1',
       auto: 'validationExamples',
-      objective: 'reinforcement',
     },
-    needs: 'rewards',
+    needs: 'validation',
+    objectives: ['reinforcement'],
   },
   reasoningEffort: {
     schema: z.enum(['low', 'medium', 'high']),
@@ -82,10 +83,10 @@ export const REINFORCEMENT_SETTINGS = {
     api: {
       group: 'hyperparameters',
       name: 'reasoning_effort',
+      label: 'Reasoning effort',
       rule: 'low, medium or high',
       absent: 'default',
-      objective: 'reinforcement',
     },
-    needs: 'rewards',
+    objectives: ['reinforcement'],
   },
 } as const satisfies Record<string, TrainingSetting>;

@@ -1,10 +1,9 @@
 // The table of training settings in the forms that its users need: the keys of a job file, the flags of the command line,
 // and the fields of the fine-tuning API.
 import { z } from 'zod';
-import type { Objective } from './preference-settings.ts';
-import type { JobSource } from './training-messages.ts';
+import { OBJECTIVES, type Objective } from './preference-settings.ts';
 import type { FlagKind, PlannedFigure, TrainingSetting } from './training-setting.ts';
-import { TRAINING_SETTINGS } from './training-settings.ts';
+import { GATE_SETTINGS, TRAINING_SETTINGS } from './training-settings.ts';
 
 type Table = typeof TRAINING_SETTINGS;
 
@@ -30,6 +29,14 @@ type CamelCase<Name extends string> = Name extends `${infer Head}_${infer Tail}`
   ? `${Head}${Capitalize<CamelCase<Tail>>}`
   : Name;
 
+/** A job file, and values that override its keys. */
+export interface JobSource {
+  readonly file: string | undefined;
+  readonly overrides: Readonly<Record<string, unknown>>;
+  /** Set for a job of the fine-tuning API, whose messages name the API's fields. */
+  readonly isFromApi?: true;
+}
+
 /** The fields of an API object as `fromWire` renames them. */
 export type FromWire<Value> = Value extends readonly (infer Item)[]
   ? readonly FromWire<Item>[]
@@ -46,14 +53,15 @@ export interface Hyperparameter {
   readonly name: HyperparameterName;
   readonly field: HyperparameterField;
   readonly schema: z.ZodType<number | string>;
+  readonly help: string;
   /** Stands for the default, mostly `auto`. */
   readonly absent: string;
   /** Completes "must be auto or …". */
   readonly rule: string;
   /** The number that `auto` stands for, or the figure of a plan. Undefined: `absent` is shown. */
   readonly default: number | PlannedFigure | undefined;
-  /** The only objective that has it. Absent: all have. */
-  readonly objective: Objective | undefined;
+  /** The objectives that have it. */
+  readonly objectives: readonly Objective[];
 }
 
 type ExtensionKey = KeysWith<{ api: { group: 'lorikeet' } }>;
@@ -67,7 +75,7 @@ type ExtensionShape = {
 
 /** The same schemas by the names of the API's fields. */
 type ExtensionFields = {
-  [Key in ExtensionKey as Table[Key]['api']['name']]: ExtensionShape[Key];
+  [Key in Exclude<ExtensionKey, 'gate'> as Table[Key]['api']['name']]: ExtensionShape[Key];
 };
 
 const ROWS = Object.entries(TRAINING_SETTINGS) as [TrainingKey, TrainingSetting][];
@@ -88,24 +96,35 @@ export function jobShape(): JobShape {
 }
 
 /** The values of the API's `hyperparameters`. */
-export const HYPERPARAMETERS = ROWS.filter(([, { api }]) => api?.group === 'hyperparameters').map(
-  ([key, { api, schema, default: auto }]) => ({
-    key,
-    name: api!.name,
-    field: toCamelCase(api!.name),
-    schema: api!.schema ?? schema,
-    absent: api!.absent ?? 'auto',
-    rule: api!.rule,
-    default: api!.auto ?? auto,
-    objective: api!.objective,
+const HYPERPARAMETERS = ROWS.filter(([, { api }]) => api?.group === 'hyperparameters').map(
+  ([key, row]) => ({
+    ...{ key, absent: 'auto', schema: row.schema, help: row.help, objectives: objectivesOf(row) },
+    ...row.api,
+    field: toCamelCase(row.api!.name),
+    default: row.api!.auto ?? row.default,
   }),
 ) as readonly Hyperparameter[];
+
+/** Returns the schema of a hyperparameter's values, with the one that stands for the default. @param error if none matches */
+export function orAbsent({ absent, schema }: Hyperparameter, error?: string) {
+  return z.union([z.literal(absent), schema], error);
+}
 
 /** Returns the hyperparameters of an objective. */
 export function hyperparametersOf(
   objective: Objective | undefined = 'supervised',
 ): readonly Hyperparameter[] {
-  return HYPERPARAMETERS.filter((row) => (row.objective ?? objective) === objective);
+  return HYPERPARAMETERS.filter(({ objectives }) => objectives.includes(objective));
+}
+
+/** Returns a schema for each of some hyperparameters, by their names in the API or their keys in a job's record. */
+export function hyperparameterShape<Key extends 'name' | 'field', Schema>(
+  key: Key,
+  schemaOf: (row: Hyperparameter) => Schema,
+  rows = HYPERPARAMETERS,
+) {
+  const shape = rows.map((row) => [row[key], schemaOf(row)]);
+  return Object.fromEntries(shape) as Record<Hyperparameter[Key], Schema>;
 }
 
 /** Returns the schemas of the API's `lorikeet` object, all optional; keys are in camel case. */
@@ -119,13 +138,23 @@ export function extensionShape(): ExtensionShape {
 }
 
 /** Returns the same schemas by the names of the API's fields, in snake case. */
-export function extensionFields(): ExtensionFields {
-  const fields = Object.entries(extensionShape()).map(([key, schema]) => [apiNameOf(key), schema]);
-  return Object.fromEntries(fields) as ExtensionFields;
+export function extensionFields() {
+  const fields = Object.entries(extensionShape()).map(([key, schema]) => [
+    rowOf(key)?.api?.name ?? key,
+    schema,
+  ]);
+  const { margin, maxForgetting } = GATE_SETTINGS;
+  return {
+    ...(Object.fromEntries(fields) as ExtensionFields),
+    gate: z
+      .strictObject({ margin: gateLimit(margin), max_forgetting: gateLimit(maxForgetting) })
+      .optional(),
+  };
 }
 
-function apiNameOf(key: string): string {
-  return rowOf(key)?.api?.name ?? key;
+/** A gate's limit, which replaces its default. */
+function gateLimit<T extends z.ZodType>(row: { schema: T; help: string; default: number }) {
+  return row.schema.optional().describe(`${row.help}; default ${row.default}`);
 }
 
 function rowOf(key: string): TrainingSetting | undefined {
@@ -137,9 +166,11 @@ export type SettingNames = (key: string) => string;
 
 /** The fields of an API request with their paths, such as `lorikeet.rank`. A setting without a field keeps its key. */
 export const apiPathOf: SettingNames = (key) => {
-  const api = rowOf(key)?.api;
-  if (!api) return key;
-  const method = api.objective ? `method.${api.objective}.` : '';
+  const row = rowOf(key);
+  if (!row?.api) return key;
+  const { api } = row;
+  const [only, another] = objectivesOf(row);
+  const method = api.group === 'hyperparameters' && !another ? `method.${only}.` : '';
   return api.group ? `${method}${api.group}.${api.name}` : api.name;
 };
 
@@ -185,6 +216,32 @@ export function trainingSettingsTable(): string {
     return `| \`${key}\` | ${flag} | ${absent} | ${row.help} |\n`;
   });
   return `| key | flag | default | meaning |\n|---|---|---|---|\n${rows.join('')}`;
+}
+
+/** Returns the fields of the form of a new job: hyperparameters of all objectives, of one, and other settings. */
+export function formFields() {
+  const fields = ROWS.flatMap(([, row]) => {
+    const { group: parent = 'job', name: id, label, schema = row.schema } = row.api ?? {};
+    if (!label) return [];
+    const { minValue: min, maxValue: max, format } = schema as Partial<z.ZodNumber>;
+    const isInteger = format === 'safeint' || undefined;
+    const options = schema instanceof z.ZodEnum ? schema.options : undefined;
+    return { id, label, parent, objectives: objectivesOf(row), min, max, isInteger, options };
+  });
+  const parents = ['hyperparameters', 'lorikeet', 'job'];
+  const place = ({ parent, objectives }: (typeof fields)[0]) =>
+    parents.indexOf(parent) - objectives.length / (OBJECTIVES.length + 1);
+  return fields.sort((a, b) => place(a) - place(b));
+}
+
+/** Lists the settings in `lorikeet` without a field. */
+export function fieldlessSettings(): string[] {
+  return ROWS.flatMap(([, { api }]) => (api?.group === 'lorikeet' && !api.label ? api.name : []));
+}
+
+/** The objectives that have a setting, in the API. */
+function objectivesOf({ api, objectives = OBJECTIVES }: TrainingSetting): readonly Objective[] {
+  return api?.objectives ?? objectives;
 }
 
 /** Renames an API object's fields from `snake_case` to `camelCase`, including nested ones, and drops unset ones. */

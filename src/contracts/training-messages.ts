@@ -1,22 +1,13 @@
 // Messages between the trainer process and the program that starts it (the command line or a job runner). Plain data.
 import { z } from 'zod';
 import type { EvaluationCard } from './evaluation-card.ts';
-import type { StepGrading } from './grading-summary.ts';
 import type { FineTuningPlan } from './management-api.ts';
-import type { ObjectiveMetrics } from './preference-settings.ts';
+import type { CheckpointMetrics, StepMetrics } from './metrics.ts';
 import type { StepSamples } from './step-samples.ts';
 import type { ToolFormatName } from './tool-format.ts';
-import type { FromWire } from './training-fields.ts';
+import type { FromWire, JobSource } from './training-fields.ts';
 import type { ServiceResult, ServiceTask } from './training-service.ts';
 import type { gateSchema } from './training-settings.ts';
-
-/** A job file, and values that override its keys. */
-export interface JobSource {
-  readonly file: string | undefined;
-  readonly overrides: Readonly<Record<string, unknown>>;
-  /** Set for a job of the fine-tuning API, whose messages name the API's fields. */
-  readonly isFromApi?: true;
-}
 
 /** A request to plan a job, or to estimate one for a model that need not exist. */
 export interface PlanRequest {
@@ -139,21 +130,8 @@ export interface TaskMessage {
 /** A message to the trainer. */
 export type ToTrainer = RequestMessage | PauseMessage | TaskMessage;
 
-/** The metrics of a step. For a run that is not trained on tokens, accuracies are shares of its rows. */
-export interface StepMessage extends ObjectiveMetrics, StepGrading {
-  readonly type: 'step';
-  /** Starts at 1. */
-  readonly step: number;
-  readonly totalSteps: number;
-  readonly loss: number;
-  readonly learningRate: number;
-  readonly tokensPerSecond: number;
-  /** Share of trained tokens that the model predicts correctly. */
-  readonly tokenAccuracy: number;
-  /** Over the whole validation split. Present only after a validation. */
-  readonly validationLoss?: number;
-  readonly validationTokenAccuracy?: number;
-}
+/** The record of a step. */
+export type StepMessage = StepMetrics & { readonly type: 'step'; readonly totalSteps: number };
 
 /** Samples of a step of reinforcement. A resumed run may send the same step again. */
 interface SamplesMessage extends StepSamples {
@@ -176,15 +154,8 @@ export interface SnapshotMessage {
   readonly step: number;
   /** A PEFT folder. It is kept until three newer ones exist, and three with higher rewards if rewards are measured. */
   readonly directory: string;
-  readonly metrics: SnapshotMetrics;
-}
-
-/** Losses in nats per trained token, and shares of correctly predicted tokens. */
-export interface SnapshotMetrics extends ObjectiveMetrics {
-  readonly trainLoss: number;
-  readonly trainTokenAccuracy: number;
-  readonly validationLoss?: number;
-  readonly validationTokenAccuracy?: number;
+  /** More than a checkpoint's; it keeps what it needs. */
+  readonly metrics: CheckpointMetrics;
 }
 
 /** The schema of a fault, which jobs and pods store. */

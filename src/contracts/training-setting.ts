@@ -10,6 +10,8 @@ interface ApiField {
   /** The object of the request that contains it. Absent: the request itself. */
   readonly group?: 'hyperparameters' | 'lorikeet';
   readonly name: string;
+  /** The label of its field in the form of a new job. Absent: the form has no field for it. */
+  readonly label?: string;
   /** Parses its values in API requests. Absent: the job file's schema does. */
   readonly schema?: z.ZodType;
   /** Completes "must be auto or …". */
@@ -18,8 +20,8 @@ interface ApiField {
   readonly auto?: number | PlannedFigure;
   /** The value that stands for the default. Absent: `auto`. */
   readonly absent?: string;
-  /** The only objective whose hyperparameters have it. */
-  readonly objective?: Objective;
+  /** Absent: the setting's. */
+  readonly objectives?: readonly Objective[];
 }
 
 /** The figures of a plan that `auto` can stand for. */
@@ -40,8 +42,10 @@ export interface TrainingSetting {
   readonly flag?: FlagKind | 'none';
   /** Absent: the API cannot set it. */
   readonly api?: ApiField;
-  /** Refused without adapters, validation rows, preferences or rewards, because the setting would have no effect. */
-  readonly needs?: 'adapter' | 'validation' | 'preferences' | 'rewards';
+  /** Refused without adapters or validation rows, because the setting would have no effect. */
+  readonly needs?: 'adapter' | 'validation';
+  /** Runs with other objectives refuse it, unless it is the default. Absent: all have it. */
+  readonly objectives?: readonly Objective[];
   /** False: runs that differ in the setting may share a checkpoint. The contents of files are compared, not their paths. */
   readonly isHashed?: false;
 }

@@ -120,14 +120,14 @@ export const TRAINING_SETTINGS = {
     schema: count(MAX_RANK),
     help: "the adapter's rank",
     fallback: String(DEFAULT_RANK),
-    api: { group: 'lorikeet', name: 'rank' }, // --max-job-rank is the limit
+    api: { group: 'lorikeet', name: 'rank', label: 'LoRA rank' }, // --max-job-rank is the limit
     needs: 'adapter',
   },
   alpha: {
     schema: alpha,
     help: 'the adapter is scaled by alpha / rank',
     fallback: 'twice the rank',
-    api: { group: 'lorikeet', name: 'alpha' },
+    api: { group: 'lorikeet', name: 'alpha', label: 'LoRA alpha' },
     needs: 'adapter',
   },
   targets: {
@@ -166,7 +166,8 @@ export const TRAINING_SETTINGS = {
     schema: share,
     default: 0,
     help: "share of the adapters' inputs that is dropped",
-    api: { group: 'lorikeet', name: 'dropout' },
+    api: { group: 'lorikeet', name: 'dropout', label: 'LoRA dropout' },
+    objectives: ['supervised', 'dpo'],
   },
   initAdapter: {
     schema: text,
@@ -213,7 +214,7 @@ export const TRAINING_SETTINGS = {
     schema: count(1000),
     default: 3,
     help: 'passes over the rows',
-    api: { group: 'hyperparameters', name: 'n_epochs', ...wholeNumber(50) },
+    api: { group: 'hyperparameters', name: 'n_epochs', label: 'Epochs', ...wholeNumber(50) },
   },
   maxSteps: {
     schema: count(MAX_STEPS),
@@ -223,7 +224,7 @@ export const TRAINING_SETTINGS = {
     schema: count(1024),
     default: 8,
     help: 'sequences (pairs, prompts) of a micro-batch',
-    api: { group: 'hyperparameters', name: 'batch_size', ...wholeNumber(256) },
+    api: { group: 'hyperparameters', name: 'batch_size', label: 'Batch size', ...wholeNumber(256) },
   },
   gradAccumulation: {
     schema: count(65_536),
@@ -240,6 +241,7 @@ export const TRAINING_SETTINGS = {
     api: {
       group: 'hyperparameters',
       name: 'learning_rate_multiplier',
+      label: 'Learning rate multiplier',
       rule: `a number above 0, at most ${MAX_RATE_MULTIPLIER}`,
     },
   },
@@ -252,6 +254,7 @@ export const TRAINING_SETTINGS = {
     schema: z.boolean(),
     default: false,
     help: 'put several examples into one sequence; they do not see each other',
+    objectives: ['supervised'],
   },
   shuffle: {
     schema: z.boolean(),
@@ -262,7 +265,7 @@ export const TRAINING_SETTINGS = {
     schema: z.int().min(0).max(MAX_SEED),
     default: 0,
     help: 'the same seed gives the same bytes',
-    api: { name: 'seed' },
+    api: { name: 'seed', label: 'Seed' },
   },
   weightDecay: {
     schema: z.number().min(0).max(1),
@@ -293,9 +296,10 @@ export const TRAINING_SETTINGS = {
     api: {
       group: 'hyperparameters',
       name: 'eval_interval',
+      label: 'Validate after steps',
       rule: 'a whole number of at least 1',
       auto: 'stepsPerEpoch',
-      objective: 'reinforcement',
+      objectives: ['reinforcement'],
     },
     needs: 'validation',
   },

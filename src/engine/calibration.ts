@@ -111,7 +111,7 @@ async function readWindows(
       firstSlot: 0,
       pastLengths: [past],
       logitRows: [chunk.length - 1],
-      lora: { kind: 'none' },
+      slots: [0],
     });
   // Terminates repeatedly, because a run that still waits for its session would miss a single call.
   const stopping = setInterval(() => signal?.aborted && runner.terminate(), STOP_POLL_MS);

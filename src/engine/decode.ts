@@ -1,9 +1,7 @@
 // Decodes: runs the next token of each running row, all rows together, or row after row with drafts and forced tokens.
 import { ServeError } from '../common/errors.ts';
-import { planGroups, ZERO_SLOT } from './adapters/adapter-groups.ts';
 import type { AdapterSlots } from './adapters/adapter-slots.ts';
 import {
-  type AdapterKey,
   type BatchResult,
   type DecodeBatch,
   type DecodeRow,
@@ -13,7 +11,6 @@ import {
   type TokenSource,
 } from './batch.ts';
 import { isFiniteRow, type LogitsRow } from './logits.ts';
-import type { LoraInput } from './model-input.ts';
 import type { ModelRunner } from './model-runner.ts';
 
 /** The parts of an engine that decoding uses. */
@@ -39,18 +36,18 @@ export class Decode {
     const [{ forcedIds, ...only }, ...others] = batch.rows as [DecodeRow, ...DecodeRow[]];
     if (others.length === 0)
       return this.#decodeRows({ ...batch, rows: [{ ...only, draftIds: forcedIds ?? [] }] });
-    const heads: RowResult[][] = [];
+    const forced: RowResult[][] = [];
     const rows: DecodeRow[] = [];
     for (const [slot, row] of batch.rows.entries()) {
-      heads.push(await orPartial(heads, () => this.#runForced(row, slot as SlotId)));
+      forced.push(await orPartial(forced, () => this.#runForced(row, slot as SlotId)));
       rows.push(afterForced(row));
     }
     try {
       const decoded = await this.#decodeRows({ ...batch, rows });
-      return { ...decoded, rows: withHeads(heads, decoded.rows) };
+      return { ...decoded, rows: withForced(forced, decoded.rows) };
     } catch (error) {
-      if (!(error instanceof PartialDecode)) throw new PartialDecode(withHeads(heads, []), error);
-      throw new PartialDecode(withHeads(heads, error.rows), error.cause);
+      if (!(error instanceof PartialDecode)) throw new PartialDecode(withForced(forced, []), error);
+      throw new PartialDecode(withForced(forced, error.rows), error.cause);
     }
   }
 
@@ -59,10 +56,7 @@ export class Decode {
     const { tokenId, forcedIds = [], sampler } = row;
     if (forcedIds.length === 0) return [];
     const tokenIds = [tokenId, ...forcedIds.slice(0, -1)];
-    const logits = await this.#runTokens(row, slot, tokenIds);
-    if (logits.every(isFiniteRow)) return sampledAll(sampler, logits);
-    this.#parts.zeroSlot(slot);
-    return [{ ok: false, reason: 'non_finite' }];
+    return this.#drawn(sampler, await this.#runTokens(row, slot, tokenIds), slot);
   }
 
   /** Runs several tokens of one row. Returns the logits of each. */
@@ -76,7 +70,7 @@ export class Decode {
       firstSlot: slot,
       pastLengths: [pastLength],
       logitRows: tokenIds.map((_, i) => i),
-      lora: toLoraInput(this.#parts.slots, [adapter]),
+      slots: [this.#parts.slots.slotOf(adapter)],
     });
   }
 
@@ -95,12 +89,9 @@ export class Decode {
       firstSlot: 0,
       pastLengths: rows.map((row) => row.pastLength),
       logitRows: rows.map((_, row) => row),
-      lora: toLoraInput(
-        this.#parts.slots,
-        rows.map((row) => row.adapter),
-      ),
+      slots: rows.map((row) => this.#parts.slots.slotOf(row.adapter)),
     });
-    const results = logits.map((row, i) => this.#drawn(rows[i]!, row, i as SlotId));
+    const results = logits.map((row, i) => this.#drawn(rows[i]!.sampler, [row], i as SlotId));
     return { rows: results, promptLogprobs: [] };
   }
 
@@ -117,7 +108,7 @@ export class Decode {
     if (isSpoiled) return this.#decodeAlone({ ...row, draftIds: [] }, slot);
     const results: RowResult[] = [];
     for (const [i, position] of logits.entries()) {
-      const [result] = this.#drawn(row, position, slot);
+      const [result] = this.#drawn(row.sampler, [position], slot);
       if (!result) break;
       results.push(result);
       if (!result.ok || result.id !== draftIds[i] || row.sampler.isComplete) break;
@@ -125,25 +116,12 @@ export class Decode {
     return results;
   }
 
-  #drawn({ sampler }: DecodeRow, logits: LogitsRow, slot: SlotId): RowResult[] {
-    if (isFiniteRow(logits)) return sampledAll(sampler, [logits]);
+  /** Draws from successive rows of a sequence. */
+  #drawn(sampler: TokenSource, logits: readonly LogitsRow[], slot: SlotId): RowResult[] {
+    if (logits.every(isFiniteRow)) return sampledAll(sampler, logits);
     this.#parts.zeroSlot(slot);
     return [{ ok: false, reason: 'non_finite' }];
   }
-}
-
-/** How each row uses its adapter. Undefined: all rows use the base. */
-export function toLoraInput(
-  slots: AdapterSlots,
-  adapters: readonly (AdapterKey | undefined)[],
-): LoraInput {
-  const rowSlots = adapters.map((key) => slots.slotOf(key));
-  const [first] = rowSlots;
-  if (rowSlots.every((slot) => slot === first)) {
-    return first === ZERO_SLOT ? { kind: 'none' } : { kind: 'single', slot: first! };
-  }
-  const { usedSlots, lastRangeStart } = slots;
-  return { kind: 'grouped', plan: planGroups(rowSlots, usedSlots, lastRangeStart) };
 }
 
 function afterForced({ forcedIds = [], ...row }: DecodeRow): DecodeRow {
@@ -154,12 +132,12 @@ function afterForced({ forcedIds = [], ...row }: DecodeRow): DecodeRow {
 /**
  * Joins each row's results: forced tokens first, then the tokens after them. A row whose forced tokens failed has no others.
  */
-function withHeads(
-  heads: readonly RowResult[][],
+function withForced(
+  forced: readonly RowResult[][],
   decoded: readonly (readonly RowResult[])[],
 ): RowResult[][] {
   const isLost = (head: readonly RowResult[]) => head.some(({ ok }) => !ok);
-  return heads.map((head, i) => (isLost(head) ? head : [...head, ...(decoded[i] ?? [])]));
+  return forced.map((head, i) => (isLost(head) ? head : [...head, ...(decoded[i] ?? [])]));
 }
 
 /** Runs another row. If it fails, rejects with a `PartialDecode` that carries the results of the rows before it. */

@@ -17,10 +17,10 @@ import { separateLargeBlocks } from '../ort/libc.ts';
 import { ownInstructions } from '../ort/own-operators.ts';
 import { type FloatType, PROVIDERS } from '../settings/provider.ts';
 import { AdapterSlots } from './adapters/adapter-slots.ts';
-import { formOf, widerForm } from './adapters/slot-form.ts';
+import { formOf } from './adapters/slot-form.ts';
 import { adapterOfZeros } from './adapters/warm-up.ts';
 import type { AdapterKey, Batch, BatchResult, PrefillBatch, RowResult, SlotId } from './batch.ts';
-import { Decode, sampledAll, toLoraInput } from './decode.ts';
+import { Decode, sampledAll } from './decode.ts';
 import { GraphSessions, type RuntimeOptions } from './graph-sessions.ts';
 import { cacheType } from './int8-form.ts';
 import { KvCache } from './kv-cache.ts';
@@ -110,8 +110,7 @@ export class Engine {
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
     const sessions = new GraphSessions(model, maxSeqLength, { runtime, memory });
     const scales = type === 'int8' ? readKvScales(servingDir, config) : undefined;
-    const isHalf = type === 'f16';
-    const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales, isHalf });
+    const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales, type });
     const capacityBytes = options.adapterSlotBytes ?? memoryLimit().bytes * ADAPTER_SLOTS_SHARE;
     const limits = { capacity: options.adapterSlotCount ?? slotCount, capacityBytes, packing };
     const slots = new AdapterSlots(config, limits, memory);
@@ -120,7 +119,7 @@ export class Engine {
     const kv = type === 'f32' ? FLOAT_NAMES[memory.float] : type;
     const forms = `${model.identity} ${kv} ${provider}`;
     await tryBase({ runner, cache, servingDir, forms });
-    await runner.prepareFirst();
+    await runner.prepare();
     endStartPhase('session');
     const info = {
       vocabSize: config.vocabSize,
@@ -152,8 +151,7 @@ export class Engine {
 
   /** Creates the sessions and copies the weights in advance, so that the adapter's first run does not wait for them. */
   async prepareFor(weights: AdapterWeights): Promise<void> {
-    const { targets, parts } = widerForm(this.#parts.slots.form, weights);
-    await this.#parts.runner.prepare({ targets, parts });
+    await this.#parts.runner.prepare(formOf([weights], this.#parts.slots.form));
     await this.#parts.runner.prepareHead(weights);
     await this.#parts.slots.prepare(weights);
   }
@@ -191,12 +189,12 @@ export class Engine {
     const all = targetNames(this.config);
     const likely: AdapterShape[] = [all, all.slice(0, 1)].map((targets) => ({ ...LORA, targets }));
     if (expectsHeads) likely.push({ ...LORA, targets: all, parts: ['head'] });
-    return likely.map((shape) => widerForm(slots.form, formOf([shape])));
+    return likely.map((shape) => formOf([shape], slots.form));
   }
 
   /** Creates the sessions that embeddings of the base or of an adapter need. */
   async prepareEmbeddings(weights?: AdapterWeights): Promise<void> {
-    const form = weights && widerForm(this.#parts.slots.form, weights);
+    const form = weights && formOf([weights], this.#parts.slots.form);
     await this.#parts.runner.prepare(form, 'hidden');
   }
 
@@ -255,10 +253,7 @@ export class Engine {
       firstSlot: batches[0]!.slot,
       pastLengths: batches.map(({ pastLength }) => pastLength),
       logitRows: batches.map(({ tokenIds }, i) => i * length + tokenIds.length - 1),
-      lora: toLoraInput(
-        this.#parts.slots,
-        batches.map(({ adapter }) => adapter),
-      ),
+      slots: batches.map(({ adapter }) => this.#parts.slots.slotOf(adapter)),
     });
     if (!rows.every(isFiniteRow)) return undefined; // a token of the padding may be at fault
     return rows.map((row, i) => sampledAll(batches[i]!.sampler!, [row]));
@@ -277,8 +272,8 @@ export class Engine {
     const { scoring, sampler, slot, pastLength, pooler, forcedIds = [] } = batch;
     const tokenIds = [...batch.tokenIds, ...forcedIds];
     const last = batch.tokenIds.length - 1;
-    const lora = toLoraInput(this.#parts.slots, [batch.adapter]);
-    const input = { tokenIds, firstSlot: slot, pastLengths: [pastLength], lora };
+    const slots = [this.#parts.slots.slotOf(batch.adapter)];
+    const input = { tokenIds, firstSlot: slot, pastLengths: [pastLength], slots };
     if (pooler) {
       const logitRows = pooler.rowsOf(tokenIds.length);
       const hidden = await this.#parts.runner.runHidden({ ...input, logitRows });

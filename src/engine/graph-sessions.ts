@@ -1,9 +1,9 @@
-// One session per form of the serving graph: without adapters, with one adapter, or with groups. An int8 cache has graphs for one
-// and for several tokens, and embeddings have graphs without a head. Sessions share their weights, so each costs only its nodes (5 MB for a 135M model). Sessions are created on first use,
-// off the event loop.
+// One session per form of the serving graph: without adapters, or with those of a form. An int8 cache may have graphs for one and
+// for several tokens, and embeddings have graphs without a head. Sessions share their weights, so each costs only its nodes (5 MB
+// for a 135M model). Sessions are created on first use, off the event loop.
 import { changedHeadGraph, type VocabularyLength } from '../model/changed-head.ts';
 import type { KvForm } from '../model/kv-attention.ts';
-import type { LoraLayout } from '../model/lora-graph.ts';
+import type { AdapterForm } from '../model/lora-graph.ts';
 import { type HeadForm, servingGraph } from '../model/serving-graph.ts';
 import type { TableChange } from '../model/vocabulary-changes.ts';
 import {
@@ -23,7 +23,8 @@ export type RuntimeOptions = Pick<SessionOptions, 'provider' | 'intraOpThreads'>
 
 /** The differences between the serving graphs of one model. */
 export interface GraphLayout {
-  readonly lora: LoraLayout;
+  /** Undefined: no row uses an adapter. */
+  readonly adapters: AdapterForm | undefined;
   readonly kv: KvForm;
   readonly head: HeadForm;
 }
@@ -70,41 +71,31 @@ export class GraphSessions {
 
   /** Rejects with `OrtError`, for example if memory is short. */
   get(layout: GraphLayout): Promise<Session> {
-    const id = layoutId(layout);
-    let session = this.#sessions.get(id);
-    if (!session) {
-      const maxSeqLength = this.#maxSeqLength;
+    return this.#known(layoutId(layout), async () => {
       const { float, weightsAs } = this.memory;
-      const form = { ...layout, maxSeqLength, float, weightsAs, observes: this.#observes };
-      const graph = servingGraph({ ...this.#model, ...form });
-      const shared = {
-        sharesThreads: true,
-        usesOwnOperators: this.usesOwnOperators,
-      };
-      const options = { ...this.#runtime, ...shared, ...this.#heldWeights() };
-      session = createSession(graph, options);
-      this.#sessions.set(id, session);
+      const shared = { maxSeqLength: this.#maxSeqLength, observes: this.#observes };
+      const graph = servingGraph({ ...this.#model, ...layout, ...shared, float, weightsAs });
+      const { usesOwnOperators } = this;
+      const options = { ...this.#runtime, sharesThreads: true, usesOwnOperators };
+      const session = await createSession(graph, { ...options, ...this.#heldWeights() });
       // Runs read the prepacked copies. Other weights are read from the file again when a step needs them.
-      void session.then(() => this.#model.file.dropPages()).catch(() => {});
-      session.catch(() => this.#sessions.delete(id)); // the next call tries again
-    }
-    return session;
+      this.#model.file.dropPages();
+      return session;
+    });
   }
 
   /** The session that recomputes logits for adapters with such changes of the head. It runs on the host. */
   changedHead(kinds: readonly TableChange['kind'][], length: VocabularyLength): Promise<Session> {
-    const id = `head ${length} ${kinds}`;
-    let session = this.#sessions.get(id);
-    if (!session) {
-      const { intraOpThreads } = this.#runtime;
+    return this.#known(`head ${length} ${kinds}`, () => {
       const graph = changedHeadGraph(this.#model.config, kinds, length);
-      session = createSession(graph, {
-        sharesThreads: true,
-        ...(intraOpThreads !== undefined && { intraOpThreads }),
-      });
-      this.#sessions.set(id, session);
-      session.catch(() => this.#sessions.delete(id)); // the next call tries again
-    }
+      return createSession(graph, { ...this.#runtime, provider: 'cpu', sharesThreads: true });
+    });
+  }
+
+  #known(id: string, create: () => Promise<Session>): Promise<Session> {
+    const session = this.#sessions.get(id) ?? create();
+    this.#sessions.set(id, session);
+    session.catch(() => this.#sessions.delete(id)); // the next call tries again
     return session;
   }
 
@@ -122,7 +113,6 @@ export class GraphSessions {
 }
 
 /** Identifies a layout. Equal ids have the same graph. */
-export function layoutId({ lora, kv, head }: GraphLayout): string {
-  const adapters = lora.kind === 'none' ? '' : [...lora.targets, ...lora.parts].join(',');
-  return `${lora.kind}:${adapters} ${kv} ${head}`;
+export function layoutId({ adapters, kv, head }: GraphLayout): string {
+  return `${adapters?.linears}:${adapters?.parts} ${kv} ${head}`;
 }

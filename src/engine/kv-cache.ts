@@ -29,8 +29,8 @@ interface KvCacheOptions {
   readonly memory?: ModelMemory;
   /** The scales of an int8 cache, see `kvScaleCount`. Absent: the cache holds floats. */
   readonly scales?: Float32Array<ArrayBuffer> | undefined;
-  /** Whether floats have 16 bits, which only our own operators read. Default: those of the memory. */
-  readonly isHalf?: boolean;
+  /** Default: `int8` with scales, else `f32`, the floats of the memory. */
+  readonly type?: KvType;
 }
 
 /** The keys and values of all slots. */
@@ -39,7 +39,7 @@ export class KvCache {
   readonly maxSeqLength: number;
   /** The scales [1, kvHeads, 1, headDim] of each layer. Undefined if the cache holds floats. */
   readonly scales: readonly KvLayer[] | undefined;
-  readonly isHalf: boolean;
+  readonly type: KvType;
   readonly headDim: number;
   readonly layerCount: number;
   /** Key and value alternate, layer by layer. */
@@ -48,13 +48,14 @@ export class KvCache {
 
   constructor(config: DecoderConfig, options: KvCacheOptions) {
     const { kvHeadCount, headDim, layerCount } = config;
-    const { slotCount, maxSeqLength, memory = HOST_MEMORY, scales, isHalf = false } = options;
+    const { slotCount, maxSeqLength, memory = HOST_MEMORY, scales } = options;
     this.slotCount = slotCount;
     this.maxSeqLength = maxSeqLength;
     this.headDim = headDim;
     this.layerCount = layerCount;
-    this.isHalf = isHalf;
-    this.#tensors = memory.createSlots(slotCount, scales ? 'int8' : isHalf ? 'float16' : undefined);
+    this.type = options.type ?? (scales ? 'int8' : 'f32');
+    const elements = ({ int8: 'int8', f16: 'float16', f32: undefined } as const)[this.type];
+    this.#tensors = memory.createSlots(slotCount, elements);
     const shape = [kvHeadCount, maxSeqLength, headDim];
     this.#tensors.add(Array.from({ length: 2 * layerCount }, () => ({ shape })));
     this.scales = scales && scaleTensors(config, scales);
@@ -119,18 +120,18 @@ export class KvPositions {
     this.#maxSeqLength = maxSeqLength;
     this.#headDim = headDim;
     this.type = parts.type;
-    this.byteSize = parts.byteSize(this.#part(0, 1));
+    this.byteSize = parts.partBytes(this.#part(0, 1));
     this.layerByteSize = this.byteSize / layerCount;
   }
 
   /** Copies positions from `start` on into `into`, as many as fit. */
   read(slot: SlotId, start: number, into: Uint8Array): void {
-    this.#parts.read(slot, this.#part(start, into.byteLength / this.byteSize), into);
+    this.#parts.readPart(slot, this.#part(start, into.byteLength / this.byteSize), into);
   }
 
   /** Copies back what `read` has copied. */
   write(slot: SlotId, start: number, from: Uint8Array): void {
-    this.#parts.write(slot, this.#part(start, from.byteLength / this.byteSize), from);
+    this.#parts.writePart(slot, this.#part(start, from.byteLength / this.byteSize), from);
   }
 
   #part(start: number, count: number): SlotPart {

@@ -81,16 +81,6 @@ export function tokenRank({ logits, top }: LogitsRow, id: number): number {
   return rank;
 }
 
-/** Copies a row, so that it outlives the next run. */
-export function copyRow({ logits, top }: LogitsRow): LogitsRow {
-  if (!top) return { logits: logits.slice() };
-  const { values, ids, logSumExp } = top;
-  return {
-    logits: logits.slice(),
-    top: { values: values.slice(), ids: Array.from(ids, Number), logSumExp },
-  };
-}
-
 function logSumExpOf(logits: Float32Array): number {
   let max = Number.NEGATIVE_INFINITY;
   for (const logit of logits) if (logit > max) max = logit;

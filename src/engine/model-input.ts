@@ -1,6 +1,5 @@
 // The input of one run of a serving graph, as plain data, and its split into shorter runs.
-import type { LoraLayout } from '../model/lora-graph.ts';
-import type { GroupPlan } from './adapters/adapter-groups.ts';
+import { ZERO_SLOT } from './adapters/adapter-groups.ts';
 
 /** One run: B sequences in adjacent KV slots, S new tokens each. */
 export interface ModelInput {
@@ -11,44 +10,20 @@ export interface ModelInput {
   readonly pastLengths: readonly number[];
   /** The token rows whose logits or hidden states are requested. */
   readonly logitRows: readonly number[];
-  readonly lora: LoraInput;
+  /** [B]: the adapter slot of each sequence. */
+  readonly slots: readonly number[];
 }
 
-/** The properties of a run that decide its graph. */
-export interface GraphShape {
-  readonly kind: Exclude<LoraLayout['kind'], 'none'>;
-  readonly hasSeveralTokens: boolean;
+/** Whether a run has several new tokens of each sequence. */
+export function hasSeveralTokens({ tokenIds, pastLengths }: ModelInput): boolean {
+  return tokenIds.length > pastLengths.length;
 }
-
-/** The shapes of all runs, in the order in which a server needs them. */
-export const GRAPH_SHAPES: readonly GraphShape[] = [
-  { kind: 'sequence', hasSeveralTokens: true },
-  { kind: 'token', hasSeveralTokens: false },
-  { kind: 'rows', hasSeveralTokens: false },
-  { kind: 'grouped', hasSeveralTokens: false },
-];
-
-/** Returns the shape of a run. */
-export function shapeOf({ tokenIds, pastLengths, lora }: ModelInput): GraphShape {
-  const hasSeveralTokens = tokenIds.length > pastLengths.length;
-  if (hasSeveralTokens) return { kind: 'sequence', hasSeveralTokens };
-  const kind = pastLengths.length === 1 ? 'token' : lora.kind === 'grouped' ? 'grouped' : 'rows';
-  return { kind, hasSeveralTokens };
-}
-
-/** The adapters of a run: none, one for all rows, or groups of rows. */
-export type LoraInput =
-  | { readonly kind: 'none' }
-  | { readonly kind: 'single'; readonly slot: number }
-  | { readonly kind: 'grouped'; readonly plan: GroupPlan };
 
 /** Returns the adapter slot of each token row. Undefined if none has an adapter. */
-export function slotsOf({ tokenIds, pastLengths, lora }: ModelInput): number[] | undefined {
-  if (lora.kind === 'none') return undefined;
-  if (lora.kind === 'single') return tokenIds.map(() => lora.slot);
-  const tokensEach = tokenIds.length / pastLengths.length;
-  const { first, rowGroups } = lora.plan;
-  return tokenIds.map((_, row) => first + rowGroups[Math.floor(row / tokensEach)]!);
+export function rowSlots({ tokenIds, slots }: ModelInput): number[] | undefined {
+  if (slots.every((slot) => slot === ZERO_SLOT)) return undefined;
+  const tokensEach = tokenIds.length / slots.length;
+  return tokenIds.map((_, row) => slots[Math.floor(row / tokensEach)]!);
 }
 
 /** A run over part of the tokens of another run. */

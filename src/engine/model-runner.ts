@@ -4,11 +4,12 @@ import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { largest } from '../common/long-arrays.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import { KV_HALVES, KV_INPUTS, type KvForm, keyFactor } from '../model/kv-attention.ts';
-import { type AdapterForm, COLUMNS_AT_ONCE, hasVectors, LORA_INPUTS } from '../model/lora-graph.ts';
+import { type AdapterForm, hasVectors, LORA_INPUTS } from '../model/lora-graph.ts';
 import { ropeTables } from '../model/rope.ts';
 import { type HeadForm, SERVING } from '../model/serving-graph.ts';
 import { type Binding, RunOptions } from '../ort/binding.ts';
 import { hostTensor, type OrtTensor } from '../ort/tensor.ts';
+import { planGroups } from './adapters/adapter-groups.ts';
 import type { AdapterSlots } from './adapters/adapter-slots.ts';
 import { ChangedVocabulary } from './adapters/changed-vocabulary.ts';
 import type { AdapterOperand } from './adapters/slot-block.ts';
@@ -16,15 +17,7 @@ import { type GraphLayout, type GraphSessions, layoutId } from './graph-sessions
 import { GrowingTensor } from './growing-tensor.ts';
 import type { KvCache, KvLayer } from './kv-cache.ts';
 import type { LogitsRow } from './logits.ts';
-import {
-  GRAPH_SHAPES,
-  type GraphShape,
-  type LoraInput,
-  type ModelInput,
-  shapeOf,
-  slotsOf,
-  splitRun,
-} from './model-input.ts';
+import { hasSeveralTokens, type ModelInput, rowSlots, splitRun } from './model-input.ts';
 import { HiddenOutputs, LogitsOutputs, type RowOutputs } from './row-outputs.ts';
 
 /** The parts of a served model that a run uses. */
@@ -56,7 +49,6 @@ export class ModelRunner {
     groupRows: new GrowingTensor('int64'),
     paddedPositions: new GrowingTensor('int64'),
     groupShape: new GrowingTensor('int64'),
-    columnShape: new GrowingTensor('int64'),
     rowGroups: new GrowingTensor('int64'),
     positions: new GrowingTensor('int64'),
     cacheRows: new GrowingTensor('int64'),
@@ -104,40 +96,15 @@ export class ModelRunner {
     return missing.length > 1;
   }
 
-  /**
-   * Creates one session for runs without adapters and starts creating the others. A run that needs one of those waits for it.
-   */
-  async prepareFirst(): Promise<void> {
-    const [first, ...others] = this.#layoutsOf(undefined, 'logits');
-    await this.#boundGraph(first!);
-    for (const layout of others) this.#boundGraph(layout).catch(() => {}); // the run that needs it will retry
-  }
-
   /** Creates the session for the head that rows of this adapter need. */
   async prepareHead(weights: AdapterWeights): Promise<void> {
     await this.#vocabulary.prepare(weights);
   }
 
-  /** Lists the layouts of runs with adapters of this form, in the order of `GRAPH_SHAPES`. */
-  #layoutsOf(form: AdapterForm | undefined, head: HeadForm): GraphLayout[] {
-    // Hidden states are those of a prompt, which may be a single token.
-    const shapes = head === 'hidden' ? GRAPH_SHAPES.slice(0, 2) : GRAPH_SHAPES;
-    const layouts = shapes.map((shape) => this.#layoutOf(shape, form, head));
-    return [...new Map(layouts.map((layout) => [layoutId(layout), layout])).values()];
-  }
-
-  #layoutOf(shape: GraphShape, form: AdapterForm | undefined, head: HeadForm): GraphLayout {
-    return {
-      lora: form
-        ? {
-            kind: this.#sessions.usesOwnOperators ? 'slots' : shape.kind,
-            targets: form.targets,
-            parts: form.parts,
-          }
-        : { kind: 'none' },
-      kv: this.#kvForm(shape),
-      head,
-    };
+  /** Lists the layouts of runs with adapters of this form, that of prompts first. */
+  #layoutsOf(adapters: AdapterForm | undefined, head: HeadForm): GraphLayout[] {
+    const forms = new Set([this.#kvForm(true), this.#kvForm(false)]);
+    return Array.from(forms, (kv) => ({ adapters, kv, head }));
   }
 
   /** Returns the logits of the requested rows, in order. They are views of memory that the next run overwrites. */
@@ -172,18 +139,20 @@ export class ModelRunner {
   async #runGraph<Row>(input: ModelInput, outputs: RowOutputs<Row>): Promise<Row[]> {
     this.#releaseStaleSlots();
     const { tokenIds } = input;
-    const form = input.lora.kind === 'none' ? undefined : this.#slots.form;
-    const graph = await this.#boundGraph(this.#layoutOf(shapeOf(input), form, outputs.head));
-    const users = this.#usersOf(input);
+    const slots = rowSlots(input);
+    const adapters = slots && this.#slots.form;
+    const kv = this.#kvForm(hasSeveralTokens(input));
+    const graph = await this.#boundGraph({ adapters, kv, head: outputs.head });
+    const users = slots?.map((slot) => this.#slots.weightsIn(slot));
     const { parts } = this.#slots.form;
     const changesEmbedding = users !== undefined && parts.includes('embedding');
     const graphIds = changesEmbedding ? this.#vocabulary.graphIds(tokenIds) : tokenIds;
     this.#bindTokens(graph, { ...input, tokenIds: graphIds });
     if (graph.layout.kv === 'int8 several tokens') this.#bindPositions(graph, input);
-    const { firstSlot, pastLengths, lora } = input;
+    const { firstSlot, pastLengths } = input;
     this.#bindCache(graph, firstSlot, pastLengths.length);
-    if (graph.layout.lora.kind === 'slots') this.#bindSlots(graph, input);
-    else if (lora.kind !== 'none') this.#bindAdapters(graph, lora);
+    if (slots && this.#sessions.usesOwnOperators) this.#bindSlots(graph, slots);
+    else if (slots) this.#bindGroups(graph, slots, hasSeveralTokens(input));
     const { length } = input.logitRows;
     const bound = outputs.at(length);
     for (const [name, tensor] of bound) graph.bindOutput(name, tensor);
@@ -203,15 +172,10 @@ export class ModelRunner {
     return outputs.rows(length).map((row, i) => (ownRows.get(i) as Row | undefined) ?? row);
   }
 
-  /** Returns the adapter of each token row. Undefined if none has one. */
-  #usersOf(input: ModelInput): (AdapterWeights | undefined)[] | undefined {
-    return slotsOf(input)?.map((slot) => this.#slots.weightsIn(slot));
-  }
-
-  #kvForm({ hasSeveralTokens }: GraphShape): KvForm {
-    if (!this.#cache.scales) return this.#cache.isHalf ? 'half' : 'float';
-    if (this.#sessions.usesOwnOperators) return 'int8';
-    return hasSeveralTokens ? 'int8 several tokens' : 'int8 one token';
+  #kvForm(hasSeveral: boolean): KvForm {
+    const { type } = this.#cache;
+    const isApart = type === 'int8' && hasSeveral && !this.#sessions.usesOwnOperators;
+    return isApart ? 'int8 several tokens' : type;
   }
 
   async #boundGraph(layout: GraphLayout): Promise<BoundGraph> {
@@ -245,7 +209,7 @@ export class ModelRunner {
     if (version === this.#slotsVersion) return;
     this.#slotsVersion = version;
     for (const [id, graph] of this.#bound) {
-      if (graph.layout.lora.kind === 'none') continue;
+      if (!graph.layout.adapters) continue;
       graph.binding.release();
       this.#bound.delete(id);
     }
@@ -281,7 +245,7 @@ export class ModelRunner {
 
   #bindCache(graph: BoundGraph, first: number, count: number): void {
     const layers = this.#cache.range(first, count);
-    if (graph.boundCache === layers && graph.readsInPlace(layers[0]!.key)) return;
+    if (graph.boundCache === layers && graph.binding.readsInPlace(layers[0]!.key)) return;
     graph.boundCache = undefined; // if an error ends the binding
     layers.forEach((tensors, layer) => {
       for (const half of KV_HALVES) {
@@ -292,35 +256,35 @@ export class ModelRunner {
     graph.boundCache = layers;
   }
 
-  #bindSlots(graph: BoundGraph, input: ModelInput): void {
-    const operands = this.#slots.all();
-    if (graph.boundSlots !== operands) {
-      for (const operand of operands) graph.bindInput(operand.input, operand.tensor);
-      graph.boundSlots = operands;
-    }
-    graph.bindInput(LORA_INPUTS.rowGroups, this.#inputs.rowGroups.fill(slotsOf(input)!));
+  /** Binds the operands of all slots, and the slot of each token row. */
+  #bindSlots(graph: BoundGraph, slots: readonly number[]): void {
+    this.#bindOperands(graph, this.#slots.all());
+    graph.bindInput(LORA_INPUTS.rowGroups, this.#inputs.rowGroups.fill(slots));
   }
 
-  #bindAdapters(graph: BoundGraph, lora: Exclude<LoraInput, { kind: 'none' }>): void {
-    const [first, count] =
-      lora.kind === 'single' ? [lora.slot, 1] : [lora.plan.first, lora.plan.groupCount];
-    for (const { input, tensor } of this.#slots.range(first, count)) graph.bindInput(input, tensor);
-    if (graph.layout.lora.kind === 'sequence') {
-      const columns = Math.min(this.#slots.form.rank, COLUMNS_AT_ONCE);
-      const shape = this.#inputs.columnShape.fill([0, 0, 0, -1, columns]);
-      graph.bindInput(LORA_INPUTS.columnShape, shape);
-    }
-    if (lora.kind === 'single') return;
+  /** Binds the operands of the slots that token rows use, and the groups of these rows. */
+  #bindGroups(graph: BoundGraph, slots: readonly number[], isSequence: boolean): void {
+    const { usedSlots, lastRangeStart, form } = this.#slots;
+    const plan = planGroups(slots, usedSlots, lastRangeStart);
+    this.#bindOperands(graph, this.#slots.range(plan.first, plan.groupCount));
     const { groupRows, paddedPositions, groupShape, rowGroups } = this.#inputs;
-    const { plan } = lora;
-    if (hasVectors(this.#slots.form.parts))
-      graph.bindInput(LORA_INPUTS.rowGroups, rowGroups.fill(plan.rowGroups));
+    const shape = isSequence ? [1, slots.length] : [plan.rowsPerGroup, 1];
     graph.bindInput(LORA_INPUTS.groupRows, groupRows.fill(plan.groupRows));
     graph.bindInput(LORA_INPUTS.paddedPositions, paddedPositions.fill(plan.paddedPositions));
+    const [rows, tokens] = shape as [number, number];
     graph.bindInput(
       LORA_INPUTS.groupShape,
-      groupShape.fill([plan.groupCount, plan.rowsPerGroup, 1, -1]),
+      groupShape.fill([plan.groupCount, rows, 1, tokens, -1]),
     );
+    if (hasVectors(form.parts))
+      graph.bindInput(LORA_INPUTS.rowGroups, rowGroups.fill(plan.rowGroups));
+  }
+
+  #bindOperands(graph: BoundGraph, operands: readonly AdapterOperand[]): void {
+    if (graph.boundSlots === operands && graph.binding.readsInPlace(operands[0]!.tensor)) return;
+    graph.boundSlots = undefined; // if an error ends the binding
+    for (const { input, tensor } of operands) graph.bindInput(input, tensor);
+    graph.boundSlots = operands;
   }
 }
 
@@ -338,12 +302,8 @@ class BoundGraph {
     this.layout = layout;
   }
 
-  readsInPlace(tensor: OrtTensor): boolean {
-    return this.binding.readsInPlace(tensor);
-  }
-
   bindInput(name: string, tensor: OrtTensor): void {
-    if (this.#tensors.get(name) === tensor && this.readsInPlace(tensor)) return;
+    if (this.#tensors.get(name) === tensor && this.binding.readsInPlace(tensor)) return;
     this.binding.bindInput(name, tensor);
     this.#tensors.set(name, tensor);
   }

@@ -1,5 +1,5 @@
 // Pools the hidden states of a prompt into one embedding, chunk by chunk, and classifies it.
-import type { Classifier } from '../../adapters/peft/outputs.ts';
+import type { Classifier } from '../../adapters/peft/weights.ts';
 import { assert } from '../common/assert.ts';
 import type { Pooling } from '../contracts/generation.ts';
 

@@ -3,7 +3,7 @@ import { type HeadForm, SERVING } from '../model/serving-graph.ts';
 import { TOP_LOGITS, TOP_LOGITS_COUNT } from '../model/top-logits.ts';
 import type { OrtTensor } from '../ort/tensor.ts';
 import { GrowingTensor } from './growing-tensor.ts';
-import { copyRow, type LogitsRow } from './logits.ts';
+import type { LogitsRow } from './logits.ts';
 
 /** The outputs of one form of the graph. */
 export interface RowOutputs<Row> {
@@ -85,7 +85,11 @@ export class LogitsOutputs implements RowOutputs<LogitsRow> {
     }));
   }
 
-  copy(row: LogitsRow): LogitsRow {
-    return copyRow(row);
+  copy({ logits, top }: LogitsRow): LogitsRow {
+    const { values, ids, logSumExp } = top!;
+    return {
+      logits: logits.slice(),
+      top: { values: values.slice(), ids: Array.from(ids, Number), logSumExp },
+    };
   }
 }

@@ -47,23 +47,11 @@ export function openServingFolder(dir: string): ServingModel {
     locations.set(name, { file: WEIGHTS_FILE, offset });
   }
   const config = parseDecoderConfig(layout.config);
-  const identity = servedIdentity(layout);
-  const { weights, rowForm } = layout;
-  return {
-    config,
-    weights,
-    rowForm: rowForm ?? undefined,
-    identity,
-    folder: dir,
-    tensors,
-    locations,
-    file,
-  };
-}
-
-/** Covers everything that decides what a served base computes, apart from adapters. */
-function servedIdentity({ baseDigest, weights, rowForm }: ServingLayout): string {
-  return `${baseDigest} ${weights} ${JSON.stringify(rowForm)}`;
+  const { weights, rowForm, baseDigest } = layout;
+  // Covers everything that decides what a served base computes, apart from adapters.
+  const identity = `${baseDigest} ${weights} ${JSON.stringify(rowForm)}`;
+  const shared = { config, weights, rowForm: rowForm ?? undefined, identity, folder: dir };
+  return { ...shared, tensors, locations, file };
 }
 
 /** Reads the scales of an int8 KV cache. Throws `FileError` if the folder has none that fit the model. */

@@ -61,7 +61,7 @@ function inputOf(sequences: number, tokensEach: number): ModelInput {
     firstSlot: 0,
     pastLengths: Array<number>(sequences).fill(0),
     logitRows: [0],
-    lora: { kind: 'none' },
+    slots: Array<number>(sequences).fill(0),
   };
 }
 

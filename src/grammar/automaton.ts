@@ -1,16 +1,9 @@
-// Matches bytes against a network. A state contains every position that the text so far may have led to, with the rules to
+// Matches bytes against an NFA. A state contains every position that the text so far may have led to, with the rules to
 // return to. States and their transitions are computed on demand and remembered.
 
 import { assert } from '../common/assert.ts';
 import { GrammarError } from './grammar-error.ts';
-import {
-  firstByte,
-  type GroupedEdges,
-  lastByte,
-  type Network,
-  ruleOf,
-  targetOf,
-} from './network.ts';
+import { firstByte, type GroupedEdges, lastByte, type Nfa, ruleOf, targetOf } from './nfa.ts';
 import { LAST_TEXT_BYTE } from './utf8-ranges.ts';
 
 /** The calls that enclose a position, innermost first. Equal stacks are the same object. */
@@ -85,12 +78,12 @@ const MAX_EDGES = 8 * MAX_POSITIONS;
 export const TOO_AMBIGUOUS =
   'is too ambiguous: a text can be read in too many ways. Avoid repeats within repeats, such as (a*)*, and many optional parts in a row';
 
-/** The automaton of a network. */
+/** The automaton of an NFA. */
 export class Automaton {
   readonly start: State;
   /** One byte of each class that edges distinguish. */
   readonly representatives: readonly number[];
-  readonly #network: Network;
+  readonly #nfa: Nfa;
   /** Nodes at which a rule ends. */
   readonly #isEnd: Uint8Array;
   /** Nodes from which only the end of their rule can be reached. */
@@ -103,13 +96,13 @@ export class Automaton {
   #remembered = 0;
   #lastStack = 0;
 
-  constructor(network: Network) {
-    this.#network = network;
-    this.#isEnd = new Uint8Array(network.nodes);
-    for (const end of network.ends) this.#isEnd[end] = 1;
-    this.#isReturn = findReturns(network, this.#isEnd);
+  constructor(nfa: Nfa) {
+    this.#nfa = nfa;
+    this.#isEnd = new Uint8Array(nfa.nodes);
+    for (const end of nfa.ends) this.#isEnd[end] = 1;
+    this.#isReturn = findReturns(nfa, this.#isEnd);
     this.representatives = this.#classifyBytes();
-    const first = { node: network.starts[0]!, stack: undefined };
+    const first = { node: nfa.starts[0]!, stack: undefined };
     this.start = this.#close([first], { visits: 0 });
   }
 
@@ -141,7 +134,7 @@ export class Automaton {
   }
 
   #compute(state: State, byte: number, work: Work): State | null {
-    const { at, edges } = this.#network.bytes;
+    const { at, edges } = this.#nfa.bytes;
     const targets: Position[] = [];
     let tried = 0;
     for (const { node, stack } of state.positions) {
@@ -163,7 +156,7 @@ export class Automaton {
 
   /** Returns the state of all positions that can be reached without a byte. */
   #close(positions: readonly Position[], work: Work): State {
-    const { nodes, starts, bytes, skips, calls } = this.#network;
+    const { nodes, starts, bytes, skips, calls } = this.#nfa;
     const open = [...positions];
     const visited = new Set<number>();
     const byKey = new Map<number, Position>();
@@ -221,7 +214,7 @@ export class Automaton {
   }
 
   #push(node: number, rest: Stack | undefined): Stack {
-    const key = (rest?.id ?? 0) * this.#network.nodes + node;
+    const key = (rest?.id ?? 0) * this.#nfa.nodes + node;
     const known = this.#stacks.get(key);
     if (known) return known;
     this.#remembered++;
@@ -232,7 +225,7 @@ export class Automaton {
 
   #forcedByte(positions: readonly Position[], canEnd: boolean): number {
     if (canEnd) return -1;
-    const { at, edges } = this.#network.bytes;
+    const { at, edges } = this.#nfa.bytes;
     let forced = -1;
     for (const { node } of positions) {
       for (let i = at[node]!; i < at[node + 1]!; i++) {
@@ -248,7 +241,7 @@ export class Automaton {
   /** Bytes that no edge distinguishes share a class, which keeps the transition tables short. */
   #classifyBytes(): number[] {
     const isStart = new Uint8Array(257);
-    for (const edge of this.#network.bytes.edges) {
+    for (const edge of this.#nfa.bytes.edges) {
       isStart[firstByte(edge)] = 1;
       isStart[lastByte(edge) + 1] = 1;
     }
@@ -262,7 +255,7 @@ export class Automaton {
 }
 
 /** A call that returns to such a node needs no stack. Recursion at the end of a rule therefore needs none either. */
-function findReturns({ nodes, bytes, skips, calls }: Network, isRuleEnd: Uint8Array): Uint8Array {
+function findReturns({ nodes, bytes, skips, calls }: Nfa, isRuleEnd: Uint8Array): Uint8Array {
   const isReturn = new Uint8Array(nodes);
   const isKnown = new Uint8Array(nodes);
   const has = ({ at }: GroupedEdges, node: number) => at[node + 1]! > at[node]!;

@@ -13,7 +13,7 @@ const ADVICE = {
   pattern: 'parts of patterns. Use fewer properties, constants and alternatives',
   expression: 'states of expressions. Use simpler ones, lower counts, and fewer for one text',
   schema: 'schemas that apply together. Use fewer alternatives and combinations of them',
-  network: 'edges between characters. Use fewer constants and sets of characters',
+  nfa: 'edges between characters. Use fewer constants and sets of characters',
 };
 
 /** A stage of the compilation. */
@@ -26,7 +26,7 @@ let left = 0;
 /** Runs a compilation, or a part of one, within the budget. */
 export function withinBudget<T>(run: () => T): T {
   if (taken) return run();
-  taken = { pattern: 0, expression: 0, schema: 0, network: 0 };
+  taken = { pattern: 0, expression: 0, schema: 0, nfa: 0 };
   left = MAX_BYTES;
   try {
     return run();

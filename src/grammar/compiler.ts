@@ -28,9 +28,9 @@ const LIMIT_FAULTS = {
 
 /** The time limit of a constraint. The slowest accepted one takes 0.5 s, and three times that next to a busy engine. */
 const DEADLINE_MS = 4000;
-/** The largest network takes 12 MB. */
+/** The largest NFA takes 12 MB. */
 const MAX_HEAP_MB = 256;
-/** Outcomes to keep per compiler process. A usual network takes 10 kB, and the largest 0.5 MB. */
+/** Outcomes to keep per compiler process. A usual NFA takes 10 kB, and the largest 0.5 MB. */
 const MAX_REMEMBERED = 1024;
 
 /** The settings of a compiler. */
@@ -46,7 +46,7 @@ export class ConstraintCompiler {
 
   constructor({ largeMs = DEADLINE_MS }: CompilerOptions = {}) {
     const bytesOf = (result: CompileResult) =>
-      'compiled' in result ? result.compiled.network.byteLength : 0;
+      'compiled' in result ? result.compiled.nfa.byteLength : 0;
     const limits = { maxHeapMb: MAX_HEAP_MB, maxRemembered: MAX_REMEMBERED, bytesOf };
     this.#small = new JobProcess('small constraints', WORKER, {
       ...limits,

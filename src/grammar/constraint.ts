@@ -1,4 +1,4 @@
-// Compiles a request's constraint: to a pattern, a network and an automaton.
+// Compiles a request's constraint: to a pattern, an NFA and an automaton.
 import { createHash } from 'node:crypto';
 import type { CompiledConstraint, Constraint } from '../contracts/generation.ts';
 import { Automaton, TOO_AMBIGUOUS } from './automaton.ts';
@@ -6,8 +6,8 @@ import { withinBudget } from './budget.ts';
 import { parseEbnf } from './ebnf.ts';
 import { ContradictionError, GrammarError, located } from './grammar-error.ts';
 import { convertSchema } from './json-schema.ts';
-import { type Network, packNetwork, unpackNetwork } from './network.ts';
-import { buildNetwork } from './network-builder.ts';
+import { type Nfa, packNfa, unpackNfa } from './nfa.ts';
+import { buildNfa } from './nfa-builder.ts';
 import { parseRegex } from './regex.ts';
 import {
   choice,
@@ -21,11 +21,11 @@ import {
 
 /** Compiles a constraint for the engine. Throws `GrammarError` if it cannot be used. */
 export function compileConstraint(constraint: Constraint): CompiledConstraint {
-  const network = constraintNetwork(constraint);
-  located(rootPath(constraint), () => probe(new Automaton(network)));
-  const packed = packNetwork(network);
+  const nfa = constraintNfa(constraint);
+  located(rootPath(constraint), () => probe(new Automaton(nfa)));
+  const packed = packNfa(nfa);
   const digest = createHash('sha256').update(packed).digest('hex');
-  return { kind: constraint.kind, digest, network: packed };
+  return { kind: constraint.kind, digest, nfa: packed };
 }
 
 /** The bytes with a choice that a probe reads. An expression that explodes does so within a few. */
@@ -55,25 +55,23 @@ function probe(automaton: Automaton): void {
   }
 }
 
-/** Returns the network of a constraint, which may be too ambiguous to be matched. Throws `GrammarError` if there is none. */
-export function constraintNetwork(constraint: Constraint): Network {
+/** Returns the NFA of a constraint, which may be too ambiguous to be matched. Throws `GrammarError` if there is none. */
+export function constraintNfa(constraint: Constraint): Nfa {
   return located(rootPath(constraint), () =>
     withinBudget(() =>
-      constraint.kind === 'json_schema'
-        ? schemaNetwork(constraint)
-        : buildNetwork(patternOf(constraint)),
+      constraint.kind === 'json_schema' ? schemaNfa(constraint) : buildNfa(patternOf(constraint)),
     ),
   );
 }
 
 /** Returns the automaton of a compiled constraint. */
-export function automatonOf({ network }: CompiledConstraint): Automaton {
-  return new Automaton(unpackNetwork(network));
+export function automatonOf({ nfa }: CompiledConstraint): Automaton {
+  return new Automaton(unpackNfa(nfa));
 }
 
 /** Returns the automaton of a constraint that is used in this process only. Throws `GrammarError` if it cannot be used. */
 export function constraintAutomaton(constraint: Constraint): Automaton {
-  return located(rootPath(constraint), () => new Automaton(constraintNetwork(constraint)));
+  return located(rootPath(constraint), () => new Automaton(constraintNfa(constraint)));
 }
 
 /** Returns the path for faults of the whole constraint. */
@@ -84,10 +82,10 @@ export function rootPath({ kind }: Constraint): string {
 type JsonSchema = Extract<Constraint, { kind: 'json_schema' }>;
 
 /** Throws `GrammarError` if the schema allows no value. */
-function schemaNetwork(constraint: JsonSchema): Network {
+function schemaNfa(constraint: JsonSchema): Nfa {
   const { pattern, fault } = toPattern(constraint);
   try {
-    return buildNetwork(pattern);
+    return buildNfa(pattern);
   } catch (error) {
     throw error instanceof ContradictionError && fault ? fault : error;
   }
@@ -102,7 +100,7 @@ function patternOf(constraint: Constraint): TextPattern {
   switch (constraint.kind) {
     case 'json_schema': {
       const { pattern, fault } = toPattern(constraint);
-      if (fault) schemaNetwork(constraint);
+      if (fault) schemaNfa(constraint);
       return pattern;
     }
     case 'regex':

@@ -2,18 +2,18 @@
 // members that one requires.
 import type { SchemaReading } from '../contracts/generation.ts';
 import { ContradictionError, GrammarError } from './grammar-error.ts';
-import { hasOthers } from './object-members.ts';
-import { memberParts } from './schema-check.ts';
 import {
   type Alternatives,
   combine,
-  Facts,
+  EMPTY_SCHEMA,
   includesType,
-  NO_FACTS,
+  Normalized,
   type Part,
   type StringRule,
   typesOf,
-} from './schema-facts.ts';
+} from './normalized-schema.ts';
+import { hasOthers } from './object-members.ts';
+import { memberParts } from './schema-check.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
 import { toTextRule } from './schema-strings.ts';
 import { TextLanguage } from './text-language.ts';
@@ -24,29 +24,32 @@ const MAX_DEPTH = 4;
 /** The questions that a comparison asks a converter. */
 interface FactSource {
   readonly reading: SchemaReading;
-  gather(parts: readonly Part[]): Facts;
+  gather(parts: readonly Part[]): Normalized;
   satisfies(value: unknown, part: Part): boolean;
 }
 
 /** Compares schemas in pairs. */
 export class DisjointSchemas {
   readonly #source: FactSource;
-  readonly #members = new Map<Facts, Map<string, Facts | undefined>>();
+  readonly #members = new Map<Normalized, Map<string, Normalized | undefined>>();
 
   constructor(source: FactSource) {
     this.#source = source;
   }
 
-  /** Returns the facts of a schema together with others; undefined if no value satisfies them. */
-  factsOf(base: Facts, part: Part): Facts | undefined {
+  /** Returns a schema combined with a normalized one; undefined if no value satisfies both. */
+  normalizedOf(base: Normalized, part: Part): Normalized | undefined {
     return this.#unlessContradiction(() => combine(base, this.#source.gather([part]), part.path));
   }
 
   /** Whether nothing that is written for the first one satisfies the second one. If false, something still may not. */
-  areDisjoint(written: Facts, other: Facts, depth = 0): boolean {
+  areDisjoint(written: Normalized, other: Normalized, depth = 0): boolean {
     if (depth > MAX_DEPTH) return false;
-    const fails = (facts: Facts) => {
-      const schema = new Facts({ ...facts, strings: facts.strings.filter(isExact) });
+    const fails = (normal: Normalized) => {
+      const schema = new Normalized({
+        ...normal,
+        strings: normal.strings.filter(isExact),
+      });
       return (value: unknown) => !this.#source.satisfies(value, { schema, path: '#' });
     };
     if (written.values) return written.values.value.every(fails(other));
@@ -56,15 +59,15 @@ export class DisjointSchemas {
     return (
       written.alternatives.some((list) =>
         list.options.every((option) =>
-          this.#isImpossible(written, list, option, (facts) =>
-            this.areDisjoint(facts, other, depth + 1),
+          this.#isImpossible(written, list, option, (normal) =>
+            this.areDisjoint(normal, other, depth + 1),
           ),
         ),
       ) ||
       other.alternatives.some((list) =>
         list.options.every((option) =>
-          this.#isImpossible(other, list, option, (facts) =>
-            this.areDisjoint(written, facts, depth + 1),
+          this.#isImpossible(other, list, option, (normal) =>
+            this.areDisjoint(written, normal, depth + 1),
           ),
         ),
       )
@@ -73,17 +76,17 @@ export class DisjointSchemas {
 
   /** Whether no values satisfy an option of alternatives, or only values that are disjoint from others. */
   #isImpossible(
-    facts: Facts,
+    normal: Normalized,
     list: Alternatives,
     option: Part,
-    areDisjoint: (facts: Facts) => boolean,
+    areDisjoint: (normal: Normalized) => boolean,
   ): boolean {
-    const rest = facts.alternatives.filter((other) => other !== list);
-    const both = this.factsOf(new Facts({ ...facts, alternatives: rest }), option);
+    const rest = normal.alternatives.filter((other) => other !== list);
+    const both = this.normalizedOf(new Normalized({ ...normal, alternatives: rest }), option);
     return both === undefined || areDisjoint(both);
   }
 
-  #areDisjointIn(type: JsonType, written: Facts, other: Facts, depth: number): boolean {
+  #areDisjointIn(type: JsonType, written: Normalized, other: Normalized, depth: number): boolean {
     switch (type) {
       case 'object':
         return (
@@ -106,38 +109,40 @@ export class DisjointSchemas {
   }
 
   /** Whether a member that one requires is not allowed by the other, or has another value there. */
-  #haveDisjointMembers(written: Facts, other: Facts, depth: number): boolean {
+  #haveDisjointMembers(written: Normalized, other: Normalized, depth: number): boolean {
     const names = new Set([...written.required, ...other.required].map(({ value }) => value));
     return [...names].some((name) => {
       const [left, right] = [this.#memberOf(written, name), this.#memberOf(other, name)];
       if (!left || !right || !this.#isWritten(written, name)) return true;
-      return left !== NO_FACTS && right !== NO_FACTS && this.areDisjoint(left, right, depth + 1);
+      return (
+        left !== EMPTY_SCHEMA && right !== EMPTY_SCHEMA && this.areDisjoint(left, right, depth + 1)
+      );
     });
   }
 
   /** Whether a member can occur in what is written. */
-  #isWritten(facts: Facts, name: string): boolean {
+  #isWritten(normal: Normalized, name: string): boolean {
     const isDeclared =
-      facts.required.some(({ value }) => value === name) ||
-      facts.dependents.some(([, others]) => others.includes(name));
+      normal.required.some(({ value }) => value === name) ||
+      normal.dependents.some(([, others]) => others.includes(name));
     return (
       isDeclared ||
-      hasOthers(facts, this.#source.reading) ||
-      facts.alternatives.length > 0 ||
-      facts.objects.some((rule) => memberParts(rule, name).length > 0)
+      hasOthers(normal, this.#source.reading) ||
+      normal.alternatives.length > 0 ||
+      normal.objects.some((rule) => memberParts(rule, name).length > 0)
     );
   }
 
-  /** Returns the facts of a member; undefined if it is not allowed. */
-  #memberOf(facts: Facts, name: string): Facts | undefined {
-    const members = this.#members.get(facts) ?? new Map<string, Facts | undefined>();
-    this.#members.set(facts, members);
+  /** Returns the schema of a member; undefined if it is not allowed. */
+  #memberOf(normal: Normalized, name: string): Normalized | undefined {
+    const members = this.#members.get(normal) ?? new Map<string, Normalized | undefined>();
+    this.#members.set(normal, members);
     if (!members.has(name))
-      members.set(name, this.#gather(facts.objects.flatMap((rule) => memberParts(rule, name))));
+      members.set(name, this.#gather(normal.objects.flatMap((rule) => memberParts(rule, name))));
     return members.get(name);
   }
 
-  #haveDisjointItems(written: Facts, other: Facts, depth: number): boolean {
+  #haveDisjointItems(written: Normalized, other: Normalized, depth: number): boolean {
     const hasItem = [written, other].some(({ limits }) => (limits.minItems?.value ?? 0) > 0);
     if (!hasItem) return false;
     const [left, right] = [written, other].map(({ arrays }) =>
@@ -146,13 +151,13 @@ export class DisjointSchemas {
     return !left || !right || this.areDisjoint(left, right, depth + 1);
   }
 
-  #gather(parts: readonly Part[]): Facts | undefined {
+  #gather(parts: readonly Part[]): Normalized | undefined {
     return parts.length === 0
-      ? NO_FACTS
+      ? EMPTY_SCHEMA
       : this.#unlessContradiction(() => this.#source.gather(parts));
   }
 
-  #unlessContradiction(run: () => Facts): Facts | undefined {
+  #unlessContradiction(run: () => Normalized): Normalized | undefined {
     try {
       return run();
     } catch (error) {
@@ -163,30 +168,30 @@ export class DisjointSchemas {
 }
 
 /** Returns the types of values that are written for one and satisfy the other. */
-function sharedTypes(written: Facts, other: Facts, reading: SchemaReading): JsonType[] {
+function sharedTypes(written: Normalized, other: Normalized, reading: SchemaReading): JsonType[] {
   const own = typesOf(written, reading) ?? TYPES;
   const all = other.types ?? TYPES;
   return TYPES.filter((type) => includesType(own, type) && includesType(all, type));
 }
 
 function haveDisjointBounds(
-  one: Facts,
-  other: Facts,
+  one: Normalized,
+  other: Normalized,
   what: 'Length' | 'Items' | 'Properties',
 ): boolean {
   const { limits } = combine(
-    new Facts({ limits: one.limits }),
-    new Facts({ limits: other.limits }),
+    new Normalized({ limits: one.limits }),
+    new Normalized({ limits: other.limits }),
     '',
   );
   const [min, max] = [limits[`min${what}`], limits[`max${what}`]];
   return min !== undefined && max !== undefined && min.value > max.value;
 }
 
-function haveDisjointNumbers(one: Facts, other: Facts): boolean {
+function haveDisjointNumbers(one: Normalized, other: Normalized): boolean {
   const { limits } = combine(
-    new Facts({ limits: one.limits }),
-    new Facts({ limits: other.limits }),
+    new Normalized({ limits: one.limits }),
+    new Normalized({ limits: other.limits }),
     '',
   );
   const lows = [limits.minimum, limits.exclusiveMinimum];
@@ -205,7 +210,7 @@ function isExact({ keyword, value }: StringRule): boolean {
   return keyword === 'pattern' || EXACT_FORMATS.has(value);
 }
 
-function haveDisjointTexts(one: Facts, other: Facts): boolean {
+function haveDisjointTexts(one: Normalized, other: Normalized): boolean {
   const rules = [...one.strings, ...other.strings].filter(isExact);
   if (rules.length < 2) return false;
   try {

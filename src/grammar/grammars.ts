@@ -4,7 +4,7 @@ import { LRUCache } from 'lru-cache';
 import { assert } from '../common/assert.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
 import type { CompiledConstraint } from '../contracts/generation.ts';
-import type { MatchingWork } from '../contracts/matching-work.ts';
+import type { WorkBudget } from '../contracts/work-budget.ts';
 import { POSITION_BYTES, type State } from './automaton.ts';
 import { automatonOf } from './constraint.ts';
 import { ExtendedVocabulary } from './extended-vocabulary.ts';
@@ -63,7 +63,7 @@ export class Grammars {
    * The remaining work, by tenant and constraint. A request's choices share a constraint, and equal requests of a tenant share
    * the states.
    */
-  readonly #requests = new LRUCache<string, MatchingWork>({ max: MAX_REQUESTS });
+  readonly #requests = new LRUCache<string, WorkBudget>({ max: MAX_REQUESTS });
   readonly #bans = new LRUCache<string, WordBan>({ maxSize: MAX_BANNED_TEXT });
   readonly #forbidden = new LRUCache<BanState, ReadonlySet<number>>({
     maxSize: MAX_FORBIDDEN,

@@ -7,18 +7,18 @@ import { containingPattern, listPattern, setPattern, tuplePattern } from './arra
 import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ContradictionError, GrammarError, located } from './grammar-error.ts';
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE } from './json-text.ts';
-import { type MemberSource, objectShape } from './object-members.ts';
-import { objectPattern } from './object-pattern.ts';
-import { canonical, satisfies } from './schema-check.ts';
 import {
   type Alternatives,
   combine,
-  Facts,
+  EMPTY_SCHEMA,
   includesType,
-  NO_FACTS,
+  Normalized,
   type Part,
   typesOf,
-} from './schema-facts.ts';
+} from './normalized-schema.ts';
+import { type MemberSource, objectShape } from './object-members.ts';
+import { objectPattern } from './object-pattern.ts';
+import { canonical, satisfies } from './schema-check.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
 import { SchemaReader } from './schema-reader.ts';
 import { boundsOf, StringPatterns } from './schema-strings.ts';
@@ -86,8 +86,8 @@ class SchemaConverter implements MemberSource {
     return { kind: 'rule', rule };
   }
 
-  gather(parts: readonly Part[]): Facts {
-    return parts.reduce((facts, part) => this.#add(facts, part, []), NO_FACTS);
+  gather(parts: readonly Part[]): Normalized {
+    return parts.reduce((normal, part) => this.#add(normal, part, []), EMPTY_SCHEMA);
   }
 
   satisfies(value: unknown, part: Part): boolean {
@@ -142,34 +142,35 @@ class SchemaConverter implements MemberSource {
     }
   }
 
-  /** Adds the facts of a schema and of those that it consists of. */
-  #add(facts: Facts, part: Part, above: readonly unknown[]): Facts {
-    if (part.schema === true) return facts;
+  /** Adds a schema and those that it consists of. */
+  #add(normal: Normalized, part: Part, above: readonly unknown[]): Normalized {
+    if (part.schema === true) return normal;
     if (above.includes(part.schema)) throw cycle(part.path);
     if (above.length > MAX_DEPTH)
       throw new GrammarError(`there are more than ${MAX_DEPTH} schemas within schemas`, part.path);
     const read = this.#reader.read(part);
     const { parts, hasPartsFirst } = read;
-    const own = parts.length === 0 ? read : new Facts({ ...read, parts: [], hasPartsFirst: false });
+    const own =
+      parts.length === 0 ? read : new Normalized({ ...read, parts: [], hasPartsFirst: false });
     const inside = [...above, part.schema];
-    const addOwn = (sum: Facts) => combine(sum, own, part.path);
-    const addParts = (sum: Facts) =>
+    const addOwn = (sum: Normalized) => combine(sum, own, part.path);
+    const addParts = (sum: Normalized) =>
       parts.reduce((all, inner) => this.#add(all, inner, inside), sum);
-    return hasPartsFirst ? addOwn(addParts(facts)) : addParts(addOwn(facts));
+    return hasPartsFirst ? addOwn(addParts(normal)) : addParts(addOwn(normal));
   }
 
-  /** Returns the pattern of the values that satisfy the facts. `done`: alternatives that the facts already decide. */
-  #resolve(facts: Facts, path: string, done: readonly Alternatives[]): TextPattern {
+  /** Returns the pattern of the values that satisfy the schema. `done`: alternatives that are already decided. */
+  #resolve(normal: Normalized, path: string, done: readonly Alternatives[]): TextPattern {
     if (++this.#count > MAX_SCHEMAS)
       throw new GrammarError(
         `there are more than ${MAX_SCHEMAS} schemas and combinations of them`,
         path,
       );
-    if (facts.values) return this.#literals(facts, facts.values.value, facts.values.path);
-    const [next, ...others] = facts.alternatives;
-    if (!next) return this.#ofTypes(facts, path);
+    if (normal.values) return this.#literals(normal, normal.values.value, normal.values.path);
+    const [next, ...others] = normal.alternatives;
+    if (!next) return this.#ofTypes(normal, path);
     if (done.includes(next)) throw cycle(next.path);
-    const base = new Facts({ ...facts, alternatives: others });
+    const base = new Normalized({ ...normal, alternatives: others });
     const options = next.isExclusive
       ? this.#exclusive(next, base)
       : next.options.map((option) => [option]);
@@ -188,16 +189,16 @@ class SchemaConverter implements MemberSource {
   }
 
   /** Returns the options of oneOf, each with the opposites of those that its values may match. */
-  #exclusive({ options, path }: Alternatives, base: Facts): Part[][] {
+  #exclusive({ options, path }: Alternatives, base: Normalized): Part[][] {
     if (options.length > MAX_OPTIONS) {
       throw new GrammarError(`has more than ${MAX_OPTIONS} schemas. Use anyOf`, path);
     }
-    const facts = options.map((option) => this.#disjoint.factsOf(base, option));
+    const normal = options.map((option) => this.#disjoint.normalizedOf(base, option));
     return options.flatMap((option, i) => {
-      const own = facts[i];
+      const own = normal[i];
       if (!own) return [];
       const overlapping = options.filter(
-        (_, j) => j !== i && facts[j] && !this.#disjoint.areDisjoint(own, facts[j]),
+        (_, j) => j !== i && normal[j] && !this.#disjoint.areDisjoint(own, normal[j]),
       );
       return [
         [option, ...overlapping.map((other) => ({ ...other, schema: this.#reader.negate(other) }))],
@@ -205,23 +206,23 @@ class SchemaConverter implements MemberSource {
     });
   }
 
-  #literals(facts: Facts, values: readonly unknown[], path: string): TextPattern {
-    const others = new Facts({ ...facts, values: undefined });
+  #literals(normal: Normalized, values: readonly unknown[], path: string): TextPattern {
+    const others = new Normalized({ ...normal, values: undefined });
     const whole: Part = { schema: others, path };
     const allowed = values.filter((value) => this.satisfies(value, whole));
     if (allowed.length === 0) throw new ContradictionError('no value of it is allowed', path);
     return choice(...allowed.map((value) => text(JSON.stringify(value))));
   }
 
-  #ofTypes(facts: Facts, path: string): TextPattern {
-    const types = typesOf(facts, this.reading);
-    if (!types && saysNothing(facts)) return ANY_VALUE;
+  #ofTypes(normal: Normalized, path: string): TextPattern {
+    const types = typesOf(normal, this.reading);
+    if (!types && saysNothing(normal)) return ANY_VALUE;
     const all = types ?? TYPES.filter((type) => type !== 'integer');
-    return choice(...all.map((type) => this.#unless(() => this.#ofType(type, facts, path))));
+    return choice(...all.map((type) => this.#unless(() => this.#ofType(type, normal, path))));
   }
 
-  #ofType(type: JsonType, facts: Facts, path: string): TextPattern {
-    const unsupported = facts.unsupported.find(
+  #ofType(type: JsonType, normal: Normalized, path: string): TextPattern {
+    const unsupported = normal.unsupported.find(
       ({ types }) =>
         types.length === 0 ||
         includesType(types, type) ||
@@ -230,46 +231,46 @@ class SchemaConverter implements MemberSource {
     if (unsupported) throw new GrammarError(unsupported.message, unsupported.path);
     switch (type) {
       case 'object':
-        return this.#object(facts, path);
+        return this.#object(normal, path);
       case 'array':
-        return this.#array(facts, path);
+        return this.#array(normal, path);
       case 'string':
-        return this.#strings.of(facts, path);
+        return this.#strings.of(normal, path);
       case 'boolean':
-        return this.#constants([true, false], facts, path);
+        return this.#constants([true, false], normal, path);
       case 'null':
-        return this.#constants([null], facts, path);
+        return this.#constants([null], normal, path);
       default:
-        return numberPattern(type, facts, path);
+        return numberPattern(type, normal, path);
     }
   }
 
-  #constants(values: readonly unknown[], { excluded }: Facts, path: string): TextPattern {
+  #constants(values: readonly unknown[], { excluded }: Normalized, path: string): TextPattern {
     const allowed = values.filter((value) => !excluded.includes(value));
     if (allowed.length === 0) throw new ContradictionError('allows no value', path);
     return choice(...allowed.map((value) => text(JSON.stringify(value))));
   }
 
-  #object(facts: Facts, path: string): TextPattern {
-    this.#refuseExcluded('object', facts, path);
+  #object(normal: Normalized, path: string): TextPattern {
+    this.#refuseExcluded('object', normal, path);
     const isPlain =
-      facts.objects.length +
-        facts.required.length +
-        facts.names.length +
-        facts.dependents.length ===
+      normal.objects.length +
+        normal.required.length +
+        normal.names.length +
+        normal.dependents.length ===
       0;
-    if (isPlain && !facts.limits.minProperties && !facts.limits.maxProperties) return ANY_OBJECT;
-    return located(path, () => objectPattern(objectShape(facts, path, this)));
+    if (isPlain && !normal.limits.minProperties && !normal.limits.maxProperties) return ANY_OBJECT;
+    return located(path, () => objectPattern(objectShape(normal, path, this)));
   }
 
-  #array(facts: Facts, path: string): TextPattern {
-    this.#refuseExcluded('array', facts, path);
-    const bounds = boundsOf(facts, 'Items');
-    const { arrays, unique, contains } = facts;
+  #array(normal: Normalized, path: string): TextPattern {
+    this.#refuseExcluded('array', normal, path);
+    const bounds = boundsOf(normal, 'Items');
+    const { arrays, unique, contains } = normal;
     const itemAt = (i: number) => arrays.flatMap(({ first, others }) => first[i] ?? others ?? []);
     const length = largest([0, ...arrays.map(({ first }) => first.length)]);
     const rest = arrays.flatMap(({ others }) => others ?? []);
-    if (unique && bounds.max > 1) return this.#set(rest, facts, bounds);
+    if (unique && bounds.max > 1) return this.#set(rest, normal, bounds);
     if (contains.length > 0) {
       if (length > 0 || contains.length > 1)
         throw new GrammarError(
@@ -292,10 +293,14 @@ class SchemaConverter implements MemberSource {
   }
 
   /** Matches an array of different items. */
-  #set(items: readonly Part[], facts: Facts, bounds: { min: number; max: number }): TextPattern {
-    const { path } = facts.unique!;
+  #set(
+    items: readonly Part[],
+    normal: Normalized,
+    bounds: { min: number; max: number },
+  ): TextPattern {
+    const { path } = normal.unique!;
     const isPlain =
-      facts.contains.length === 0 && facts.arrays.every(({ first }) => first.length === 0);
+      normal.contains.length === 0 && normal.arrays.every(({ first }) => first.length === 0);
     const values = isPlain ? this.#valuesOf(items) : undefined;
     if (!values)
       throw new GrammarError('is supported only if items have an enum, or for a single item', path);
@@ -309,17 +314,17 @@ class SchemaConverter implements MemberSource {
 
   /** Returns the values that satisfy these, if they are listed. */
   #valuesOf(parts: readonly Part[]): unknown[] | undefined {
-    const facts = this.gather(parts);
-    const isBoolean = facts.types?.every((type) => type === 'boolean' || type === 'null');
-    const listed = facts.values?.value ?? (isBoolean ? [true, false, null] : undefined);
+    const normal = this.gather(parts);
+    const isBoolean = normal.types?.every((type) => type === 'boolean' || type === 'null');
+    const listed = normal.values?.value ?? (isBoolean ? [true, false, null] : undefined);
     const known = new Map(listed?.map((value) => [canonical(value), value]));
     return (
       listed &&
-      [...known.values()].filter((value) => this.satisfies(value, { schema: facts, path: '#' }))
+      [...known.values()].filter((value) => this.satisfies(value, { schema: normal, path: '#' }))
     );
   }
 
-  #refuseExcluded(type: 'object' | 'array', { excluded }: Facts, path: string): void {
+  #refuseExcluded(type: 'object' | 'array', { excluded }: Normalized, path: string): void {
     const isOfType = (value: unknown) =>
       typeof value === 'object' && value !== null && Array.isArray(value) === (type === 'array');
     if (excluded.some(isOfType))
@@ -331,9 +336,9 @@ function cycle(path: string): GrammarError {
   return new GrammarError('refers to itself, with nothing in between', path);
 }
 
-/** Whether facts allow every value. */
-function saysNothing(facts: Facts): boolean {
-  return Object.entries(facts).every(
+/** Whether every value is allowed. */
+function saysNothing(normal: Normalized): boolean {
+  return Object.entries(normal).every(
     ([name, value]) =>
       value === undefined ||
       value === false ||

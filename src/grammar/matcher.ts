@@ -1,9 +1,9 @@
-// Follows one sequence through an automaton, token by token. Matching pauses when the granted work is used up, and continues
-// with the next grant.
+// Follows one sequence through an automaton, token by token. Matching pauses when the work budget is spent, and continues
+// with the next one.
 import type { LRUCache } from 'lru-cache';
 import { assert } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
-import { type MatchingWork, UNLIMITED } from '../contracts/matching-work.ts';
+import { UNLIMITED, type WorkBudget } from '../contracts/work-budget.ts';
 import { type Automaton, pause, type Search, type State, type Work } from './automaton.ts';
 import { GrammarError } from './grammar-error.ts';
 import type { GrammarVocabulary, TokenSet } from './vocabulary.ts';
@@ -38,7 +38,7 @@ export interface CompiledGrammar {
 }
 
 /** Returns the work of a new request. */
-export function requestWork(): MatchingWork {
+export function requestWork(): WorkBudget {
   return { left: WORK.atStart };
 }
 
@@ -46,8 +46,8 @@ export function requestWork(): MatchingWork {
 export class Matcher {
   readonly #grammar: CompiledGrammar;
   /** Shared by all sequences of a request. */
-  readonly #request: MatchingWork;
-  #granted = UNLIMITED;
+  readonly #request: WorkBudget;
+  #budget = UNLIMITED;
   readonly #work: Work = { visits: 0, limit: 0 };
   #state: State;
   /** The bytes of accepted tokens that are not matched yet. */
@@ -65,14 +65,14 @@ export class Matcher {
   }
 
   /**
-   * Sets the work that may be done until the next grant, possibly shared with others. Before the first grant there is no limit.
+   * Sets the budget of the next work, possibly shared with others. Before the first one there is no limit.
    */
-  grant(work: MatchingWork): void {
-    this.#granted = work;
+  setBudget(budget: WorkBudget): void {
+    this.#budget = budget;
   }
 
   /**
-   * Searches for the forced or the allowed tokens within the granted work. Returns true once they can be read; if false, the
+   * Searches for the forced or the allowed tokens within the budget. Returns true once they can be read; if false, the
    * next call continues the search. With `allowed`, throws if the grammar takes too long.
    */
   prepare(what: 'forced' | 'allowed'): boolean {
@@ -122,10 +122,10 @@ export class Matcher {
     this.#continue();
   }
 
-  /** Continues the current search within the granted work. Returns whether it is finished. */
+  /** Continues the current search within the budget. Returns whether it is finished. */
   #continue(): boolean {
     if (!this.#search) return true;
-    this.#work.limit = Math.min(this.#granted.left, this.#request.left);
+    this.#work.limit = Math.min(this.#budget.left, this.#request.left);
     try {
       const { done } = this.#search.next();
       this.#account();
@@ -140,7 +140,7 @@ export class Matcher {
   }
 
   #account(): void {
-    this.#granted.left -= this.#work.visits;
+    this.#budget.left -= this.#work.visits;
     this.#request.left -= this.#work.visits;
     this.#work.visits = 0;
   }

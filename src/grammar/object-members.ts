@@ -2,9 +2,9 @@
 import type { SchemaReading } from '../contracts/generation.ts';
 import { ContradictionError, GrammarError, located } from './grammar-error.ts';
 import { ANY_STRING, characterExcept, insideString, oneCharacter } from './json-text.ts';
+import type { Normalized, Part } from './normalized-schema.ts';
 import type { ObjectShape } from './object-pattern.ts';
 import { memberParts } from './schema-check.ts';
-import type { Facts, Part } from './schema-facts.ts';
 import { boundsOf, regexParts } from './schema-strings.ts';
 import { MAX_LABELS, TextLanguage, type TextRule } from './text-language.ts';
 import { choice, graph, type TextPattern, text } from './text-pattern.ts';
@@ -14,51 +14,51 @@ export interface MemberSource {
   readonly reading: SchemaReading;
   /** Returns the pattern of a value that satisfies all of these. */
   convert(parts: readonly Part[]): TextPattern;
-  /** Returns the facts of these together. */
-  gather(parts: readonly Part[]): Facts;
+  /** Returns these combined. */
+  gather(parts: readonly Part[]): Normalized;
   satisfies(value: unknown, part: Part): boolean;
 }
 
 /** Whether members may have names that no schema declares. */
-export function hasOthers({ objects }: Facts, { isOpen = false }: SchemaReading): boolean {
+export function hasOthers({ objects }: Normalized, { isOpen = false }: SchemaReading): boolean {
   const declares = objects.some(
     ({ properties, patterns, isDerived }) => !isDerived && properties.size + patterns.length > 0,
   );
   return isOpen || !declares || objects.some(({ others }) => others !== undefined);
 }
 
-/** Returns the members of the objects that satisfy the facts. Throws `ContradictionError` if there are none. */
-export function objectShape(facts: Facts, path: string, source: MemberSource): ObjectShape {
-  const { min, max } = boundsOf(facts, 'Properties');
-  const hasMore = hasOthers(facts, source.reading);
-  const required = new Set(facts.required.map(({ value }) => value));
-  const names = memberNames(facts, hasMore);
+/** Returns the members of the objects that satisfy the schema. Throws `ContradictionError` if there are none. */
+export function objectShape(normal: Normalized, path: string, source: MemberSource): ObjectShape {
+  const { min, max } = boundsOf(normal, 'Properties');
+  const hasMore = hasOthers(normal, source.reading);
+  const required = new Set(normal.required.map(({ value }) => value));
+  const names = memberNames(normal, hasMore);
   const members = names.flatMap((name) => {
     const isRequired = required.has(name);
-    const parts = facts.objects.flatMap((rule) => memberParts(rule, name));
+    const parts = normal.objects.flatMap((rule) => memberParts(rule, name));
     const isAllowed =
       parts.every(({ schema }) => schema !== false) &&
-      facts.names.every((part) => source.satisfies(name, part));
+      normal.names.every((part) => source.satisfies(name, part));
     if (isAllowed) return [{ name, isRequired, value: source.convert(parts) }];
     if (!isRequired) return [];
-    const place = facts.required.find(({ value }) => value === name)!.path;
-    throw new ContradictionError(`"${name}" is required, but no value of it is allowed`, place);
+    const pointer = normal.required.find(({ value }) => value === name)!.path;
+    throw new ContradictionError(`"${name}" is required, but no value of it is allowed`, pointer);
   });
   const indexOf = new Map(members.map(({ name }, i) => [name, i]));
-  const dependents = facts.dependents.flatMap(([name, others]) => {
+  const dependents = normal.dependents.flatMap(([name, others]) => {
     const index = indexOf.get(name);
     // An index of -1 is never written.
     return index === undefined
       ? []
       : others.map((other) => [index, indexOf.get(other) ?? -1] as const);
   });
-  const others = otherMembers(facts, names, hasMore, path, source);
+  const others = otherMembers(normal, names, hasMore, path, source);
   const { isUnordered = false } = source.reading;
   return { members, others, min, max, dependents, isUnordered };
 }
 
 /** Returns the names that come first, in the order of the schemas. */
-function memberNames({ objects, required, dependents }: Facts, hasMore: boolean): string[] {
+function memberNames({ objects, required, dependents }: Normalized, hasMore: boolean): string[] {
   const names = new Set([
     ...objects.flatMap(({ properties }) => [...properties.keys()]),
     ...required.map(({ value }) => value),
@@ -73,19 +73,19 @@ function memberNames({ objects, required, dependents }: Facts, hasMore: boolean)
 
 /** Returns the names and values of members that are not declared. Names that match the same patterns have the same values. */
 function otherMembers(
-  facts: Facts,
+  normal: Normalized,
   names: readonly string[],
   hasMore: boolean,
   path: string,
   source: MemberSource,
 ): ObjectShape['others'] {
-  const patterns = facts.objects.flatMap((rule) => rule.patterns);
+  const patterns = normal.objects.flatMap((rule) => rule.patterns);
   const sources = [...new Set(patterns.map(({ source: expression }) => expression))];
   if (sources.length > MAX_LABELS)
     throw new GrammarError(`has more than ${MAX_LABELS} patterns`, `${path}/patternProperties`);
   /** Returns the schemas of a name that matches these patterns. Undefined: it is not allowed. */
   const partsOf = (matching: ReadonlySet<string>): Part[] | undefined => {
-    const parts = facts.objects.flatMap((rule) => {
+    const parts = normal.objects.flatMap((rule) => {
       const own = rule.patterns.filter(({ source: expression }) => matching.has(expression));
       return own.length > 0 ? own.map(({ part }) => part) : (rule.others ?? []);
     });
@@ -96,9 +96,9 @@ function otherMembers(
   if (sources.length === 0) {
     const parts = partsOf(new Set());
     if (!parts) return [];
-    return [{ key: nameKey(facts, names, path, source), value: source.convert(parts) }];
+    return [{ key: nameKey(normal, names, path, source), value: source.convert(parts) }];
   }
-  const language = nameLanguage(facts, names, sources, path, source);
+  const language = nameLanguage(normal, names, sources, path, source);
   return [...language.labels].flatMap((labels) => {
     const parts = partsOf(new Set(sources.filter((_, bit) => (labels >> bit) & 1)));
     return parts
@@ -109,16 +109,16 @@ function otherMembers(
 
 /** Returns the pattern of names that no pattern of the schema distinguishes. */
 function nameKey(
-  facts: Facts,
+  normal: Normalized,
   names: readonly string[],
   path: string,
   source: MemberSource,
 ): TextPattern {
-  if (names.length > 0 && facts.names.length > 0)
-    return quoted(nameLanguage(facts, names, [], path, source).pattern(insideString));
+  if (names.length > 0 && normal.names.length > 0)
+    return quoted(nameLanguage(normal, names, [], path, source).pattern(insideString));
   if (names.length > 0) return quoted(textExcept(names));
-  if (facts.names.length === 0) return ANY_STRING;
-  return source.convert([...facts.names, TEXT]);
+  if (normal.names.length === 0) return ANY_STRING;
+  return source.convert([...normal.names, TEXT]);
 }
 
 /** A schema with 1,000 properties takes about 30,000 nodes. */
@@ -129,16 +129,16 @@ const TEXT: Part = { schema: { type: 'string' }, path: '#' };
 
 /** Returns the language of the names other than these, labelled with the patterns that they match. */
 function nameLanguage(
-  facts: Facts,
+  normal: Normalized,
   names: readonly string[],
   sources: readonly string[],
   path: string,
   source: MemberSource,
 ): TextLanguage {
-  const own = source.gather([...facts.names, TEXT]);
-  const place = `${path}/propertyNames`;
+  const own = source.gather([...normal.names, TEXT]);
+  const pointer = `${path}/propertyNames`;
   if (own.alternatives.length > 0)
-    throw new GrammarError('cannot be combined with properties or patternProperties', place);
+    throw new GrammarError('cannot be combined with properties or patternProperties', pointer);
   const regex = (expression: string) =>
     located(`${path}/patternProperties`, () => regexParts(expression));
   const allowed = own.values?.value.filter((value): value is string => typeof value === 'string');
@@ -160,7 +160,7 @@ function nameLanguage(
   const excluded = own.excluded.filter((value) => typeof value === 'string');
   if (excluded.length > 0) rules.push(except(excluded));
   if (own.strings.some(({ keyword }) => keyword === 'format'))
-    throw new GrammarError('cannot combine a format with properties or patternProperties', place);
+    throw new GrammarError('cannot combine a format with properties or patternProperties', pointer);
   return located(path, () => new TextLanguage(rules, boundsOf(own, 'Length')));
 }
 

@@ -1,7 +1,7 @@
 // Checks a constant against a schema, by the meaning that the specification gives it.
 import { isOfFormat } from './formats.ts';
 import { GrammarError } from './grammar-error.ts';
-import type { Facts, LimitName, ObjectRule, Part } from './schema-facts.ts';
+import type { LimitName, Normalized, ObjectRule, Part } from './normalized-schema.ts';
 import { isObject, type JsonType } from './schema-keywords.ts';
 
 /** References may be nested this deep without a value in between. */
@@ -11,47 +11,48 @@ const MAX_DEPTH = 64;
 export function satisfies(
   value: unknown,
   part: Part,
-  read: (part: Part) => Facts,
+  read: (part: Part) => Normalized,
   depth = 0,
 ): boolean {
   if (part.schema === false) return false;
   if (depth > MAX_DEPTH) throw new GrammarError('refers to itself', part.path);
-  const facts = read(part);
+  const normal = read(part);
   const holds = (inner: Part) => satisfies(value, inner, read, depth + 1);
   const below = (item: unknown, inner: Part) => satisfies(item, inner, read);
   const hasType = (type: JsonType) => isOfType(value, type);
-  if (facts.types && !facts.types.some(hasType)) return false;
+  if (normal.types && !normal.types.some(hasType)) return false;
   const text = canonical(value);
-  if (facts.values && !facts.values.value.some((other) => canonical(other) === text)) return false;
-  if (facts.excluded.some((other) => canonical(other) === text)) return false;
+  if (normal.values && !normal.values.value.some((other) => canonical(other) === text))
+    return false;
+  if (normal.excluded.some((other) => canonical(other) === text)) return false;
   if (
-    !Object.entries(facts.limits).every(([name, { value: limit }]) =>
+    !Object.entries(normal.limits).every(([name, { value: limit }]) =>
       isWithin(value, name as LimitName, limit),
     )
   )
     return false;
-  const unsupported = facts.unsupported.find(
+  const unsupported = normal.unsupported.find(
     ({ types }) => types.length === 0 || types.some(hasType),
   );
   if (unsupported) throw new GrammarError(unsupported.message, unsupported.path);
-  if (!facts.parts.every(holds)) return false;
+  if (!normal.parts.every(holds)) return false;
   if (
     typeof value === 'number' &&
-    !facts.multiples.every(({ value: step }) => Number.isInteger(value / step))
+    !normal.multiples.every(({ value: step }) => Number.isInteger(value / step))
   )
     return false;
   if (
     typeof value === 'string' &&
-    !facts.strings.every((rule) =>
+    !normal.strings.every((rule) =>
       rule.keyword === 'format'
         ? isOfFormat(value, rule.value)
         : matches(value, rule.value, rule.path) !== (rule.isExcluded ?? false),
     )
   )
     return false;
-  if (isObject(value) && !objectSatisfies(value, facts, below)) return false;
-  if (Array.isArray(value) && !arraySatisfies(value, facts, below)) return false;
-  return facts.alternatives.every(({ options, isExclusive }) => {
+  if (isObject(value) && !objectSatisfies(value, normal, below)) return false;
+  if (Array.isArray(value) && !arraySatisfies(value, normal, below)) return false;
+  return normal.alternatives.every(({ options, isExclusive }) => {
     const count = options.filter(holds).length;
     return isExclusive ? count === 1 : count > 0;
   });
@@ -121,26 +122,28 @@ type Below = (item: unknown, part: Part) => boolean;
 
 function objectSatisfies(
   value: Readonly<Record<string, unknown>>,
-  facts: Facts,
+  normal: Normalized,
   below: Below,
 ): boolean {
   const has = (name: string) => Object.hasOwn(value, name);
   return (
-    facts.required.every(({ value: name }) => has(name)) &&
-    facts.dependents.every(([name, others]) => !has(name) || others.every(has)) &&
+    normal.required.every(({ value: name }) => has(name)) &&
+    normal.dependents.every(([name, others]) => !has(name) || others.every(has)) &&
     Object.entries(value).every(
       ([name, member]) =>
-        facts.names.every((part) => below(name, part)) &&
-        facts.objects.every((rule) => memberParts(rule, name).every((part) => below(member, part))),
+        normal.names.every((part) => below(name, part)) &&
+        normal.objects.every((rule) =>
+          memberParts(rule, name).every((part) => below(member, part)),
+        ),
     )
   );
 }
 
-function arraySatisfies(value: readonly unknown[], facts: Facts, below: Below): boolean {
+function arraySatisfies(value: readonly unknown[], normal: Normalized, below: Below): boolean {
   return (
-    !(facts.unique && new Set(value.map(canonical)).size < value.length) &&
-    facts.contains.every((part) => value.some((item) => below(item, part))) &&
-    facts.arrays.every(({ first, others }) =>
+    !(normal.unique && new Set(value.map(canonical)).size < value.length) &&
+    normal.contains.every((part) => value.some((item) => below(item, part))) &&
+    normal.arrays.every(({ first, others }) =>
       value.every((item, i) => {
         const part = first[i] ?? others;
         return part === undefined || below(item, part);

@@ -1,18 +1,21 @@
-// The opposite of a schema: facts of which a value satisfies at least one, each the opposite of one keyword.
+// The opposite of a schema: schemas of which a value satisfies at least one, each the opposite of one keyword.
 import {
   type ArrayRule,
-  Facts,
+  Normalized,
   type ObjectRule,
   type Part,
   type StringRule,
   type Unsupported,
-} from './schema-facts.ts';
+} from './normalized-schema.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
 
-/** Returns the facts of values whose keyword cannot be enforced. They matter only if nothing else rules out their types. */
-export function notSupported(unsupported: Unsupported): Facts {
+/** Returns the schema of values whose keyword cannot be enforced. They matter only if nothing else rules out their types. */
+export function notSupported(unsupported: Unsupported): Normalized {
   const { types } = unsupported;
-  return new Facts({ types: types.length > 0 ? types : undefined, unsupported: [unsupported] });
+  return new Normalized({
+    types: types.length > 0 ? types : undefined,
+    unsupported: [unsupported],
+  });
 }
 
 /** Returns the rule of objects without a member. */
@@ -26,10 +29,14 @@ export function absentMember(name: string, path: string): ObjectRule {
 }
 
 /**
- * Returns facts of which a value satisfies at least one if, and only if, it violates the given ones.
+ * Returns schemas of which a value satisfies at least one if, and only if, it violates the given one.
  * @param negate returns the opposite of a part
  */
-export function negations(facts: Facts, path: string, negate: (part: Part) => Part): Facts[] {
+export function negations(
+  normal: Normalized,
+  path: string,
+  negate: (part: Part) => Part,
+): Normalized[] {
   const refuse = (types: readonly JsonType[], keyword: string) =>
     notSupported({
       types,
@@ -38,44 +45,45 @@ export function negations(facts: Facts, path: string, negate: (part: Part) => Pa
     });
   const object = { types: ['object'] as const };
   return [
-    ...negateTypes(facts.types, refuse),
-    ...(facts.values ? [new Facts({ excluded: facts.values.value })] : []),
-    ...facts.excluded.map((value) => new Facts({ values: { value: [value], path } })),
-    ...negateLimits(facts),
-    ...(facts.multiples.length > 0 ? [refuse(['number', 'integer'], 'multipleOf')] : []),
-    ...facts.strings.map((rule) => negateString(rule, refuse)),
-    ...facts.objects.flatMap((rule) => negateObject(rule, negate, refuse)),
-    ...facts.required.map(
-      ({ value, path: place }) => new Facts({ ...object, objects: [absentMember(value, place)] }),
+    ...negateTypes(normal.types, refuse),
+    ...(normal.values ? [new Normalized({ excluded: normal.values.value })] : []),
+    ...normal.excluded.map((value) => new Normalized({ values: { value: [value], path } })),
+    ...negateLimits(normal),
+    ...(normal.multiples.length > 0 ? [refuse(['number', 'integer'], 'multipleOf')] : []),
+    ...normal.strings.map((rule) => negateString(rule, refuse)),
+    ...normal.objects.flatMap((rule) => negateObject(rule, negate, refuse)),
+    ...normal.required.map(
+      ({ value, path: pointer }) =>
+        new Normalized({ ...object, objects: [absentMember(value, pointer)] }),
     ),
-    ...(facts.names.length > 0 ? [refuse(['object'], 'propertyNames')] : []),
-    ...facts.dependents.flatMap(([name, names]) =>
+    ...(normal.names.length > 0 ? [refuse(['object'], 'propertyNames')] : []),
+    ...normal.dependents.flatMap(([name, names]) =>
       names.map(
         (other) =>
-          new Facts({
+          new Normalized({
             ...object,
             required: [{ value: name, path }],
             objects: [absentMember(other, path)],
           }),
       ),
     ),
-    ...facts.arrays.flatMap((rule) => negateArray(rule, negate, refuse)),
-    ...(facts.unique ? [refuse(['array'], 'uniqueItems')] : []),
-    ...facts.contains.map(
-      (part) => new Facts({ types: ['array'], arrays: [{ first: [], others: negate(part) }] }),
+    ...normal.arrays.flatMap((rule) => negateArray(rule, negate, refuse)),
+    ...(normal.unique ? [refuse(['array'], 'uniqueItems')] : []),
+    ...normal.contains.map(
+      (part) => new Normalized({ types: ['array'], arrays: [{ first: [], others: negate(part) }] }),
     ),
-    ...facts.parts.map((part) => new Facts({ parts: [negate(part)] })),
+    ...normal.parts.map((part) => new Normalized({ parts: [negate(part)] })),
     // Values that match several options of oneOf are left out.
-    ...facts.alternatives.map(({ options }) => new Facts({ parts: options.map(negate) })),
-    ...facts.unsupported.map(({ types, path: place }) =>
-      notSupported({ types, path: place, message: 'is not supported' }),
+    ...normal.alternatives.map(({ options }) => new Normalized({ parts: options.map(negate) })),
+    ...normal.unsupported.map(({ types, path: pointer }) =>
+      notSupported({ types, path: pointer, message: 'is not supported' }),
     ),
   ];
 }
 
-type Refuse = (types: readonly JsonType[], keyword: string) => Facts;
+type Refuse = (types: readonly JsonType[], keyword: string) => Normalized;
 
-function negateTypes(types: Facts['types'], refuse: Refuse): Facts[] {
+function negateTypes(types: Normalized['types'], refuse: Refuse): Normalized[] {
   if (!types) return [];
   const isOther = (type: JsonType) =>
     !types.includes(type) && !(type === 'integer' && types.includes('number'));
@@ -84,7 +92,7 @@ function negateTypes(types: Facts['types'], refuse: Refuse): Facts[] {
   const hasFractions = types.includes('integer') && !types.includes('number');
   const rest = others.filter((type) => !(hasFractions && type === 'number'));
   return [
-    ...(rest.length > 0 ? [new Facts({ types: rest })] : []),
+    ...(rest.length > 0 ? [new Normalized({ types: rest })] : []),
     ...(hasFractions ? [refuse(['number'], 'type')] : []),
   ];
 }
@@ -103,32 +111,38 @@ const OPPOSITE = {
   maxProperties: ['object', 'minProperties', 1],
 } as const;
 
-function negateLimits({ limits }: Facts): Facts[] {
+function negateLimits({ limits }: Normalized): Normalized[] {
   return Object.entries(limits).flatMap(([name, { value, path }]) => {
     const [type, opposite, difference] = OPPOSITE[name as keyof typeof OPPOSITE];
     const isCount = type !== 'number';
     if (isCount && value + difference < 0) return [];
     return [
-      new Facts({ types: [type], limits: { [opposite]: { value: value + difference, path } } }),
+      new Normalized({
+        types: [type],
+        limits: { [opposite]: { value: value + difference, path } },
+      }),
     ];
   });
 }
 
-function negateString(rule: StringRule, refuse: Refuse): Facts {
+function negateString(rule: StringRule, refuse: Refuse): Normalized {
   if (rule.keyword === 'format') return refuse(['string'], 'format');
-  return new Facts({ types: ['string'], strings: [{ ...rule, isExcluded: !rule.isExcluded }] });
+  return new Normalized({
+    types: ['string'],
+    strings: [{ ...rule, isExcluded: !rule.isExcluded }],
+  });
 }
 
 function negateObject(
   { properties, patterns, others }: ObjectRule,
   negate: (part: Part) => Part,
   refuse: Refuse,
-): Facts[] {
+): Normalized[] {
   const wrong = [...properties]
     .filter(([, part]) => !allowsAll(part))
     .map(
       ([name, part]) =>
-        new Facts({
+        new Normalized({
           types: ['object'],
           required: [{ value: name, path: part.path }],
           objects: [
@@ -155,22 +169,22 @@ function negateArray(
   { first, others }: ArrayRule,
   negate: (part: Part) => Part,
   refuse: Refuse,
-): Facts[] {
+): Normalized[] {
   const any = (path: string): Part => ({ schema: true, path });
   const wrong = first.flatMap((part, i) => {
     if (allowsAll(part)) return [];
     const before = first.slice(0, i).map(({ path }) => any(path));
     const limits = { minItems: { value: i + 1, path: part.path } };
     const arrays = [{ first: [...before, negate(part)] }];
-    return [new Facts({ types: ['array'], limits, arrays })];
+    return [new Normalized({ types: ['array'], limits, arrays })];
   });
   if (!others || allowsAll(others)) return wrong;
   if (others.schema === false) {
     const limits = { minItems: { value: first.length + 1, path: others.path } };
-    return [...wrong, new Facts({ types: ['array'], limits })];
+    return [...wrong, new Normalized({ types: ['array'], limits })];
   }
   if (first.length > 0) return [...wrong, refuse(['array'], 'items')];
-  return [new Facts({ types: ['array'], contains: [negate(others)] })];
+  return [new Normalized({ types: ['array'], contains: [negate(others)] })];
 }
 
 /** Whether a schema obviously allows every value. */

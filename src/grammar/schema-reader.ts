@@ -1,18 +1,18 @@
-// Reads schemas as facts, by the rules of their draft.
+// Normalizes schemas by the rules of their draft.
 import { append } from '../common/long-arrays.ts';
 import { ContradictionError, GrammarError } from './grammar-error.ts';
 import {
   type Alternatives,
   type ArrayRule,
-  Facts,
+  EMPTY_SCHEMA,
   LIMITS,
   type Located,
-  NO_FACTS,
+  Normalized,
   type ObjectRule,
   type Part,
   type StringRule,
   type Unsupported,
-} from './schema-facts.ts';
+} from './normalized-schema.ts';
 import {
   type Draft,
   draftOf,
@@ -40,14 +40,14 @@ const UNSUPPORTED: readonly (readonly [name: string, needed?: string])[] = [
   ['extends'],
 ];
 
-/** Reads the parts of one schema. The same schema has the same facts. */
+/** Reads the parts of one schema. The same schema has the same normalized form. */
 export class SchemaReader {
   readonly #tree: SchemaTree;
   /** Undefined: the schema names none. */
   readonly #draft: Draft | undefined;
-  readonly #facts = new Map<unknown, Facts>();
-  readonly #negated = new Map<unknown, Facts>();
-  /** The schemas whose opposites are these facts. */
+  readonly #normal = new Map<unknown, Normalized>();
+  readonly #negated = new Map<unknown, Normalized>();
+  /** The schemas whose opposites these are. */
   readonly #originals = new Map<unknown, Part>();
 
   constructor(root: unknown) {
@@ -55,22 +55,22 @@ export class SchemaReader {
     this.#tree = new SchemaTree(root, this.#draft);
   }
 
-  /** Returns the facts of a schema, without those of its parts. Throws `ContradictionError` if it allows no value. */
-  read({ schema, path: near }: Part): Facts {
-    if (schema instanceof Facts) return schema;
-    if (schema === true) return NO_FACTS;
+  /** Returns the normalized schema, without its parts. Throws `ContradictionError` if it allows no value. */
+  read({ schema, path: near }: Part): Normalized {
+    if (schema instanceof Normalized) return schema;
+    if (schema === true) return EMPTY_SCHEMA;
     if (schema === false) throw new ContradictionError('allows no value', near);
-    const known = this.#facts.get(schema);
+    const known = this.#normal.get(schema);
     if (known) return known;
     const path = this.#tree.pathOf(schema, near);
     if (!isSchema(schema)) throw new GrammarError('must be a schema: an object or a boolean', path);
-    const facts = this.#readReference(schema as Schema, path);
-    this.#facts.set(schema, facts);
-    return facts;
+    const normal = this.#readReference(schema as Schema, path);
+    this.#normal.set(schema, normal);
+    return normal;
   }
 
-  /** Returns the facts of all values that a schema does not allow. */
-  negate(part: Part): Facts {
+  /** Returns the schema of all values that a schema does not allow. */
+  negate(part: Part): Normalized {
     const known = this.#negated.get(part.schema);
     if (known) return known;
     // A schema that contains itself is not negated for ever.
@@ -79,13 +79,13 @@ export class SchemaReader {
       notSupported({ types: [], path: part.path, message: 'refers to itself inside of not' }),
     );
     const original = this.#originals.get(part.schema);
-    const facts = original ? new Facts({ parts: [original] }) : this.#negate(part);
-    this.#negated.set(part.schema, facts);
-    this.#originals.set(facts, part);
-    return facts;
+    const normal = original ? new Normalized({ parts: [original] }) : this.#negate(part);
+    this.#negated.set(part.schema, normal);
+    this.#originals.set(normal, part);
+    return normal;
   }
 
-  #readReference(schema: Schema, path: string): Facts {
+  #readReference(schema: Schema, path: string): Normalized {
     const keywords = readKeywords(schema, this.#draft, path);
     const { $ref } = keywords;
     if (typeof $ref !== 'string') return this.#readObject(keywords, path);
@@ -93,12 +93,16 @@ export class SchemaReader {
       schema: this.#tree.resolve(schema, $ref, `${path}/$ref`),
       path: `${path}/$ref`,
     };
-    if ((this.#draft ?? LATEST) < FIRST_WITH_SIBLINGS) return new Facts({ parts: [target] });
-    const facts = this.#readObject(keywords, path);
-    return new Facts({ ...facts, parts: [target, ...facts.parts], hasPartsFirst: true });
+    if ((this.#draft ?? LATEST) < FIRST_WITH_SIBLINGS) return new Normalized({ parts: [target] });
+    const normal = this.#readObject(keywords, path);
+    return new Normalized({
+      ...normal,
+      parts: [target, ...normal.parts],
+      hasPartsFirst: true,
+    });
   }
 
-  #readObject(schema: Schema, path: string): Facts {
+  #readObject(schema: Schema, path: string): Normalized {
     const at = <T>(name: string, value = schema[name] as T): Located<T> => ({
       value,
       path: `${path}/${name}`,
@@ -115,7 +119,7 @@ export class SchemaReader {
         : schema['enum']
           ? at<unknown[]>('enum')
           : undefined;
-    return new Facts({
+    return new Normalized({
       types: list<JsonType | JsonType[]>('type').flat(2),
       ...(schema['type'] === undefined && { types: undefined }),
       about: schema['type'] === undefined ? typesAbout(Object.keys(schema)) : [],
@@ -138,7 +142,7 @@ export class SchemaReader {
           .map((inner, i) => part(`allOf/${i}`, inner)),
         // A constant has to satisfy the list as well.
         ...('const' in schema && schema['enum']
-          ? [part('enum', new Facts({ values: at('enum') }))]
+          ? [part('enum', new Normalized({ values: at('enum') }))]
           : []),
         ...partIf('not').map((inner) => ({ ...inner, schema: this.negate(inner) })),
       ],
@@ -170,8 +174,11 @@ export class SchemaReader {
         ? 'dependencies'
         : 'dependentSchemas';
       const here = `${path}/${keyword}/${toPointer(name)}`;
-      const absent = new Facts({ about: ['object'], objects: [absentMember(name, here)] });
-      const present = new Facts({
+      const absent = new Normalized({
+        about: ['object'],
+        objects: [absentMember(name, here)],
+      });
+      const present = new Normalized({
         about: ['object'],
         required: [{ value: name, path: here }],
         parts: [{ schema: inner, path: here }],
@@ -198,20 +205,20 @@ export class SchemaReader {
     const options = [
       [condition, then],
       [not, otherwise],
-    ].map((parts) => ({ schema: new Facts({ parts }), path: condition.path }));
+    ].map((parts) => ({ schema: new Normalized({ parts }), path: condition.path }));
     return [{ options, path: condition.path }];
   }
 
-  #negate(part: Part): Facts {
+  #negate(part: Part): Normalized {
     if (part.schema === true || part.schema === false) {
-      return part.schema ? noValue(part.path) : NO_FACTS;
+      return part.schema ? noValue(part.path) : EMPTY_SCHEMA;
     }
-    const facts = this.read(part);
-    const options = negations(facts, part.path, (inner) => ({
+    const normal = this.read(part);
+    const options = negations(normal, part.path, (inner) => ({
       ...inner,
       schema: this.negate(inner),
     }));
-    return new Facts({
+    return new Normalized({
       alternatives: [
         { options: options.map((schema) => ({ schema, path: part.path })), path: part.path },
       ],
@@ -219,9 +226,9 @@ export class SchemaReader {
   }
 }
 
-/** Returns the facts of no value. */
-function noValue(path: string): Facts {
-  return new Facts({ alternatives: [{ options: [], path }] });
+/** Returns the schema of no value. */
+function noValue(path: string): Normalized {
+  return new Normalized({ alternatives: [{ options: [], path }] });
 }
 
 function unsupportedKeywords(schema: Schema, path: string): Unsupported[] {
@@ -248,7 +255,7 @@ function stringRules(schema: Schema, path: string): StringRule[] {
 }
 
 /** Returns the bounds. In draft 4, `exclusiveMinimum` and `exclusiveMaximum` make the other bound exclusive. */
-function limitsOf(schema: Schema, path: string): Facts['limits'] {
+function limitsOf(schema: Schema, path: string): Normalized['limits'] {
   const limits: Record<string, Located<number>> = {};
   for (const name of LIMITS) {
     const value = schema[name];

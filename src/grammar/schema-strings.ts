@@ -2,8 +2,8 @@
 import { isKnownFormat, shortTextOfFormat, stringOfFormat, textOfFormat } from './formats.ts';
 import { ContradictionError, located } from './grammar-error.ts';
 import { ANY_STRING, insideString, stringOfLength } from './json-text.ts';
+import type { Located, Normalized, StringRule } from './normalized-schema.ts';
 import { parseRegex, splitLookaheads } from './regex.ts';
-import type { Facts, Located, StringRule } from './schema-facts.ts';
 import { lengthsOf, TextLanguage, type TextLength, type TextRule } from './text-language.ts';
 import {
   type CharRange,
@@ -22,11 +22,11 @@ const MAX_COUNTED_STATES = 3000;
 export class StringPatterns {
   readonly #patterns = new Map<string, TextPattern>();
 
-  /** Returns the pattern of the strings that satisfy the facts. Throws `GrammarError`, and `ContradictionError` if there are none. */
-  of(facts: Facts, path: string): TextPattern {
-    const length = boundsOf(facts, 'Length');
-    const excluded = facts.excluded.filter((value) => typeof value === 'string');
-    const rules = facts.strings.filter((rule, i, all) => {
+  /** Returns the pattern of the strings that satisfy the schema. Throws `GrammarError`, and `ContradictionError` if there are none. */
+  of(normal: Normalized, path: string): TextPattern {
+    const length = boundsOf(normal, 'Length');
+    const excluded = normal.excluded.filter((value) => typeof value === 'string');
+    const rules = normal.strings.filter((rule, i, all) => {
       const isKnown = rule.keyword === 'pattern' || isKnownFormat(rule.value);
       const first = all.findIndex(
         ({ value, keyword, isExcluded }) =>
@@ -146,7 +146,10 @@ function quoted(inner: TextPattern): TextPattern {
 }
 
 /** Returns the bounds of a length or of a number. Throws `ContradictionError` if the lower one is above the upper one. */
-export function boundsOf({ limits }: Facts, what: 'Length' | 'Items' | 'Properties'): TextLength {
+export function boundsOf(
+  { limits }: Normalized,
+  what: 'Length' | 'Items' | 'Properties',
+): TextLength {
   const low: Located<number> | undefined = limits[`min${what}`];
   const max = limits[`max${what}`]?.value ?? Number.POSITIVE_INFINITY;
   if (low && low.value > max)

@@ -30,8 +30,8 @@ const FIRST_WITH_ANCHORS: Draft = 2019;
 /** From this draft on, keywords next to `$ref` count. */
 export const FIRST_WITH_SIBLINGS: Draft = 2019;
 
-/** A schema's place in the whole. */
-interface Place {
+/** A schema's location in the document. */
+interface Location {
   readonly path: string;
   /** The address of the nearest schema with one. */
   readonly base: string;
@@ -43,7 +43,7 @@ interface Place {
 export class SchemaTree {
   readonly #draft: Draft;
   readonly #isNamed: boolean;
-  readonly #places = new Map<object, Place>();
+  readonly #locations = new Map<object, Location>();
   /** Schemas by their addresses, with an anchor after #. */
   readonly #addresses = new Map<string, unknown>();
 
@@ -56,12 +56,15 @@ export class SchemaTree {
 
   /** Returns the path of a schema that the user wrote, or `near` for another one. */
   pathOf(schema: unknown, near: string): string {
-    return this.#places.get(schema as object)?.path ?? near;
+    return this.#locations.get(schema as object)?.path ?? near;
   }
 
   /** Returns the target of a schema's reference. `path` is the reference's own position. */
   resolve(schema: object, ref: string, path: string): boolean | Schema {
-    const { base, outer } = this.#places.get(schema) ?? { base: ROOT_ADDRESS, outer: ROOT_ADDRESS };
+    const { base, outer } = this.#locations.get(schema) ?? {
+      base: ROOT_ADDRESS,
+      outer: ROOT_ADDRESS,
+    };
     const target = this.#find(ref, base, path);
     if (this.#isNamed || outer === base) return target;
     const older = this.#other(ref, outer);
@@ -102,7 +105,7 @@ export class SchemaTree {
 
   /** Records the places and addresses of all objects and arrays. */
   #walk(root: unknown): void {
-    const open: [value: unknown, place: Place, kind: Kind][] = [
+    const open: [value: unknown, location: Location, kind: Kind][] = [
       [root, { path: '#', base: ROOT_ADDRESS, outer: ROOT_ADDRESS }, 'schema'],
     ];
     for (let next = open.pop(); next; next = open.pop()) {
@@ -110,11 +113,11 @@ export class SchemaTree {
       if (typeof value !== 'object' || value === null) continue;
       const isOne = kind === 'schema' && isObject(value);
       const base = isOne ? this.#addressOf(value, outer) : outer;
-      this.#places.set(value, { path, base, outer });
+      this.#locations.set(value, { path, base, outer });
       for (const [name, inner] of Object.entries(value)) {
         const below = isOne ? (KINDS.get(name) ?? 'data') : kind === 'data' ? 'data' : 'schema';
-        const place = { path: `${path}/${toPointer(name)}`, base, outer: base };
-        open.push([inner, place, below]);
+        const location = { path: `${path}/${toPointer(name)}`, base, outer: base };
+        open.push([inner, location, below]);
       }
     }
   }

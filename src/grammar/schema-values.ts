@@ -3,16 +3,20 @@
 import { ContradictionError, GrammarError, located } from './grammar-error.ts';
 import { ANY_INTEGER, ANY_NUMBER } from './json-text.ts';
 import { multiplesOf } from './multiples.ts';
+import type { Located, Normalized } from './normalized-schema.ts';
 import { type Bounds, integersBetween, numbersBetween } from './number-ranges.ts';
-import type { Facts, Located } from './schema-facts.ts';
 import { TextLanguage } from './text-language.ts';
 import { choice, type TextPattern } from './text-pattern.ts';
 
-/** Matches the numbers that satisfy the facts. Throws `ContradictionError` if there are none. */
-export function numberPattern(type: 'number' | 'integer', facts: Facts, path: string): TextPattern {
-  const bounds = boundsOf(facts);
-  const { multiples } = facts;
-  const excluded = facts.excluded.filter((value) => typeof value === 'number');
+/** Matches the numbers that satisfy the schema. Throws `ContradictionError` if there are none. */
+export function numberPattern(
+  type: 'number' | 'integer',
+  normal: Normalized,
+  path: string,
+): TextPattern {
+  const bounds = boundsOf(normal);
+  const { multiples } = normal;
+  const excluded = normal.excluded.filter((value) => typeof value === 'number');
   const step = multiples.length > 0 ? commonStep(multiples) : undefined;
   if (step && !(step.value === 1 && type === 'integer')) {
     if (excluded.length > 0)
@@ -80,7 +84,7 @@ function isEmpty({ min, max }: Bounds): boolean {
 }
 
 /** Returns the bounds of a number. If one side has an inclusive and an exclusive bound, the stricter one counts. */
-function boundsOf({ limits }: Facts): Bounds {
+function boundsOf({ limits }: Normalized): Bounds {
   const pick = (
     inclusive: Located<number> | undefined,
     exclusive: Located<number> | undefined,

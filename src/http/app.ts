@@ -6,8 +6,9 @@ import { secureHeaders } from 'hono/secure-headers';
 import { getPath } from 'hono/utils/url';
 import { ServeError } from '../common/errors.ts';
 import { type FolderUse, SERVER_FOLDERS } from '../contracts/server-folders.ts';
+import { statsWithin } from '../telemetry/stats-history.ts';
 import { authenticateAsLocal } from '../tenants/access.ts';
-import { type AppOptions, createDeps, type Deps } from './deps.ts';
+import { type AppOptions, createDeps, type Deps, type LineUsers } from './deps.ts';
 import { createLineApp } from './lines.ts';
 import { addPublishedRoutes } from './routes/adapters.ts';
 import { addBatchRoutes } from './routes/batches.ts';
@@ -30,7 +31,6 @@ import { addClassifyRoute, addEmbeddingsRoute } from './routes/pooled.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addRequestsRoute } from './routes/requests.ts';
 import { addResponsesRoutes } from './routes/responses.ts';
-import { statsWithin } from './routes/stats-history.ts';
 import { addTinkerRoutes } from './routes/tinker.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
 import { addUnsupportedRoutes } from './routes/unsupported.ts';
@@ -61,7 +61,10 @@ const SECURE_HEADERS: Parameters<typeof secureHeaders>[0] = {
 };
 
 /** Creates the app. Requests can be sent to it in-process, or by `server.ts`. */
-export function createApp(options: AppOptions, deps = createDeps(options)): OpenAPIHono<HttpEnv> {
+export function createApp(
+  options: AppOptions & LineUsers,
+  deps = createDeps(options),
+): OpenAPIHono<HttpEnv> {
   const { allowedHosts, allowedOrigins, authenticate = authenticateAsLocal } = options;
   const hasKeys = options.authenticate !== undefined;
   const { hasOpenMetrics = !hasKeys } = options;

@@ -2,14 +2,9 @@
 // parts.
 import type { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
 import type { NamePage, NamePageQuery } from '../../adapters/registry/name-lists.ts';
-import type { Registry } from '../../adapters/registry/registry.ts';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
-import type { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import type { BatchService } from '../batches/batch-service.ts';
-import type { Logger } from '../common/log.ts';
 import type { MemoryBudget } from '../common/memory-limit.ts';
-import type { AddedTokens } from '../contracts/added-tokens.ts';
-import type { GenerationConfig } from '../contracts/generation-config.ts';
 import type { ServerFolder } from '../contracts/server-folders.ts';
 import type { Conversations } from '../conversations/conversations.ts';
 import type { KeptResponses } from '../conversations/kept-responses.ts';
@@ -18,34 +13,18 @@ import type { Files } from '../jobs/files.ts';
 import type { JobRequest } from '../jobs/job.ts';
 import type { JobService } from '../jobs/job-service.ts';
 import type { DryRuns } from '../jobs/plan-job.ts';
-import type { EngineClient } from '../scheduler/client.ts';
+import type { StatsHistory } from '../telemetry/stats-history.ts';
 import { Telemetry } from '../telemetry/telemetry.ts';
 import type { Authenticate, TenantGateway } from '../tenants/access.ts';
 import { RateLimits } from '../tenants/rate-limits.ts';
 import type { TinkerService } from '../tinker/tinker-service.ts';
 import type { UsageArchive } from '../usage/usage-archive.ts';
 import type { UsageRecorder } from '../usage/usage-recorder.ts';
-import { type ModelText, ModelTexts } from './request/model-texts.ts';
-import type { StatsHistory } from './routes/stats-history.ts';
+import type { AnswerDeps } from './answer/answer-plan.ts';
+import { ModelTexts } from './request/model-texts.ts';
+import type { RequestDeps } from './request/request-model.ts';
 import { DEFAULT_LIMITS, type HttpLimits } from './wire/limits.ts';
 import type { UploadOptions } from './wire/upload.ts';
-
-/** The served base. */
-export interface ServedModel {
-  /** Its name. */
-  id: string;
-  /** The artifact's digest in hex. */
-  baseDigest: string;
-  maxSeqLength: number;
-  vocabSize: number;
-  /** The length of an embedding. */
-  hiddenSize: number;
-  eosTokenIds: readonly number[];
-  /** The adapter's tokens. Absent: only the base's tokens. */
-  addedTokens?: AddedTokens | undefined;
-  /** The base's sampling defaults. Absent: OpenAI's defaults apply. */
-  generationConfig?: GenerationConfig;
-}
 
 /** Dependencies of the fine-tuning routes. */
 export interface JobsSide {
@@ -83,11 +62,7 @@ export interface UsageSide {
 
 /** How to create the app. Routes of an optional part exist only if the part is given. */
 export interface AppOptions
-  extends Omit<ModelText, 'longPrompts'>,
-    Partial<Pick<ModelText, 'longPrompts'>> {
-  client: EngineClient;
-  registry: Registry;
-  localAdapters: LocalAdapters;
+  extends Omit<RequestDeps & AnswerDeps, 'texts' | 'limits' | 'telemetry' | 'now'> {
   /** Adapters that operators load by path. */
   loaded?: LoadedAdapters;
   /** Published adapters, as their owners manage them. */
@@ -96,20 +71,14 @@ export interface AppOptions
   jobs?: JobsSide;
   /** Usage by day. */
   usage?: UsageSide;
-  /** Batches of requests. */
-  batches?: BatchService;
   /** Runs graders in Python. Absent: they are refused. */
   python?: Pick<PythonGraders, 'check' | 'run'> | undefined;
-  /** Training loops that run elsewhere. */
-  tinker?: TinkerService | undefined;
   /** The folders whose routes are refused, because the server cannot write there. */
   unwritable?: readonly ServerFolder[];
   /** Responses that are kept for later requests. */
   keptResponses?: KeptResponses | undefined;
   /** Conversations that responses continue. */
   conversations?: Conversations | undefined;
-  model: ServedModel;
-  log: Logger;
   limits?: Partial<HttpLimits>;
   /** Every route also answers below this prefix, such as `/openai`; gateways like KServe's expect that. */
   basePath?: string | undefined;
@@ -142,13 +111,20 @@ export interface AppOptions
   now?: () => number;
 }
 
+/** The parts that answer with the routes of single requests. */
+export interface LineUsers {
+  /** Batches of requests. */
+  batches?: BatchService;
+  /** Training loops that run elsewhere. */
+  tinker?: TinkerService | undefined;
+}
+
 /** The options that routes get, with all defaults filled in. */
 export interface Deps extends Omit<AppOptions, 'allowedHosts' | 'allowedOrigins' | 'authenticate'> {
   limits: HttpLimits;
   rateLimits: RateLimits;
   telemetry: Telemetry;
-  /** Undefined if the base has no tokenizer. */
-  texts: ModelTexts | undefined;
+  texts: RequestDeps['texts'];
   now: () => number;
 }
 

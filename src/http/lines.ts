@@ -1,8 +1,7 @@
 // Answers the lines of batches, the questions of graders and the samples of training loops with the routes that answer single
 // requests. A line comes from this process, so it has a tenant instead of a key, and needs none of the checks of the network.
 import { OpenAPIHono } from '@hono/zod-openapi';
-import type { LineResponse } from '../batches/batch-results.ts';
-import type { LineRequest } from '../batches/create-batches.ts';
+import type { AnswerLine, LineRequest } from '../batches/context.ts';
 import type { Deps } from './deps.ts';
 import { addChatRoute } from './routes/chat.ts';
 import { addCompletionsRoute } from './routes/completions.ts';
@@ -10,9 +9,6 @@ import { addEmbeddingsRoute } from './routes/pooled.ts';
 import { addResponsesRoutes } from './routes/responses.ts';
 import { createErrorHandler } from './wire/errors.ts';
 import { assignRequestId, type HttpEnv, limitRate, observeHttp } from './wire/middleware.ts';
-
-/** Answers one line. Does not reject: an error is a response. */
-export type AnswerLine = (line: LineRequest) => Promise<LineResponse>;
 
 /** Creates the function that answers lines. The routes are created for the first one. */
 export function createLineApp(deps: Deps): AnswerLine {

@@ -68,7 +68,12 @@ export function checkTensors(
   return expected;
 }
 
-function checkShape(name: string, shape: readonly number[], expected: readonly number[]): void {
+/** Throws `FileError` if the shapes differ. */
+export function checkShape(
+  name: string,
+  shape: readonly number[],
+  expected: readonly number[],
+): void {
   if (shape.length !== expected.length || shape.some((dim, i) => dim !== expected[i])) {
     throw new FileError(name, `has shape [${shape}] instead of [${expected}]`);
   }

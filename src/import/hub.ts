@@ -53,12 +53,10 @@ type RepoAccess = Pick<Parameters<typeof downloadFile>[0], 'hubUrl' | 'accessTok
 export async function fetchSnapshot(id: string, options: SnapshotOptions): Promise<string> {
   const { hub, signal } = options;
   const repoDir = path.join(hub.cacheDir, `models--${id.replace('/', '--')}`);
-  if (hub.isOffline) {
-    return (
-      cachedSnapshot(repoDir) ??
-      fail(id, 'is not in the cache, and HF_HUB_OFFLINE forbids downloading it')
-    );
-  }
+  const cached = (otherwise: string, cause?: unknown) =>
+    cachedSnapshot(repoDir) ?? fail(id, otherwise, cause);
+  if (hub.isOffline)
+    return cached('is not in the cache, and HF_HUB_OFFLINE forbids downloading it');
   const access = createRepoAccess(id, hub);
   let commit: string;
   try {
@@ -66,10 +64,7 @@ export async function fetchSnapshot(id: string, options: SnapshotOptions): Promi
   } catch (cause) {
     signal?.throwIfAborted();
     if (cause instanceof HubApiError) throw httpError(id, cause);
-    return (
-      cachedSnapshot(repoDir) ??
-      fail(id, 'the hub cannot be reached. Check the network and HF_ENDPOINT', cause)
-    );
+    return cached('the hub cannot be reached. Check the network and HF_ENDPOINT', cause);
   }
   try {
     return await fetchFiles({ access, commit, repoDir, options, id });
@@ -223,11 +218,8 @@ async function digestOf(file: string, { lfs, size }: ListFileEntry): Promise<str
 function cachedSnapshot(repoDir: string): string | undefined {
   const ref = path.join(repoDir, 'refs', 'main');
   if (!existsSync(ref)) return undefined;
-  const snapshot = path.join(
-    repoDir,
-    'snapshots',
-    readRegular(ref, SMALL_FILE_BYTES).toString().trim(),
-  );
+  const commit = readRegular(ref, SMALL_FILE_BYTES).toString().trim();
+  const snapshot = path.join(repoDir, 'snapshots', commit);
   return existsSync(path.join(snapshot, CONFIG_FILE)) ? snapshot : undefined;
 }
 

@@ -91,24 +91,21 @@ export async function recordChecksums(
 
 /** Checks the layout, the size of the weights and a sample of the weights. Takes a few milliseconds and never throws. */
 export function findQuickFault(dir: string): ServingFault | undefined {
-  return catchFault(CHECKSUMS_FILE, () => {
+  let file = CHECKSUMS_FILE;
+  try {
     const { layout, weights } = readChecksums(dir);
-    return (
-      catchFault(LAYOUT_FILE, () =>
-        hashLayout(dir) === layout ? undefined : fault(LAYOUT_FILE, 'its SHA-256 differs'),
-      ) ??
-      catchFault(WEIGHTS_FILE, () => {
-        const { byteSize, sample } = hashSample(path.join(dir, WEIGHTS_FILE));
-        if (byteSize !== weights.byteSize) {
-          const reason = `it has ${byteSize} bytes instead of ${weights.byteSize}`;
-          return fault(WEIGHTS_FILE, reason);
-        }
-        return sample === weights.sample
-          ? undefined
-          : fault(WEIGHTS_FILE, 'the SHA-256 of a sample differs');
-      })
-    );
-  });
+    file = LAYOUT_FILE;
+    if (hashLayout(dir) !== layout) return { file, reason: 'its SHA-256 differs' };
+    file = WEIGHTS_FILE;
+    const { byteSize, sample } = hashSample(path.join(dir, file));
+    if (byteSize !== weights.byteSize)
+      return { file, reason: `it has ${byteSize} bytes instead of ${weights.byteSize}` };
+    if (sample !== weights.sample) return { file, reason: 'the SHA-256 of a sample differs' };
+    return undefined;
+  } catch (error) {
+    const isSystem = error instanceof Error && 'code' in error;
+    return { file, reason: isSystem ? error.message : 'its content is invalid' };
+  }
 }
 
 /** Checks the whole folder. Rejects only once `signal` is aborted. */
@@ -121,10 +118,11 @@ export async function findFault(
   const { weights } = readChecksums(dir);
   try {
     const { sha256 } = await hashFile(path.join(dir, WEIGHTS_FILE), options);
-    return sha256 === weights.sha256 ? undefined : fault(WEIGHTS_FILE, 'its SHA-256 differs');
+    if (sha256 === weights.sha256) return undefined;
+    return { file: WEIGHTS_FILE, reason: 'its SHA-256 differs' };
   } catch (error) {
     options.signal?.throwIfAborted();
-    return fault(WEIGHTS_FILE, (error as Error).message);
+    return { file: WEIGHTS_FILE, reason: (error as Error).message };
   }
 }
 
@@ -164,18 +162,4 @@ function hashSample(file: string): { byteSize: number; sample: string } {
   } finally {
     closeSync(fd);
   }
-}
-
-/** Runs a check and converts an exception to a fault. */
-function catchFault(file: string, check: () => ServingFault | undefined): ServingFault | undefined {
-  try {
-    return check();
-  } catch (error) {
-    const isSystem = error instanceof Error && 'code' in error;
-    return fault(file, isSystem ? error.message : 'its content is invalid');
-  }
-}
-
-function fault(file: string, reason: string): ServingFault {
-  return { file, reason };
 }

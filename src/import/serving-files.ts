@@ -1,5 +1,6 @@
 // Builds the serving files of an artifact: the weights in the form that the engine maps at start, and their layout. They are
 // built once per base digest, weights mode and layout version.
+
 import { createHash, hash } from 'node:crypto';
 import { type FileHandle, mkdir, open, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
@@ -7,6 +8,7 @@ import { assert } from '../common/assert.ts';
 import { buildFolder } from '../common/folders.ts';
 import { asBytes, toFloat32 } from '../common/tensor.ts';
 import { biasName, embeddingName, headName } from '../model/names.ts';
+import type { ServingTensor } from '../model/row-weights.ts';
 import {
   fusedLinear,
   headLinear,
@@ -27,13 +29,12 @@ import {
   normVectors,
   type ServingLayout,
   type ServingMatrix,
-  type ServingTensor,
   servingTensors,
   WEIGHTS_FILE,
   type WeightsMode,
 } from '../model/serving-weights.ts';
 import { FUSED_LINEAR_NAMES, fusedTargets, moduleName } from '../model/target-modules.ts';
-import { quantizeInt4, repackInt4 } from '../quant/int4.ts';
+import { quantizeInt4 } from '../quant/int4.ts';
 import { quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
 import { packRowInt8 } from '../quant/row-int8.ts';
@@ -275,19 +276,14 @@ const MATRIX_FORMS: Record<ServingMatrix['form'], (linear: LinearWeights) => For
     return { values: data, scales: asBytes(scales) };
   },
   q4: (w) => {
-    const { data, scales, zeroPoints } =
-      w.kind === 'nf4'
-        ? repackInt4(w.packed, w.absmax, w.rows, w.cols)
-        : quantizeInt4(w.values, w.rows, w.cols);
+    const { data, scales, zeroPoints } = quantizeInt4(denseValues(w), w.rows, w.cols);
     return { values: data, scales: asBytes(scales), zeroPoints };
   },
   nf4: (w) => {
     const { packed, absmax } = w.kind === 'nf4' ? w : quantizeNf4(w.values);
     return { values: packed, scales: asBytes(absmax) };
   },
-  f32: (w) => ({
-    values: asBytes(denseValues(w)),
-  }),
+  f32: (w) => ({ values: asBytes(denseValues(w)) }),
 };
 
 function concat(parts: readonly Uint8Array[]): Uint8Array {

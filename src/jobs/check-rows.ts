@@ -23,7 +23,7 @@ import {
   refuseOtherObjective,
   TrainingRowError,
 } from '../rows/row-schema.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import type { FileMeta, Files } from './files.ts';
 
 /** OpenAI's API requires this many examples in a training file. */

@@ -3,6 +3,7 @@
 
 import { z } from 'zod';
 import { ifSound, Records } from '../../adapters/store/documents.ts';
+import type { GuardedStore } from '../../adapters/store/guarded-store.ts';
 import {
   isDamage,
   listFolders,
@@ -14,9 +15,9 @@ import { fieldError, ServeError } from '../common/errors.ts';
 import { formatFileSize } from '../common/format-bytes.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Page, type PageQuery, unknownAfter } from '../common/page.ts';
+import type { Clock } from '../common/waiting.ts';
 import { FILE_PURPOSES, isUploadPurpose } from '../contracts/file-purposes.ts';
-import type { JobsContext } from './create-jobs.ts';
-import { isIdBefore } from './names.ts';
+import { type CreateId, isIdBefore } from './names.ts';
 
 const metaSchema = z.object({
   schema: z.literal(1),
@@ -57,7 +58,22 @@ interface FileQuery extends PageQuery {
   readonly order: 'asc' | 'desc';
 }
 
-type FilesContext = Pick<JobsContext, 'store' | 'createId' | 'now' | 'limits' | 'clock'>;
+/** The limits of each tenant. */
+export interface FileLimits {
+  /** The most files. */
+  readonly maxFiles: number;
+  /** The most bytes in all files. */
+  readonly maxFilesBytes: number;
+}
+
+interface FilesContext {
+  readonly store: GuardedStore;
+  readonly createId: CreateId;
+  /** Returns Unix milliseconds. */
+  readonly now: () => number;
+  readonly limits: FileLimits;
+  readonly clock: Clock;
+}
 
 /** A creation in progress. */
 interface OpenUpload {

@@ -12,7 +12,7 @@ import { isAbandoned, makeFolder } from '../common/folders.ts';
 import { type HyperparameterField, hyperparametersOf } from '../contracts/training-fields.ts';
 import type { Fault } from '../contracts/training-messages.ts';
 import type { PlannedFigure } from '../contracts/training-setting.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import { hasEnded, type JobRecord, type JobRequest } from './job.ts';
 import type { JobStore } from './job-store.ts';
 import type { RecordName } from './record-store.ts';

@@ -9,7 +9,7 @@ import type { StepSamples } from '../contracts/step-samples.ts';
 import { mayUseAdapter, type Tenant } from '../contracts/tenant.ts';
 import type { DatasetParam } from '../rows/file-fault.ts';
 import { RowChecks } from './check-rows.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import type { FileMeta } from './files.ts';
 import {
   applyClientAction,
@@ -188,7 +188,7 @@ function newState({ tenant, id, base, request, nowMs }: NewJobState): JobRecord 
     checkpoints: [],
     dropped: [],
     token: 0,
-    setbacks: 0,
+    retries: 0,
     eventCount: 0,
     recentEvents: [],
   };

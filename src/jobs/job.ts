@@ -4,24 +4,16 @@ import { z } from 'zod';
 import { ServeError } from '../common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../contracts/job-status.ts';
 import { keptSteps } from '../contracts/kept-checkpoints.ts';
-import { OBJECTIVE_METRICS, OBJECTIVES } from '../contracts/preference-settings.ts';
-import {
-  extensionShape,
-  HYPERPARAMETERS,
-  type Hyperparameter,
-  type HyperparameterField,
-} from '../contracts/training-fields.ts';
+import { checkpointMetricsSchema } from '../contracts/metrics.ts';
+import { OBJECTIVES } from '../contracts/preference-settings.ts';
+import { extensionShape, hyperparameterShape, orAbsent } from '../contracts/training-fields.ts';
 import { DISK_FULL_FAULT, type Fault, faultSchema } from '../contracts/training-messages.ts';
 
 const unixMs = z.int();
 
-const orDefault = ({ absent, schema }: Hyperparameter) => z.union([z.literal(absent), schema]);
-
 /** Hyperparameters as requested, those of the job's objective. `auto` becomes a number when the job starts. */
 const hyperparametersSchema = z.object(
-  Object.fromEntries(
-    HYPERPARAMETERS.map((row) => [row.field, orDefault(row).exactOptional()]),
-  ) as Record<HyperparameterField, z.ZodExactOptional<ReturnType<typeof orDefault>>>,
+  hyperparameterShape('field', (row) => orAbsent(row).exactOptional()),
 );
 
 const jsonObject = z.record(z.string(), z.unknown());
@@ -72,23 +64,12 @@ export type NewEvent = Pick<JobEvent, 'level' | 'message' | 'type' | 'data'>;
 /** Older events, moved out of the record. */
 export const eventBatchSchema = z.object({ events: z.array(eventSchema) });
 
-const measured = z.number().exactOptional();
-const preferenceMetrics = Object.fromEntries(
-  OBJECTIVE_METRICS.map((name) => [name, measured]),
-) as Record<(typeof OBJECTIVE_METRICS)[number], typeof measured>;
-
 const checkpointSchema = z.object({
   step: z.int(),
   version: z.int(),
   digest: z.string(),
   createdMs: unixMs,
-  metrics: z.object({
-    trainLoss: z.number(),
-    trainTokenAccuracy: z.number(),
-    validationLoss: measured,
-    validationTokenAccuracy: measured,
-    ...preferenceMetrics,
-  }),
+  metrics: checkpointMetricsSchema,
 });
 
 /** A published checkpoint of a job. */
@@ -154,7 +135,7 @@ export const jobSchema = z.object({
   /** The server that works on the job, the only one that reports progress. It increments `beat` as long as it is alive. */
   lease: z.object({ owner: z.string(), token: z.int(), beat: z.int() }).optional(),
   /** Consecutive interruptions without a new step between them. */
-  setbacks: z.int().default(0),
+  retries: z.int().default(0),
   eventCount: z.int(),
   /** The newest events, oldest first. Older events are in batches. */
   recentEvents: z.array(eventSchema),
@@ -167,7 +148,7 @@ export type JobRecord = z.infer<typeof jobSchema>;
 const TRANSITIONS = {
   validate: { validating_files: 'queued' },
   start: { queued: 'running', running: 'running' },
-  putBack: { running: 'queued', queued: 'queued' },
+  requeue: { running: 'queued', queued: 'queued' },
   pause: { queued: 'paused', running: 'paused' },
   resume: { paused: 'queued' },
   cancel: {
@@ -311,12 +292,12 @@ export function withInterruption(
   if (hasEnded(job)) return undefined;
   if (fault.code === DISK_FULL_FAULT.code) return withDiskWait(job, nowMs);
   const { status, progress } = job;
-  const setbacks = job.setbacks + 1;
-  if (setbacks > MAX_INTERRUPTIONS) return withFault(job, fault, nowMs);
+  const retries = job.retries + 1;
+  if (retries > MAX_INTERRUPTIONS) return withFault(job, fault, nowMs);
   const when = status === 'validating_files' ? 'while its files were read' : stepText(progress);
-  const text = `The job was interrupted ${when}: ${fault.message} Retry ${setbacks} of ${MAX_INTERRUPTIONS} follows.`;
+  const text = `The job was interrupted ${when}: ${fault.message} Retry ${retries} of ${MAX_INTERRUPTIONS} follows.`;
   const event = messageEvent(text, { level: 'warn', data: { code: fault.code } });
-  return requeued({ ...job, setbacks }, [event], nowMs);
+  return requeued({ ...job, retries }, [event], nowMs);
 }
 
 /** A disk may stay full for long, and nobody is to blame: the job waits, and the interruption does not count. */
@@ -329,7 +310,7 @@ function withDiskWait(job: JobRecord, nowMs: number): JobRecord {
 
 /** A job that is still validating its files keeps its status. */
 function requeued(job: JobRecord, events: readonly NewEvent[], nowMs: number): JobRecord {
-  return advance(job, 'putBack', { nowMs, events }) ?? withEvents(job, events, nowMs);
+  return advance(job, 'requeue', { nowMs, events }) ?? withEvents(job, events, nowMs);
 }
 
 /** Whether the job has made no step since the disk was full. */

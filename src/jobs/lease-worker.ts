@@ -1,10 +1,12 @@
 // Finds records that nobody works on, claims them and works on them, and cleans up after those that are over. Any number of
 // servers may do this on one store. The kind of work is an argument.
 import { ServeError } from '../common/errors.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { Logger } from '../common/log.ts';
+import type { Clock } from '../common/waiting.ts';
 import {
   LEASE_MS,
   type LeaseOptionsOf,
+  type LeaseOwner,
   LeaseWatch,
   type RecordChange,
   RecordLease,
@@ -69,8 +71,8 @@ export const LEASE_TIMING: LeaseTiming = {
 const RETRY_MS = 5_000;
 
 /** Returns how long a record rests after these earlier interruptions and one more, in ms. */
-export function retryMs(setbacks: number): number {
-  return RETRY_MS * 4 ** setbacks;
+export function retryMs(retries: number): number {
+  return RETRY_MS * 4 ** retries;
 }
 
 /** Says to the owner of a record why the work on it was interrupted. */
@@ -81,9 +83,12 @@ export function interruptionText(error: unknown): string {
 }
 
 /** The part of a server's context that workers use. */
-type WorkerContext = Pick<JobsContext, 'clock' | 'owner' | 'log'> & {
+interface WorkerContext {
+  readonly clock: Clock;
+  readonly owner: LeaseOwner;
+  readonly log: Logger;
   readonly timing: LeaseTiming;
-};
+}
 
 /** Limits the reads of a worker that finds many records. */
 const READS_PER_SECOND = 10;

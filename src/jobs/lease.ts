@@ -18,6 +18,13 @@ export class LeaseLost extends Error {
   override name = 'LeaseLost';
 }
 
+/** The owner of this server's leases. */
+export interface LeaseOwner {
+  readonly name: string;
+  /** Whether the owner of a lease is known to be gone for good. */
+  readonly isGone: (owner: string) => boolean;
+}
+
 /** A change of a record: its next state, or undefined to leave it unchanged. */
 export type RecordChange<R> = (now: R) => R | undefined;
 

@@ -29,8 +29,18 @@ export function isIdBefore(nowMs: number, id: string): boolean {
 const PREFIX = 'ftjob-';
 /** Matches job ids that are safe to use in a key. */
 export const JOB_ID = /^ftjob-[A-Za-z0-9]{1,64}$/;
-const MAX_NAME_LENGTH = 63;
-const SUFFIX = /^(?!.*\.\.)[^/\\:\p{C}]{1,64}$/u;
+/** How a suffix becomes the name of an adapter: in lower case, with each pattern replaced. The form of a new job shows it. */
+export const NAME_RULES = {
+  suffix: /^(?!.*\.\.)[^/\\:\p{C}]{1,64}$/u,
+  steps: [
+    [/[^a-z0-9._-]+/g, '-'],
+    [/^[^a-z0-9_]+/, ''],
+    [/^(.{63}).+$/, '$1'],
+    [/-+$/, ''],
+  ],
+  name: NAME_PATTERN,
+  reserved: [...RESERVED_NAMES],
+} as const;
 const SEQ_DIGITS = 9;
 
 /** Returns the job's alias, which is also the last part of its model's name. */
@@ -60,13 +70,10 @@ export function checkpointId(job: Pick<JobRecord, 'id'>, step: number): string {
 /** Returns the adapter's name. Throws `ServeError` (400) if the suffix cannot become a name. */
 export function toAdapterName(suffix: string | undefined, jobId: string): string {
   if (suffix === undefined) return shortId(jobId);
-  const name = suffix
-    .toLowerCase()
-    .replace(/[^a-z0-9._-]+/g, '-')
-    .replace(/^[^a-z0-9_]+/, '')
-    .slice(0, MAX_NAME_LENGTH)
-    .replace(/-+$/, '');
-  if (SUFFIX.test(suffix) && NAME_PATTERN.test(name) && !RESERVED_NAMES.has(name)) return name;
+  const { steps } = NAME_RULES;
+  const name = steps.reduce((text, [from, to]) => text.replace(from, to), suffix.toLowerCase());
+  const isName = NAME_RULES.suffix.test(suffix) && NAME_PATTERN.test(name);
+  if (isName && !RESERVED_NAMES.has(name)) return name;
   const message =
     'suffix must have 1 to 64 characters with at least one letter or digit. It must not contain / \\ : or .. and must not be a reserved name.';
   throw new ServeError('invalid_request', message, { param: 'suffix' });

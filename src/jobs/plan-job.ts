@@ -7,7 +7,7 @@ import { every } from '../common/waiting.ts';
 import type { Fault, JobPlan } from '../contracts/training-messages.ts';
 import { fileFault } from '../rows/file-fault.ts';
 import { excessDetail } from './check-rows.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import {
   advance,
   type JobRecord,
@@ -121,7 +121,7 @@ export class ValidationRun implements Task {
     ];
     await this.#lease.release((now) => {
       const next = advance(now, 'validate', { nowMs, events });
-      return next && { ...next, plan: { ...plan, ...classes }, setbacks: 0 };
+      return next && { ...next, plan: { ...plan, ...classes }, retries: 0 };
     });
   }
 }

@@ -1,20 +1,13 @@
 // The metrics events of reinforcement, in the wording and with the fields of OpenAI's API. Pure.
+import type { FineTuningJobEvent } from '../contracts/fine-tuning-api.ts';
 import {
   type ErrorCounts,
   GRADING_ERRORS,
   type GradingSummary,
   type StepGrading,
 } from '../contracts/grading-summary.ts';
-import { OPENAI_REWARDS, type RewardMetrics } from '../contracts/preference-settings.ts';
+import type { RewardMetrics } from '../contracts/metrics.ts';
 import type { StepMessage } from '../contracts/training-messages.ts';
-
-type Rewards = RewardMetrics & { readonly eval_reward?: number };
-
-/** Returns the means under OpenAI's names. */
-export function rewardMeans(metrics: Rewards): Record<string, number> {
-  const means = Object.entries(OPENAI_REWARDS).map(([name, metric]) => [name, metrics[metric]]);
-  return Object.fromEntries(means.filter(([, mean]) => mean !== undefined));
-}
 
 /** Returns a step's message: `Step 10/20 , train mean reward=0.42, full validation mean reward=0.68, …`. */
 export function rewardText({ step, totalSteps, reward, ...message }: StepMessage): string {
@@ -29,10 +22,10 @@ export function rewardText({ step, totalSteps, reward, ...message }: StepMessage
 }
 
 /** The parts of an event that are stored as they are, and shown as `gradingFields` writes them. */
-type StoredData = StepGrading & Rewards & Readonly<Record<string, unknown>>;
+type StoredData = StepGrading & RewardMetrics & Readonly<Record<string, unknown>>;
 
 /** Returns an event's data as clients see it. */
-export function shownData(data: Readonly<Record<string, unknown>>): Record<string, unknown> {
+export function shownData(data: Readonly<Record<string, unknown>>): FineTuningJobEvent['data'] {
   const { trainGrading: train, validGrading: valid, ...rest } = data as StoredData;
   return train ? { ...rest, ...gradingFields(rest, { train, ...(valid && { valid }) }) } : rest;
 }
@@ -40,7 +33,7 @@ export function shownData(data: Readonly<Record<string, unknown>>): Record<strin
 /** The summaries of completions, by OpenAI's prefix. */
 type Summaries = { readonly train: GradingSummary; readonly valid?: GradingSummary };
 
-function gradingFields(data: Rewards, summaries: Summaries) {
+function gradingFields(data: RewardMetrics, summaries: Summaries) {
   const { train, valid } = summaries;
   const byGrader = (fields: (set: GradingSummary, g: number) => Record<string, number>) =>
     train.graders.map(({ name, type, model }, g) => ({
@@ -141,7 +134,7 @@ function tokenUsage({ train, valid }: Summaries): Record<string, Record<string, 
 }
 
 /** In seconds. OpenAI counts grading as sampling. */
-function timing(data: Rewards, valid: GradingSummary | undefined): Record<string, number> {
+function timing(data: RewardMetrics, valid: GradingSummary | undefined): Record<string, number> {
   const sampling = (data['profiling/sampling'] ?? 0) + (data['profiling/grading'] ?? 0);
   const training = data['profiling/training'] ?? 0;
   const evaluation = valid?.seconds ?? 0;

@@ -32,7 +32,7 @@ import { mapBounded } from '../common/map-bounded.ts';
 import { hashFile, loadRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import type { Clock } from '../common/waiting.ts';
 import { isWholeCheckpoint, listSteps, RUN_FILES, stepFolder } from '../contracts/run-folder.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import { runPrefix } from './job-store.ts';
 import type { RecordName } from './record-store.ts';
 import type { TrainerJob } from './runner.ts';

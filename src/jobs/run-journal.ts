@@ -1,12 +1,12 @@
 // Collects what a run reports and writes it into the job's record a moment later. Each write renews the lease. Reports whose
 // write failed stay for the next one.
 
-import { objectiveMetricsOf } from '../contracts/preference-settings.ts';
-import type { EventMessage, SnapshotMetrics, StepMessage } from '../contracts/training-messages.ts';
-import type { JobsContext } from './create-jobs.ts';
+import { apiMetrics } from '../contracts/metrics.ts';
+import type { EventMessage, StepMessage } from '../contracts/training-messages.ts';
+import type { JobsContext } from './context.ts';
 import { type JobRecord, messageEvent, type NewEvent, withEvents } from './job.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
-import { rewardMeans, rewardText } from './reward-events.ts';
+import { rewardText } from './reward-events.ts';
 
 /** A small model makes hundreds of steps per second. Beyond this many steps, the trainer's messages wait for a write. */
 const MAX_BUFFERED_STEPS = 100;
@@ -99,13 +99,11 @@ export class RunJournal {
 
 /** Returns the event of a step: `Step 3/300: training loss=0.15, full validation loss=0.27`. */
 export function stepEvent(message: StepMessage): NewEvent {
-  const { step, totalSteps, loss, tokenAccuracy, trainGrading, validGrading } = message;
-  const measured = { ...message, trainLoss: loss, trainTokenAccuracy: tokenAccuracy };
+  const { step, totalSteps, trainGrading, validGrading } = message;
   const data = {
-    ...checkpointMetrics(step, measured),
+    step,
     total_steps: totalSteps,
-    learning_rate: message.learningRate,
-    tokens_per_second: message.tokensPerSecond,
+    ...apiMetrics(message),
     ...(trainGrading && { trainGrading }),
     ...(validGrading && { validGrading }),
   };
@@ -147,50 +145,24 @@ export function withReport(
   const all = [...events, ...fresh.map(stepEvent)];
   const last = fresh.at(-1);
   if (all.length === 0 && estimatedFinishMs === undefined) return undefined;
-  const totalSteps = last?.totalSteps ?? job.progress?.totalSteps;
-  const progress =
-    totalSteps === undefined
-      ? {}
-      : {
-          progress: {
-            step: last?.step ?? lastStep,
-            totalSteps,
-            ...(estimatedFinishMs !== undefined && { estimatedFinishMs }),
-            ...losses(job, fresh),
-          },
-        };
-  const setbacks = last ? 0 : job.setbacks;
-  return withEvents({ ...job, ...progress, setbacks }, all, nowMs);
-}
-
-/** Returns the latest training loss, and the step whose adapter the trainer keeps. */
-function losses(
-  { progress }: JobRecord,
-  fresh: readonly StepMessage[],
-): Pick<NonNullable<JobRecord['progress']>, 'trainLoss' | 'best'> {
-  let best = progress?.best;
-  for (const { step, validationLoss } of fresh) {
-    if (validationLoss === undefined || (best && validationLoss >= best.validationLoss)) continue;
-    best = { step, validationLoss };
-  }
-  const trainLoss = fresh.at(-1)?.loss ?? progress?.trainLoss;
-  return { ...(trainLoss !== undefined && { trainLoss }), ...(best && { best }) };
-}
-
-/** Returns the measured figures under OpenAI's metric names, and those of pairs and rewards under TRL's as well. */
-export function checkpointMetrics(step: number, metrics: SnapshotMetrics): Record<string, number> {
-  const { trainLoss, trainTokenAccuracy, validationTokenAccuracy, reward } = metrics;
-  // The validation loss of rewards is only their negative.
-  const validationLoss = reward === undefined ? metrics.validationLoss : undefined;
-  return {
-    step,
-    ...(reward !== undefined && rewardMeans(metrics)),
-    train_loss: trainLoss,
-    train_mean_token_accuracy: trainTokenAccuracy,
-    ...(validationLoss !== undefined && { full_valid_loss: validationLoss }),
-    ...(validationTokenAccuracy !== undefined && {
-      full_valid_mean_token_accuracy: validationTokenAccuracy,
-    }),
-    ...objectiveMetricsOf(metrics),
+  const { estimatedFinishMs: _, ...before }: Partial<Progress> = job.progress ?? {};
+  const next = withEvents({ ...job, retries: last ? 0 : job.retries }, all, nowMs);
+  const totalSteps = last?.totalSteps ?? before.totalSteps;
+  if (totalSteps === undefined) return next;
+  const best = fresh.reduce(lowest, before.best);
+  const progress = {
+    ...{ ...before, step: last?.step ?? lastStep, totalSteps },
+    ...(last && { trainLoss: last.loss }),
+    ...(best && { best }),
+    ...(estimatedFinishMs !== undefined && { estimatedFinishMs }),
   };
+  return { ...next, progress };
+}
+
+type Progress = NonNullable<JobRecord['progress']>;
+type BestStep = Progress['best'];
+
+/** Returns the step whose adapter the trainer keeps. */
+function lowest(best: BestStep, { step, validationLoss = Infinity }: StepMessage): BestStep {
+  return validationLoss < (best?.validationLoss ?? Infinity) ? { step, validationLoss } : best;
 }

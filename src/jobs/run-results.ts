@@ -8,8 +8,9 @@ import {
 } from '../../adapters/repository/manifest.ts';
 import { ServeError } from '../common/errors.ts';
 import type { EvaluationCard } from '../contracts/evaluation-card.ts';
+import { apiMetrics, checkpointMetricsSchema } from '../contracts/metrics.ts';
 import type { SnapshotMessage, TrainedMessage } from '../contracts/training-messages.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import {
   isWanted,
   type JobRecord,
@@ -21,7 +22,7 @@ import {
 } from './job.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 import { checkpointAlias, checkpointModel, fineTunedModel, shortId } from './names.ts';
-import { checkpointMetrics, type RunJournal } from './run-journal.ts';
+import type { RunJournal } from './run-journal.ts';
 
 /** A published result, and the events that report it. */
 interface PublishedResult {
@@ -47,14 +48,16 @@ export class RunResults {
   /** Publishes a snapshot as a checkpoint if it is kept. If that fails, adds a warning to the job's events. */
   async publishCheckpoint(snapshot: SnapshotMessage): Promise<void> {
     const { log, now } = this.#context;
-    const { step, metrics } = snapshot;
+    const { step } = snapshot;
     const { record: job } = this.#lease;
     if (!isWanted(job, snapshot)) return; // a resumed run repeats snapshots
     try {
-      const { version, digest } = await this.#publication.checkpoint(job, snapshot);
+      const metrics = checkpointMetricsSchema.parse(snapshot.metrics);
+      const content = { ...snapshot, metrics };
+      const { version, digest } = await this.#publication.checkpoint(job, content);
       const checkpoint = { step, version, digest, createdMs: now(), metrics };
       const text = `Checkpoint created at step ${step} with Snapshot ID: ${checkpointModel(job, step)}`;
-      const event = messageEvent(text, { data: checkpointMetrics(step, metrics) });
+      const event = messageEvent(text, { data: { step, ...apiMetrics(metrics) } });
       await this.#journal.write((state) =>
         withEvents(withCheckpoint(state, checkpoint), [event], checkpoint.createdMs),
       );
@@ -154,7 +157,7 @@ export class Publication {
     { step, directory, metrics }: SnapshotMessage,
   ): Promise<VersionManifest> {
     const alias = checkpointAlias(job.id, step);
-    const content = { directory, metrics: { step, ...metrics } };
+    const content = { directory, metrics: { step, ...apiMetrics(metrics) } };
     return this.#publish(job, content, { publicationId: alias, aliases: [alias], isAside: true });
   }
 

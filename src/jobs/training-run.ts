@@ -11,7 +11,7 @@ import type {
   TrainedMessage,
   TrainerMessage,
 } from '../contracts/training-messages.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext, RunObserver } from './context.ts';
 import {
   advance,
   type JobRecord,
@@ -28,21 +28,6 @@ import { archiveOf } from './run-archive.ts';
 import { RunJournal, runEvent } from './run-journal.ts';
 import { RunResults } from './run-results.ts';
 import { type RunEnd, type RunRequest, RunStop } from './runner.ts';
-
-/** A part of a run that an observer measures. */
-type RunPhase = 'prepare' | 'checkpoint' | 'archive' | 'publish';
-
-/** Observes the progress of a run. */
-export interface RunObserver {
-  /** The trainer has started, and so has its first epoch. */
-  trainingBegan(): void;
-  /** The epoch's checkpoint has been published. The next epoch has already begun. */
-  epochEnded(step: number): void;
-  /** Does the work of a phase, and returns its result. */
-  during<T>(phase: RunPhase, act: () => Promise<T>): Promise<T>;
-  /** This server is done with the run. `status` is the job's; `error` is the code of the fault that ended the job. */
-  ended(status: string, error: string | undefined): void;
-}
 
 const UNOBSERVED: RunObserver = {
   trainingBegan() {},
@@ -200,7 +185,7 @@ export class TrainingRun implements Task {
     if (end.kind === 'detached') return this.#lease.release();
     if (end.kind === 'paused') await this.#save();
     const why = this.#isServerStopping ? 'The server is shutting down' : 'The trainer was stopped';
-    await this.#end('putBack', [messageEvent(`${why}, moving job to queued state`)]);
+    await this.#end('requeue', [messageEvent(`${why}, moving job to queued state`)]);
   }
 
   /** Stops after a client cancelled or paused the job. The record already says so. */
@@ -243,7 +228,7 @@ export class TrainingRun implements Task {
   }
 
   async #end(
-    action: 'putBack' | 'succeed',
+    action: 'requeue' | 'succeed',
     events: readonly NewEvent[],
     facts: Partial<JobRecord> = {},
   ): Promise<void> {

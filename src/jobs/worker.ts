@@ -2,7 +2,7 @@
 import path from 'node:path';
 import { isDiskFull } from '../common/errors.ts';
 import { DISK_FULL_FAULT } from '../contracts/training-messages.ts';
-import type { JobsContext } from './create-jobs.ts';
+import type { JobsContext } from './context.ts';
 import { hasEnded, isWaitingForDisk, type JobRecord, withInterruption } from './job.ts';
 import { JobFolder, sweepJobFolders } from './job-folder.ts';
 import { interruptionText, LeaseWorker, retryMs, type WorkKind } from './lease-worker.ts';
@@ -42,7 +42,7 @@ export function createJobWorker(context: JobsContext): JobWorker {
       const message = interruptionText(error);
       const fault = isFull ? DISK_FULL_FAULT : { code: 'internal_error', message, param: null };
       return {
-        waitMs: isFull ? timing.diskRetryMs : retryMs(job.setbacks),
+        waitMs: isFull ? timing.diskRetryMs : retryMs(job.retries),
         change: (state) => withInterruption(state, fault, now()),
       };
     },

@@ -16,12 +16,10 @@ export interface Residual {
 }
 
 /**
- * The output of a fused linear: either packed as [T, sum of widths], or one [T, width] per part. The parts are q, k, v or gate,
- * up.
+ * The output of a fused linear, as the lowering needs it: packed as a single [T, sum of widths], or one [T, width] per part. The
+ * parts are q, k, v or gate, up.
  */
-export type Projection =
-  | { readonly packed: Value; readonly parts?: undefined }
-  | { readonly parts: readonly Value[]; readonly packed?: undefined };
+export type Projection = readonly Value[];
 
 /** Lowers the parts of one block. T = tokens of the run, D = hidden size, F = feed-forward size. */
 export interface BlockLowering {
@@ -74,7 +72,7 @@ function subLayer(
   const { sum, normalized } = norms.before
     ? ops.norm(input, layerTensor(layer, norms.before))
     : unchanged(ops.join(input));
-  const output = single(compute(normalized));
+  const output = compute(normalized)[0]!; // a fused linear with a single part
   const added = norms.after
     ? ops.norm({ sum: output, delta: undefined }, layerTensor(layer, norms.after)).normalized
     : output;
@@ -93,9 +91,4 @@ export function decoder(ops: DecoderLowering, config: DecoderConfig): Value {
     residual = decoderBlock(ops, config, layer, residual);
   }
   return ops.norm(residual, finalNorm).normalized;
-}
-
-/** Returns the output of a fused linear with a single target. */
-function single(projection: Projection): Value {
-  return projection.packed ?? projection.parts[0]!;
 }

@@ -1,6 +1,6 @@
 // The supported model families: one row each, with its differences from the others. The rest of this folder reads the resulting
 // traits and numbers in `DecoderConfig`, never a family's name.
-import type { ConfigJson, RopeJson } from './config.ts';
+import type { ConfigJson, RopeJson } from './config-json.ts';
 
 /** The RMS norms of a sub-layer, by their names in the checkpoint. */
 export interface SubLayerNorms {

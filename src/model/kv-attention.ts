@@ -14,17 +14,17 @@ const KV_TYPES = ['int8', 'f16', 'f32'] as const;
 export type KvType = (typeof KV_TYPES)[number];
 
 /**
- * The form of a graph: over a float cache, or over an int8 cache with one or with several tokens per sequence. `half` and `int8`:
- * for our own operator, which takes any number of tokens.
+ * The form of a graph, by the elements of the cache. Our own operator takes any number of new tokens. With the runtime's operators
+ * there is no `f16`, and `int8` is for one token per sequence.
  */
-export type KvForm = keyof typeof OWN_OPERATORS | 'int8 one token' | 'int8 several tokens';
+export type KvForm = KvType | 'int8 several tokens';
 
-/** Our own operator, by the elements of the cache. Calibrations read floats. */
-const OWN_OPERATORS = {
-  float: 'CachedAttention',
-  half: 'CachedAttentionHalf',
+/** Our own operator, by the elements of the cache. */
+const OWN_OPERATORS: Readonly<Record<KvType, string>> = {
+  f32: 'CachedAttention',
+  f16: 'CachedAttentionHalf',
   int8: 'CachedAttentionInt8',
-} as const;
+};
 
 /** The names of inputs and outputs. T = B sequences x S new tokens. */
 export const KV_INPUTS = {
@@ -43,18 +43,15 @@ export const KV_HALVES = ['key', 'value'] as const;
 /** Keys or values. */
 type KvHalf = (typeof KV_HALVES)[number];
 
-/** Query, keys and values, each [T, width]; or all three packed in the query's operand. */
-interface QueryKeyValue {
-  readonly query: Value;
-  readonly key?: Value | undefined;
-  readonly value?: Value | undefined;
-}
+/** Query, keys and values, each [T, width]; or all three packed in one operand. */
+type QueryKeyValue = readonly Value[];
 
 /** The cache of a layer. */
 interface CacheOperands {
-  readonly past: readonly Value[];
-  readonly scales?: readonly Value[] | undefined;
   readonly layer: number;
+  readonly past: readonly Value[];
+  /** Empty if the cache holds floats. */
+  readonly scales: readonly Value[];
 }
 
 interface KvAttentionOptions {
@@ -104,7 +101,7 @@ export class KvAttention {
     this.#g = g;
     this.#options = options;
     this.#cacheDims = ['batch', config.kvHeadCount, maxSeqLength, config.headDim];
-    if (form === 'int8 one token') {
+    if (form === 'int8' && !options.isOwn) {
       this.#sink = g.node('Expand', [g.float(NO_SINK), g.int64([config.headCount])]);
     } else if (form === 'int8 several tokens') {
       const rows = [1, config.kvHeadCount, 'new_tokens', 3];
@@ -116,51 +113,29 @@ export class KvAttention {
 
   /** Appends to the cache of a layer and attends to it. Returns [T, heads * headDim]. */
   attend(operands: QueryKeyValue, layer: number): Value {
-    if (this.#options.isOwn) return this.#attend(operands, layer);
-    const toBatch = (v: Value) => this.#g.node('Reshape', [v, this.#options.batchShape]); // [T, w] → [B, S, w]
-    const { query, key, value } = operands;
-    const batch = {
-      query: toBatch(query),
-      key: key && toBatch(key),
-      value: value && toBatch(value),
-    };
-    const { headCount, headDim } = this.#options.config;
-    const rows = this.#g.int64([-1, headCount * headDim]);
-    return this.#g.node('Reshape', [this.#attend(batch, layer), rows]);
-  }
-
-  #attend(operands: QueryKeyValue, layer: number): Value {
-    const { form, float, isOwn } = this.#options;
-    const type = form === 'float' ? float : form === 'half' ? 'float16' : 'int8';
+    const g = this.#g;
+    const { config, form, float, isOwn, batchShape } = this.#options;
+    const { headCount, kvHeadCount, headDim } = config;
+    const type = form === 'f32' ? float : form === 'f16' ? 'float16' : 'int8';
     const past = KV_HALVES.map((half) => {
-      this.#g.output(KV_INPUTS.present(layer, half) as Value, type, this.#cacheDims);
-      return this.#g.input(KV_INPUTS.past(layer, half), type, this.#cacheDims);
+      g.output(KV_INPUTS.present(layer, half) as Value, type, this.#cacheDims);
+      return g.input(KV_INPUTS.past(layer, half), type, this.#cacheDims);
     });
-    const { kvHeadCount, headDim } = this.#options.config;
-    const scales = this.#hasFloats
-      ? undefined
-      : KV_HALVES.map((half) =>
-          this.#g.input(KV_INPUTS.scale(layer, half), 'float32', [1, kvHeadCount, 1, headDim]),
-        );
-    if (isOwn) {
-      assert(form in OWN_OPERATORS, `our own operators have no form ${form}`);
-      return this.#ownOperator(form as keyof typeof OWN_OPERATORS, operands, {
-        past,
-        scales,
-        layer,
-      });
-    }
-    if (!scales) return this.#operator(operands, past, layer);
-    this.#noteFinite(operands);
-    return form === 'int8 one token'
-      ? this.#operator(operands, past, layer, scales)
-      : this.#several(operands, { past, scales, layer });
+    const scales = (this.#hasFloats ? [] : KV_HALVES).map((half) =>
+      g.input(KV_INPUTS.scale(layer, half), 'float32', [1, kvHeadCount, 1, headDim]),
+    );
+    const cache = { layer, past, scales };
+    if (isOwn) return this.#ownOperator(operands, cache);
+    const batch = operands.map((v) => g.node('Reshape', [v, batchShape])); // [T, w] → [B, S, w]
+    // An int8 cache would store a NaN as a number and hide the error.
+    for (const v of this.#hasFloats ? [] : batch)
+      this.#sums.push(g.node('ReduceSum', [v, g.int64([1, 2])]));
+    const attended =
+      form === 'int8 several tokens' ? this.#several(batch, cache) : this.#operator(batch, cache);
+    return g.node('Reshape', [attended, g.int64([-1, headCount * headDim])]);
   }
 
-  /**
-   * Makes all rows of a sequence NaN if any of its queries, keys or values is not finite. `hidden` is [T, D]. An int8 cache
-   * would store a NaN as a number and hide the error.
-   */
+  /** Makes all rows of a sequence NaN if any of its queries, keys or values is not finite. `hidden` is [T, D]. */
   spreadNonFinite(hidden: Value, batchShape: Value): Value {
     if (this.#sums.length === 0) return hidden;
     const g = this.#g;
@@ -170,71 +145,44 @@ export class KvAttention {
     return g.node('Reshape', [g.node('Add', [sequences, zeros]), g.int64([-1, hiddenSize])]);
   }
 
-  #noteFinite({ query, key, value }: QueryKeyValue): void {
-    for (const operand of [query, key, value]) {
-      if (operand) this.#sums.push(this.#g.node('ReduceSum', [operand, this.#g.int64([1, 2])]));
-    }
-  }
-
-  #ownOperator(
-    form: keyof typeof OWN_OPERATORS,
-    { query, key, value }: QueryKeyValue,
-    { past, scales = [], layer }: CacheOperands,
-  ): Value {
-    const tables = this.#tablesOf(layer);
-    const inputs = [query, key, value, ...past, this.#options.seqLengths, tables?.cos, tables?.sin];
-    const present = KV_HALVES.map((half) => KV_INPUTS.present(layer, half));
+  #ownOperator([query, key, value]: QueryKeyValue, { layer, past, scales }: CacheOperands): Value {
+    const { form, seqLengths } = this.#options;
+    assert(form !== 'int8 several tokens', 'our own operators take any number of tokens');
     const { softcap, local_window_size: window = 0, ...attributes } = this.#attributes(layer);
     return this.#g.nodeWithOutputs(
       OWN_OPERATORS[form],
-      [...inputs, ...scales],
+      [query, key, value, ...past, seqLengths, ...this.#rotation(layer), ...scales],
       { ...attributes, window, softcap: softcap ?? { float: 0 } },
-      { domain: LORIKEET, outputs: [true, ...present] },
+      { domain: LORIKEET, outputs: [true, ...presentOf(layer)] },
     )[0]!;
   }
 
   /** Rotates, appends and attends in one operator. */
-  #operator(
-    { query, key, value }: QueryKeyValue,
-    past: readonly Value[],
-    layer: number,
-    scales?: readonly Value[],
-  ): Value {
+  #operator([query, key, value]: QueryKeyValue, { layer, past, scales }: CacheOperands): Value {
     const { seqLengths, totalLength } = this.#options;
-    const tables = this.#tablesOf(layer);
-    const rotation = [tables?.cos, tables?.sin];
+    const rotation = this.#rotation(layer);
     const inputs = [query, key, value, ...past, seqLengths, totalLength, ...rotation];
-    const present = KV_HALVES.map((half) => KV_INPUTS.present(layer, half));
-    const quantized = scales && { k_quant_type: 'PER_CHANNEL', v_quant_type: 'PER_CHANNEL' };
+    const attributes = { ...this.#attributes(layer), do_rotary: rotation[0] ? 1 : 0 };
+    const quantized = { k_quant_type: 'PER_CHANNEL', v_quant_type: 'PER_CHANNEL' };
     return this.#g.nodeWithOutputs(
       'GroupQueryAttention',
-      scales ? [...inputs, undefined, undefined, this.#sink, ...scales] : inputs,
-      {
-        ...this.#attributes(layer),
-        do_rotary: tables ? 1 : 0,
-        ...quantized,
-        ...(scales && { kv_cache_bit_width: 8 }),
-      },
-      { domain: MICROSOFT, outputs: [true, ...present] },
+      this.#hasFloats ? inputs : [...inputs, undefined, undefined, this.#sink, ...scales],
+      this.#hasFloats ? attributes : { ...attributes, ...quantized, kv_cache_bit_width: 8 },
+      { domain: MICROSOFT, outputs: [true, ...presentOf(layer)] },
     )[0]!;
   }
 
   /** Computes the same as `#operator` over an int8 cache, for several tokens of one sequence. */
-  #several(
-    operands: QueryKeyValue,
-    cache: CacheOperands & { readonly scales: readonly Value[] },
-  ): Value {
+  #several(operands: QueryKeyValue, { layer, past, scales }: CacheOperands): Value {
     const g = this.#g;
     const { seqLengths, totalLength } = this.#options;
-    const [query, key, value] = this.#rotated(operands, this.#tablesOf(cache.layer));
+    const [query, key, value] = this.#rotated(operands, layer);
     const wide = [key!, value!].map((rows, i) => {
-      const scale = cache.scales[i]!;
-      const codes = g.node('QuantizeLinear', [this.#toHeads(rows), scale], {
-        ...this.#blocks,
-        output_dtype: INT8,
-      });
-      const outputs = [KV_INPUTS.present(cache.layer, KV_HALVES[i]!)];
-      const written = [cache.past[i]!, this.#cacheRows, codes];
+      const scale = scales[i]!;
+      const attributes = { ...this.#blocks, output_dtype: INT8 };
+      const codes = g.node('QuantizeLinear', [this.#toHeads(rows), scale], attributes);
+      const outputs = [presentOf(layer)[i]!];
+      const written = [past[i]!, this.#cacheRows, codes];
       const [present] = g.nodeWithOutputs('ScatterND', written, {}, { outputs });
       const used = g.node('Slice', [present!, g.int64([0]), this.#total, g.int64([2])]);
       return g.node('DequantizeLinear', [used, scale], this.#blocks);
@@ -244,21 +192,22 @@ export class KvAttention {
     const inputs = [query, none, none, ...wide, seqLengths, totalLength];
     // The operator crashes without its other outputs, although nothing reads them.
     const options = { domain: MICROSOFT, outputs: [true, true, true] };
-    const attributes = { ...this.#attributes(cache.layer), do_rotary: 0 };
+    const attributes = { ...this.#attributes(layer), do_rotary: 0 };
     return g.nodeWithOutputs('GroupQueryAttention', inputs, attributes, options)[0]!;
   }
 
-  #rotated({ query, key, value }: QueryKeyValue, tables: RopeTables | undefined): Value[] {
+  #rotated(operands: QueryKeyValue, layer: number): Value[] {
     const g = this.#g;
     const { config } = this.#options;
     const { headCount, kvHeadCount, headDim } = config;
+    const [cos, sin] = this.#rotation(layer);
     const rotate = (x: Value, heads: number) => {
-      if (!tables) return x;
-      const inputs = [x, this.#positions, tables.cos, tables.sin];
-      return g.node('RotaryEmbedding', inputs, rotaryAttributes(config, heads), MICROSOFT);
+      if (!cos) return x;
+      const attributes = rotaryAttributes(config, heads);
+      return g.node('RotaryEmbedding', [x, this.#positions, cos, sin], attributes, MICROSOFT);
     };
     const widths = [headCount, kvHeadCount, kvHeadCount].map((heads) => heads * headDim);
-    const [q, k, v] = key && value ? [query, key, value] : g.split(query, widths, 2);
+    const [q, k, v] = operands.length === 1 ? g.split(operands[0]!, widths, 2) : operands;
     return [rotate(q!, headCount), rotate(k!, kvHeadCount), v!];
   }
 
@@ -272,7 +221,7 @@ export class KvAttention {
   /** Whether the cache holds floats, of any size. */
   get #hasFloats(): boolean {
     const { form } = this.#options;
-    return form === 'float' || form === 'half';
+    return form === 'f32' || form === 'f16';
   }
 
   /** All positions share one scale. */
@@ -281,10 +230,11 @@ export class KvAttention {
   }
 
   /** Returns the tables of a layer's rotary embedding, if it has one. */
-  #tablesOf(layer: number): RopeTables | undefined {
+  #rotation(layer: number): readonly (Value | undefined)[] {
     const { config, tables } = this.#options;
     const { rope } = config.layers[layer]!;
-    return rope && tables[config.ropes.indexOf(rope)];
+    const found = rope && tables[config.ropes.indexOf(rope)];
+    return [found?.cos, found?.sin];
   }
 
   #attributes(layer: number) {
@@ -300,6 +250,10 @@ export class KvAttention {
       ...(slidingWindow ? { local_window_size: slidingWindow } : {}),
     };
   }
+}
+
+function presentOf(layer: number): string[] {
+  return KV_HALVES.map((half) => KV_INPUTS.present(layer, half));
 }
 
 /**

@@ -1,7 +1,7 @@
 // Rotary embeddings: the kinds of frequencies, and tables of cosines and sines. Computed as in transformers, in float32 at each
 // step. Source: transformers `modeling_rope_utils.py`.
 import { FileError } from '../common/errors.ts';
-import type { RopeJson } from './config.ts';
+import type { RopeJson } from './config-json.ts';
 
 /** A rotary embedding. */
 export interface Rope {

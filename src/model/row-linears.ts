@@ -1,9 +1,11 @@
 // The linears of a serving graph in per-token form: one node of our own operator for each, or several of the runtime's, which
 // compute the same.
+
 import { type GraphBuilder, LORIKEET, type Value } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import type { AdapterInput } from './lora-graph.ts';
 import { groupProduct, quantizeGroups, rowZeroPoints } from './row-product.ts';
+import type { ServingTensor } from './row-weights.ts';
 import {
   fusedLinear,
   headLinear,
@@ -12,7 +14,7 @@ import {
   rowMatrix,
   rowTensors,
 } from './row-weights.ts';
-import { fusedBias, type ServingTensor } from './serving-weights.ts';
+import { fusedBias } from './serving-weights.ts';
 import type { FusedLinear } from './target-modules.ts';
 
 interface RowLinearsOptions {

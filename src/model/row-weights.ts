@@ -1,8 +1,9 @@
 // The weight tensors of the per-token form of int8 weights: names, types and shapes. Serving graphs on the CPU multiply their
 // fused linears and the output head with them.
+
+import type { ElementType } from '../onnx/graph-builder.ts';
 import { PACKED_BLOCK } from '../quant/row-int8.ts';
 import type { DecoderConfig } from './config.ts';
-import type { ServingTensor } from './serving-weights.ts';
 import {
   FUSED_LINEAR_NAMES,
   type FusedLinear,
@@ -11,6 +12,13 @@ import {
   partWidths,
   TARGET_MODULES,
 } from './target-modules.ts';
+
+/** A tensor of the weights file. */
+export interface ServingTensor {
+  readonly name: string;
+  readonly type: ElementType;
+  readonly dims: readonly number[];
+}
 
 /** A fused linear or the output head, [outputs, inputs]. */
 export interface RowLinear {

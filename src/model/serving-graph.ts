@@ -1,38 +1,40 @@
 // Lowers the decoder to the serving graph: quantized matmuls, attention that appends to the KV cache in place, and the logits
 // of the requested rows. B sequences x S new tokens = T tokens; D = hidden size, V = vocabulary, L = requested rows.
+
 import { type FileLocation, GraphBuilder, MICROSOFT, type Value } from '../onnx/graph-builder.ts';
 import type { FloatType } from '../settings/provider.ts';
 import type { DecoderConfig } from './config.ts';
 import { type DecoderLowering, decoder, type Projection, type Residual } from './decoder.ts';
 import { KvAttention, type KvForm } from './kv-attention.ts';
-import { LoraGraph, type LoraLayout } from './lora-graph.ts';
+import { type AdapterForm, LoraGraph } from './lora-graph.ts';
 import { layerTensor, qkNorms } from './names.ts';
 import { RowLinears } from './row-linears.ts';
+import type { ServingTensor } from './row-weights.ts';
 import { fusedLinear, headLinear, type RowForm, type RowLinear } from './row-weights.ts';
 import {
   BLOCK_SIZE,
+  EVEN_FORMS,
   embeddingMatrix,
   fusedBias,
   fusedMatrix,
   headMatrix,
-  Q4_BLOCK_SIZE,
   type ServingMatrix,
-  type ServingTensor,
   vectorTensor,
   type WeightsMode,
 } from './serving-weights.ts';
 import { activated, normFactors, scaled, softcapped } from './shared-nodes.ts';
-import { type FusedLinear, fusedTargets, partWidths } from './target-modules.ts';
+import { type FusedLinear, partWidths } from './target-modules.ts';
 import { addTopLogits } from './top-logits.ts';
 
-/** The model, its limits, and the layout of its adapters. */
+/** The model, its limits, and the form of its adapters. */
 interface ServingGraphOptions {
   readonly config: DecoderConfig;
   readonly weights: WeightsMode;
   /** Positions of the cache and of the rotary tables. */
   readonly maxSeqLength: number;
-  readonly lora: LoraLayout;
-  /** Default: `float`. */
+  /** Absent: the graph applies no adapters. */
+  readonly adapters?: AdapterForm | undefined;
+  /** Default: `f32`. */
   readonly kv?: KvForm;
   /** The output for the requested rows. Default: `logits`. */
   readonly head?: HeadForm;
@@ -117,7 +119,7 @@ class ServingLowering implements DecoderLowering {
   readonly #rows: RowLinears | undefined;
 
   constructor(options: ServingGraphOptions) {
-    const { config, maxSeqLength, float = 'float32', kv: form = 'float' } = options;
+    const { config, maxSeqLength, float = 'float32', kv: form = 'f32' } = options;
     const g = this.g;
     this.#options = options;
     this.#config = config;
@@ -136,7 +138,7 @@ class ServingLowering implements DecoderLowering {
     const inputs = { batchShape: this.#batchShape, seqLengths, totalLength, tables };
     const shape = { config, maxSeqLength, float, form, isOwn: this.isOwn };
     this.#kv = new KvAttention(g, { ...shape, ...inputs });
-    this.#lora = new LoraGraph(g, config, options.lora, float);
+    this.#lora = new LoraGraph(g, { config, form: options.adapters, float, isOwn: this.isOwn });
     const weight = (tensor: ServingTensor) => this.#weight(tensor);
     this.#rows =
       options.rowForm &&
@@ -186,25 +188,16 @@ class ServingLowering implements DecoderLowering {
 
   linear(x: Value, layer: number, fused: FusedLinear): Projection {
     if (this.#rows && this.isOwn)
-      return { packed: this.#rows.product(x, layer, fused, this.#lora.operands(layer, fused)) };
+      return [this.#rows.product(x, layer, fused, this.#lora.operands(layer, fused))];
     const product = this.#baseProduct(x, layer, fused);
     this.observe(x, fusedLinear(this.#config, layer, fused));
     const base = this.#lora.changeOutputs(product, layer, fused);
     const update = this.#lora.update(x, layer, fused);
-    if (!update) return { packed: base };
-    if ('packed' in update) return { packed: this.g.node('Add', [base, update.packed]) };
-    const parts = this.#parts({ packed: base }, fused);
-    return {
-      parts: fusedTargets(this.#config, fused).map((target, i) => {
-        const delta = update.parts.get(target);
-        return delta ? this.g.node('Add', [parts[i]!, delta]) : parts[i]!;
-      }),
-    };
+    return [update ? this.g.node('Add', [base, update]) : base];
   }
 
   attention(qkv: Projection, layer: number): Value {
-    const [query, key, value] = this.#queryKeyValue(qkv, layer);
-    return this.#kv.attend({ query: query!, key, value }, layer);
+    return this.#kv.attend(this.#queryKeyValue(qkv, layer), layer);
   }
 
   /** Makes rows of hidden [T, D] NaN if rounding has hidden their non-finite numbers. */
@@ -218,7 +211,7 @@ class ServingLowering implements DecoderLowering {
   }
 
   gated(gateUp: Projection): Value {
-    if (this.isOwn && gateUp.packed) return gateUp.packed; // the next linear activates it
+    if (this.isOwn) return gateUp[0]!; // the next linear activates it
     const [gate, up] = this.#parts(gateUp, 'mlp_in');
     return this.g.node('Mul', [activated(this.g, gate!, this.#config.activation), up]);
   }
@@ -236,35 +229,33 @@ class ServingLowering implements DecoderLowering {
 
   /** Multiplies x [T, in] by the transposed matrix [out, in] and adds the bias: [T, out]. */
   matmul(x: Value, m: ServingMatrix, bias: ServingTensor | undefined, name?: string): Value {
+    const g = this.g;
     const values = this.#weight(m.values);
     const scales = m.scales && this.#weight(m.scales);
     const b = bias && this.#weight(bias);
-    const shape = { K: m.cols, N: m.rows, block_size: BLOCK_SIZE };
-    const outputs = [name ?? true];
+    const shape = { K: m.cols, N: m.rows };
+    const options = { domain: MICROSOFT, outputs: [name ?? true] };
     switch (m.form) {
-      case 'q8': {
-        const attributes = { ...shape, bits: 8 };
-        return this.#matmulNBits([x, values, scales, undefined, undefined, b], attributes, outputs);
-      }
+      case 'q8':
       case 'q4': {
-        const attributes = { ...shape, block_size: Q4_BLOCK_SIZE, bits: 4 };
-        const zeros = this.#weight(m.zeroPoints!);
-        return this.#matmulNBits([x, values, scales, zeros, undefined, b], attributes, outputs);
+        const { bits, block } = EVEN_FORMS[m.form];
+        const attributes = { ...shape, bits, block_size: block, accuracy_level: 4 };
+        const zeros = m.zeroPoints && this.#weight(m.zeroPoints);
+        const inputs = [x, values, scales, zeros, undefined, b];
+        while (inputs.at(-1) === undefined) inputs.pop();
+        return g.nodeWithOutputs('MatMulNBits', inputs, attributes, options)[0]!;
       }
       case 'nf4': {
-        const attributes = { ...shape, quant_type: 1 };
-        const options = { domain: MICROSOFT, outputs: b ? [true] : outputs };
-        const y = this.g.nodeWithOutputs(
-          'MatMulBnb4',
-          [x, values, scales],
-          attributes,
-          options,
-        )[0]!;
-        return b ? this.g.nodeWithOutputs('Add', [y, b], {}, { outputs })[0]! : y;
+        const attributes = { ...shape, block_size: BLOCK_SIZE, quant_type: 1 };
+        const inputs = [x, values, scales];
+        if (!b) return g.nodeWithOutputs('MatMulBnb4', inputs, attributes, options)[0]!;
+        const y = g.node('MatMulBnb4', inputs, attributes, MICROSOFT);
+        return g.nodeWithOutputs('Add', [y, b], {}, { outputs: options.outputs })[0]!;
       }
       case 'f32': {
         const inputs = b ? [x, values, b] : [x, values];
-        return this.g.nodeWithOutputs('Gemm', inputs, { transB: 1 }, { outputs })[0]!;
+        const { outputs } = options;
+        return g.nodeWithOutputs('Gemm', inputs, { transB: 1 }, { outputs })[0]!;
       }
     }
   }
@@ -291,21 +282,10 @@ class ServingLowering implements DecoderLowering {
     return this.matmul(x, headMatrix(this.#config, this.#options.weights), undefined, name);
   }
 
-  #matmulNBits(
-    inputs: (Value | undefined)[],
-    attributes: Readonly<Record<string, number>>,
-    outputs: readonly (string | boolean)[],
-  ): Value {
-    while (inputs.at(-1) === undefined) inputs.pop();
-    const withAccuracy = { ...attributes, accuracy_level: 4 };
-    const options = { domain: MICROSOFT, outputs };
-    return this.g.nodeWithOutputs('MatMulNBits', inputs, withAccuracy, options)[0]!;
-  }
-
   /** Returns the operands of attention. q, k and v stay packed in one operand unless q or k has a norm. */
-  #queryKeyValue(qkv: Projection, layer: number): (Value | undefined)[] {
+  #queryKeyValue(qkv: Projection, layer: number): readonly Value[] {
     const norms = qkNorms(this.#config);
-    if (norms.length === 0 && qkv.packed) return [qkv.packed, undefined, undefined];
+    if (norms.length === 0) return qkv;
     const widths = partWidths(this.#config, 'attention_in');
     return this.#parts(qkv, 'attention_in').map((part, i) => {
       if (!norms[i]) return part;
@@ -339,10 +319,8 @@ class ServingLowering implements DecoderLowering {
     return this.g.node('SimplifiedLayerNormalization', [x, gamma], attributes);
   }
 
-  #parts(projection: Projection, fused: FusedLinear): readonly Value[] {
-    if (projection.parts) return projection.parts;
-    const widths = partWidths(this.#config, fused);
-    return this.g.split(projection.packed, widths, 1);
+  #parts([packed]: Projection, fused: FusedLinear): readonly Value[] {
+    return this.g.split(packed!, partWidths(this.#config, fused), 1);
   }
 
   #weight({ name, type, dims }: ServingTensor): Value {

@@ -5,7 +5,13 @@ import { elementCount } from '../common/tensor.ts';
 import type { ElementType } from '../onnx/graph-builder.ts';
 import type { DecoderConfig } from './config.ts';
 import { expectedTensors, hasBias } from './names.ts';
-import { fusedLinear, headLinear, type RowForm, rowTensors } from './row-weights.ts';
+import {
+  fusedLinear,
+  headLinear,
+  type RowForm,
+  rowTensors,
+  type ServingTensor,
+} from './row-weights.ts';
 import {
   FUSED_LINEAR_NAMES,
   type FusedLinear,
@@ -24,17 +30,11 @@ export type WeightsMode = (typeof WEIGHTS_MODES)[number];
 /** The format of a matrix at run time. */
 type MatrixForm = 'q8' | 'q4' | 'nf4' | 'f32';
 
-/** `q8` and `nf4` have one scale per 64 values. */
+/** The values of `nf4` that share a scale. */
 export const BLOCK_SIZE = 64;
-/** `q4` has one scale and one zero point per 32 values. */
-export const Q4_BLOCK_SIZE = 32;
 
-/** A tensor of the weights file. */
-export interface ServingTensor {
-  readonly name: string;
-  readonly type: ElementType;
-  readonly dims: readonly number[];
-}
+/** The forms with evenly spaced levels: the bits of a value, and the values that share a scale, in `q4` also a zero point. */
+export const EVEN_FORMS = { q8: { bits: 8, block: 64 }, q4: { bits: 4, block: 32 } } as const;
 
 /** A matrix [rows, cols] = [out, in], stored as tensors. */
 export interface ServingMatrix {
@@ -100,40 +100,34 @@ export function normVectors(config: DecoderConfig): ServingTensor[] {
  * Flattened matrices can be stacked only if each is a whole number of blocks.
  */
 function fusedForm(mode: WeightsMode, cols: number, widths: readonly number[]): MatrixForm {
-  if (mode === 'int8' && cols % BLOCK_SIZE === 0) return 'q8';
-  if (mode === 'int4' && cols % Q4_BLOCK_SIZE === 0) return 'q4';
+  if (mode === 'int8' && cols % EVEN_FORMS.q8.block === 0) return 'q8';
+  if (mode === 'int4' && cols % EVEN_FORMS.q4.block === 0) return 'q4';
   if (mode === 'nf4' && widths.every((width) => (width * cols) % BLOCK_SIZE === 0)) return 'nf4';
   return 'f32';
 }
 
 /** The artifact does not store embedding and output head as NF4. Except in the exact mode they have 8 bits, to save memory. */
 function vocabularyForm(config: DecoderConfig, mode: WeightsMode): MatrixForm {
-  return mode !== 'f32' && config.hiddenSize % BLOCK_SIZE === 0 ? 'q8' : 'f32';
+  return mode !== 'f32' && config.hiddenSize % EVEN_FORMS.q8.block === 0 ? 'q8' : 'f32';
 }
 
 function matrix(name: string, form: MatrixForm, rows: number, cols: number): ServingMatrix {
-  const blocks = cols / BLOCK_SIZE;
   const count = rows * cols;
   const shared = { form, rows, cols };
   switch (form) {
     case 'q8':
-      return {
-        ...shared,
-        values: { name: `${name}.q8`, type: 'uint8', dims: [rows, blocks, BLOCK_SIZE] },
-        scales: { name: `${name}.scales`, type: 'float32', dims: [rows, blocks] },
-      };
     case 'q4': {
-      const q4Blocks = cols / Q4_BLOCK_SIZE;
-      const half = Q4_BLOCK_SIZE / 2;
+      const { bits, block } = EVEN_FORMS[form];
+      const dims = [rows, cols / block];
+      const prefix = form === 'q8' ? name : `${name}.q4`;
+      const zeroDims = [rows, Math.ceil(cols / block / 2)];
       return {
         ...shared,
-        values: { name: `${name}.q4`, type: 'uint8', dims: [rows, q4Blocks, half] },
-        scales: { name: `${name}.q4.scales`, type: 'float32', dims: [rows, q4Blocks] },
-        zeroPoints: {
-          name: `${name}.q4.zeros`,
-          type: 'uint8',
-          dims: [rows, Math.ceil(q4Blocks / 2)],
-        },
+        values: { name: `${name}.${form}`, type: 'uint8', dims: [...dims, (block * bits) / 8] },
+        scales: { name: `${prefix}.scales`, type: 'float32', dims },
+        ...(form === 'q4' && {
+          zeroPoints: { name: `${prefix}.zeros`, type: 'uint8', dims: zeroDims },
+        }),
       };
     }
     case 'nf4':

@@ -3,7 +3,6 @@ import { assert } from '../common/assert.ts';
 import type { Provider } from '../settings/provider.ts';
 import { Handle, releaseWhenCollected } from './handle.ts';
 import { ortCall, ortFree, ortGet, ortVoid } from './runtime.ts';
-import type { Session } from './session.ts';
 import {
   assertShape,
   bytesOf,
@@ -57,7 +56,7 @@ const DEFAULT_MEMORY = 0;
  * garbage collector once nothing refers to it, including views and bindings. Asserts that the session's provider is a device.
  */
 export function deviceTensor<T extends OrtType>(
-  session: Session,
+  session: { readonly provider: Provider; readonly handle: Handle },
   type: T,
   shape: readonly number[],
 ): OrtTensor<T> {

@@ -1,5 +1,6 @@
 // Says what to try after a job that failed, with numbers made from its own settings. Pure: touches no element.
 import { evaluationOf, hyperparametersOf } from './job-facts.js';
+import { FORM_FIELDS } from './tables.js';
 
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
 
@@ -12,7 +13,7 @@ import { evaluationOf, hyperparametersOf } from './job-facts.js';
 
 /** Lower enough to make a difference, and high enough to learn. */
 const RATE_FACTOR = 0.3;
-const MAX_EPOCHS = 50;
+const MAX_EPOCHS = FORM_FIELDS.find(({ id }) => id === 'n_epochs')?.max ?? 1;
 
 /** By the error's code. @type {Readonly<Record<string, (job: Job) => Advice>>} */
 const BY_CODE = {
@@ -112,7 +113,7 @@ function lessMemory(job) {
       changes: { batch_size: String(next) },
     };
   }
-  const rank = numberOf(job.lorikeet['rank'], 16);
+  const rank = numberOf(job.lorikeet.rank, 16);
   const next = Math.max(1, Math.floor(rank / 2));
   return {
     text: `The trainer ran out of memory: lower the LoRA rank from ${rank} to ${next}, or shorten the rows.`,

@@ -15,22 +15,14 @@ import {
   SETTINGS,
   statusWord,
 } from './job-facts.js';
+import { METRICS } from './tables.js';
 import { createTable } from './widgets.js';
 
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
 
 const POLL_MS = 5_000;
 const COLORS = ['--accent', '--second', '--third', '--ink'];
-/** The loss; the reward if all jobs learn from rewards. */
-const CHARTS = [
-  { id: 'compared-training', loss: 'train_loss', reward: 'train_mean_reward', name: 'Training' },
-  {
-    id: 'compared-validation',
-    loss: 'full_valid_loss',
-    reward: 'full_valid_mean_reward',
-    name: 'Validation',
-  },
-];
+const CHARTS = ['compared-training', 'compared-validation'];
 /** The rows of the table. @type {readonly (readonly [name: string, read: (job: Job) => string])[]} */
 const ROWS = [
   ['Status', statusWord],
@@ -41,9 +33,9 @@ const ROWS = [
     (job) =>
       learnsRewards(job)
         ? '–'
-        : formatted(evaluationOf(job)['validation_loss'] ?? job.lorikeet['valid_loss'], figure),
+        : formatted(evaluationOf(job)['validation_loss'] ?? job.lorikeet.valid_loss, figure),
   ],
-  ['Training loss', (job) => formatted(job.lorikeet['train_loss'], figure)],
+  ['Training loss', (job) => formatted(job.lorikeet.train_loss, figure)],
   ['Duration', (job) => formatted(runSeconds(job, Date.now() / 1000), duration)],
   ...SETTINGS.map(
     ([name, read]) =>
@@ -64,8 +56,8 @@ export function compareJobs(ids) {
       await Promise.all(ids.map((id, i) => logs[i]?.update(id)));
       charts ??= drawCharts(jobs);
       showTable(jobs);
-      for (const [i, chart] of CHARTS.entries()) {
-        charts[i]?.show(overlayCurves(logs, chart[measureOf(jobs)]), `${jobs.length} jobs`);
+      for (const [i, { name }] of metricsOf(jobs).entries()) {
+        charts[i]?.show(overlayCurves(logs, name), `${jobs.length} jobs`);
       }
       fill(byId('compared-problem'));
       return jobs.every(({ finished_at: finishedS }) => finishedS !== null) ? 'done' : undefined;
@@ -89,22 +81,23 @@ function labelOf(job, jobs) {
   return isUnique ? name : `${name} …${job.id.slice(-4)}`;
 }
 
-/** @param {readonly Job[]} jobs @returns {'loss' | 'reward'} */
-function measureOf(jobs) {
-  return jobs.every(learnsRewards) ? 'reward' : 'loss';
+/** The losses; the rewards if all jobs learn from rewards. @param {readonly Job[]} jobs */
+function metricsOf(jobs) {
+  const shown = jobs.every(learnsRewards) ? 'reward' : 'loss';
+  return METRICS.filter(({ curve }) => curve === shown);
 }
 
 /** @param {readonly Job[]} jobs */
 function drawCharts(jobs) {
-  return CHARTS.map((chart, i) => {
-    const name = `${chart.name} ${measureOf(jobs)}`;
-    setText(byId(`${chart.id}-title`), name);
+  return metricsOf(jobs).map(({ label }, i) => {
+    const id = CHARTS[i] ?? '';
+    setText(byId(`${id}-title`), label);
     const lines = jobs.map((job, j) => ({
       label: labelOf(job, jobs),
       color: COLORS[j] ?? '--muted',
       isSparse: i === 1,
     }));
-    return new Chart(byId(chart.id), { name: `${name} by step`, lines });
+    return new Chart(byId(id), { name: `${label} by step`, lines });
   });
 }
 

@@ -7,12 +7,14 @@ import {
   classCountOf,
   evaluationOf,
   formatted,
+  formattedMetric,
   learnsPairs,
   learnsRewards,
   plannedRange,
   runSeconds,
   SETTINGS,
 } from './job-facts.js';
+import { METRICS } from './tables.js';
 import { copyButton, createTable, downloadFile, number, tile, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
@@ -25,18 +27,19 @@ import { copyButton, createTable, downloadFile, number, tile, tryLink } from './
  * @param {Metrics | undefined} validated of the kept step, or of the newest one with a validation
  */
 export function showResult(job, last, validated) {
-  const card = evaluationOf(job);
-  const isValidated = job.validation_file !== null || job.lorikeet['validation_split'];
+  const isValidated = job.validation_file !== null || job.lorikeet.validation_split;
   const missing = isValidated ? 'not measured yet' : 'needs validation rows';
-  if (learnsRewards(job)) {
-    fill(
-      byId('outcome'),
-      el('dl.tiles', ...rewardTiles(job, last, validated, missing)),
-      modelLine(job),
-    );
-    return;
-  }
-  const training = last?.['train_mean_token_accuracy'];
+  const tilesOf = learnsRewards(job) ? rewardTiles : lossTiles;
+  const tiles = [...tilesOf(job, { last, validated, missing }), durationTile(job)];
+  fill(byId('outcome'), el('dl.tiles', ...tiles), modelLine(job));
+}
+
+/** @typedef {{ last: Metrics | undefined, validated: Metrics | undefined, missing: string }} Measured */
+
+/** @param {Job} job @param {Measured} measured */
+function lossTiles(job, { last, validated, missing }) {
+  const card = evaluationOf(job);
+  const training = last?.train_mean_token_accuracy;
   const { base, adapter } = accuracyOf(card);
   const counted =
     classCountOf(job) !== undefined
@@ -44,10 +47,10 @@ export function showResult(job, last, validated) {
       : learnsPairs(job)
         ? 'pairs ordered'
         : 'tokens predicted';
-  const tiles = [
+  return [
     comparisonTile('Validation accuracy', {
       base,
-      adapter: adapter ?? validated?.['full_valid_mean_token_accuracy'],
+      adapter: adapter ?? validated?.full_valid_mean_token_accuracy,
       format: percent,
       help: `share of validation ${counted} correctly`,
       missing,
@@ -55,7 +58,7 @@ export function showResult(job, last, validated) {
     }),
     comparisonTile('Validation loss', {
       base: card['base_validation_loss'],
-      adapter: card['validation_loss'] ?? validated?.['full_valid_loss'],
+      adapter: card['validation_loss'] ?? validated?.full_valid_loss,
       format: figure,
       help: 'lower is better',
       missing,
@@ -63,22 +66,20 @@ export function showResult(job, last, validated) {
     }),
     tile(
       'Training loss',
-      formatted(last?.['train_loss'] ?? job.lorikeet['train_loss'], figure),
+      formatted(last?.train_loss ?? job.lorikeet.train_loss, figure),
       typeof training === 'number' ? `${percent(training)} accuracy` : 'not measured yet',
     ),
-    durationTile(job),
   ];
-  fill(byId('outcome'), el('dl.tiles', ...tiles), modelLine(job));
 }
 
-/** @param {Job} job @param {Metrics | undefined} last @param {Metrics | undefined} validated @param {string} missing */
-function rewardTiles(job, last, validated, missing) {
+/** @param {Job} job @param {Measured} measured */
+function rewardTiles(job, { last, validated, missing }) {
   const card = evaluationOf(job);
-  const length = last?.['completion_tokens_mean'];
+  const length = last?.completion_tokens_mean;
   return [
     comparisonTile('Validation reward', {
       base: card['base_reward'],
-      adapter: card['reward'] ?? validated?.['full_valid_mean_reward'],
+      adapter: card['reward'] ?? validated?.full_valid_mean_reward,
       format: figure,
       help: 'mean over the validation rows',
       missing,
@@ -86,10 +87,9 @@ function rewardTiles(job, last, validated, missing) {
     }),
     tile(
       'Training reward',
-      formatted(last?.['train_mean_reward'], figure),
+      formatted(last?.train_mean_reward, figure),
       typeof length === 'number' ? `${figure(length)} tokens per completion` : 'not measured yet',
     ),
-    durationTile(job),
   ];
 }
 
@@ -133,7 +133,7 @@ function durationTile(job) {
 function modelLine(job) {
   const { fine_tuned_model: model, lorikeet } = job;
   if (model === null) return null;
-  const name = String(lorikeet['adapter']);
+  const name = String(lorikeet.adapter);
   return el(
     'div.model-line.panel',
     el(
@@ -229,12 +229,12 @@ export async function showSettings(job) {
   /** @type {(readonly [name: string, value: unknown])[]} */
   const facts = [
     ['Job ID', job.id],
-    ['Adapter', lorikeet['adapter']],
+    ['Adapter', lorikeet.adapter],
     ['Training file', await fileName(job.training_file)],
     ['Validation file', await fileName(job.validation_file)],
     ...SETTINGS.map(([name, read]) => /** @type {const} */ ([name, read(job)])),
-    ['LoRA alpha', lorikeet['alpha']],
-    ['LoRA dropout', lorikeet['dropout']],
+    ['LoRA alpha', lorikeet.alpha],
+    ['LoRA dropout', lorikeet.dropout],
     ['Created', dateAndTime(job.created_at)],
     ['Finished', finishedS === null ? undefined : dateAndTime(finishedS)],
     ['Trained', tokens === null ? undefined : counted(tokens, 'token')],
@@ -245,20 +245,13 @@ export async function showSettings(job) {
 
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJobCheckpoint} Checkpoint */
 
-/** Heading → the metric. @type {Readonly<Record<string, string>>} */
-const LOSSES = {
-  'Training loss': 'train_loss',
-  'Training accuracy': 'train_mean_token_accuracy',
-  'Validation loss': 'full_valid_loss',
-  'Validation accuracy': 'full_valid_mean_token_accuracy',
-};
-/** @type {Readonly<Record<string, string>>} */
-const REWARDS = {
-  'Training reward': 'train_mean_reward',
-  'Validation reward': 'full_valid_mean_reward',
-};
+/** The columns of a job's checkpoints. @param {Job} job */
+function columnsOf(job) {
+  const shown = learnsRewards(job) ? ['reward'] : ['loss', 'accuracy'];
+  return METRICS.filter(({ curve }) => shown.includes(curve));
+}
 
-/** The table on the page. @type {{ columns: Readonly<Record<string, string>>, showRows: ReturnType<typeof createTable> } | undefined} */
+/** The table on the page. @type {{ heads: string, showRows: ReturnType<typeof createTable> } | undefined} */
 let shownTable;
 
 /**
@@ -274,13 +267,13 @@ export function showCheckpoints(job, checkpoints, keptMetrics) {
   const key = JSON.stringify([model, keptMetrics, others.map(({ id }) => id)]);
   if (table.dataset['shown'] === key) return; // rebuilding would lose the focus
   table.dataset['shown'] = key;
-  const columns = learnsRewards(job) ? REWARDS : LOSSES;
-  if (shownTable?.columns !== columns) {
+  const labels = columnsOf(job).map(({ label }) => label);
+  if (shownTable?.heads !== labels.join()) {
     const showRows = createTable(table, {
       caption: 'Checkpoints',
-      columns: ['Step', ...Object.keys(columns).map(number), 'Model'],
+      columns: ['Step', ...labels.map(number), 'Model'],
     });
-    shownTable = { columns, showRows };
+    shownTable = { heads: labels.join(), showRows };
   }
   const rows = [
     ...(model === null ? [] : [row(keptMetrics ?? {}, { model, job, isKept: true })]),
@@ -306,9 +299,7 @@ function row(metrics, { model, job, isKept }) {
       typeof step === 'number' ? count(step) : 'Last',
       isKept && el('span.pill.running.kept', 'kept'),
     ),
-    ...Object.values(learnsRewards(job) ? REWARDS : LOSSES).map((key) =>
-      formatted(metrics[key], key.includes('accuracy') ? percent : figure),
-    ),
+    ...columnsOf(job).map((metric) => formattedMetric(metrics, metric)),
     tryLink('a', queryOf(job, model)),
   ];
 }

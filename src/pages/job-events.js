@@ -2,7 +2,8 @@
 import { requestJson } from './api.js';
 
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJobEvent} JobEvent */
-/** @typedef {Readonly<Record<string, unknown>>} Metrics */
+/** @typedef {JobEvent['data']} Metrics */
+/** @typedef {import('../contracts/metrics.ts').ApiMetricName} MetricName */
 
 /** Events in one request. */
 const PAGE_SIZE = 100;
@@ -47,7 +48,7 @@ export class EventLog {
     return [...this.#events.values()].sort((a, b) => (a.id < b.id ? 1 : -1));
   }
 
-  /** Returns the steps, then the values of each metric; null: not measured. @param {readonly string[]} keys */
+  /** Returns the steps, then the values of each metric; null: not measured. @param {readonly MetricName[]} keys */
   points(keys) {
     const steps = [...this.#steps].sort(([a], [b]) => a - b);
     const curves = keys.map((key) =>
@@ -72,8 +73,7 @@ export class EventLog {
   /** The metrics of the newest step with a validation. @returns {Metrics | undefined} */
   lastValidated() {
     const steps = [...this.#steps].filter(
-      ([, { full_valid_loss: loss, full_valid_mean_reward: reward }]) =>
-        (loss ?? reward) !== undefined,
+      ([, step]) => (step.full_valid_loss ?? step.full_valid_mean_reward) !== undefined,
     );
     return steps.sort(([a], [b]) => b - a)[0]?.[1];
   }
@@ -82,7 +82,7 @@ export class EventLog {
   warnings() {
     const events = this.events().filter(({ level }) => level === 'warn');
     const newest = new Map(
-      events.toReversed().map((event) => [String(event.data['code'] ?? event.message), event]),
+      events.toReversed().map((event) => [event.data.code ?? event.message, event]),
     );
     return [...newest.values()].reverse();
   }
@@ -91,7 +91,7 @@ export class EventLog {
 /**
  * Combines one metric of several jobs into one chart: all steps, then a curve for each job.
  * @param {readonly EventLog[]} logs
- * @param {string} key
+ * @param {MetricName} key
  * @returns {import('./chart.js').Points}
  */
 export function overlayCurves(logs, key) {

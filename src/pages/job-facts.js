@@ -1,7 +1,8 @@
 // Short facts about a fine-tuning job, as several pages show them. Pure: touches no element.
-import { durationRange, percent } from './format.js';
+import { durationRange, figure, percent } from './format.js';
 
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
+/** @typedef {import('../contracts/metrics.ts').PageMetric} Metric */
 
 const ENDED = new Set(['succeeded', 'failed', 'cancelled']);
 
@@ -32,14 +33,13 @@ export const SETTINGS = [
   ['Epochs', (job) => hyperparametersOf(job).n_epochs],
   ['Batch size', (job) => hyperparametersOf(job).batch_size],
   ['Learning rate multiplier', (job) => hyperparametersOf(job).learning_rate_multiplier],
-  ['LoRA rank', ({ lorikeet }) => lorikeet['rank'] ?? 'default'],
+  ['LoRA rank', ({ lorikeet }) => lorikeet.rank ?? 'default'],
   ['Seed', ({ seed }) => seed],
   ['Classes', classCountOf],
   [
     'Held out',
     ({ lorikeet }) =>
-      lorikeet['validation_split'] &&
-      `${percent(Number(lorikeet['validation_split']))} of the file`,
+      lorikeet.validation_split && `${percent(lorikeet.validation_split)} of the file`,
   ],
 ];
 
@@ -55,7 +55,7 @@ export function learnsRewards({ method }) {
 
 /** Returns the mean reward on the validation rows; undefined if there was no validation. @param {Job} job */
 export function rewardOf(job) {
-  return evaluationOf(job)['reward'] ?? job.lorikeet['valid_reward'];
+  return evaluationOf(job)['reward'] ?? job.lorikeet.valid_reward;
 }
 
 /** Returns a job's hyperparameters, which depend on its method. @param {Pick<Job, 'method'>} job */
@@ -65,9 +65,9 @@ export function hyperparametersOf({ method }) {
   return method[method.type]?.hyperparameters ?? none;
 }
 
-/** Returns a job's evaluation card; empty until it is evaluated. @param {Job} job @returns {Readonly<Record<string, unknown>>} */
+/** Returns a job's evaluation card; empty until it is evaluated. @param {Job} job @returns {Partial<import('../contracts/evaluation-card.ts').EvaluationCard>} */
 export function evaluationOf({ lorikeet }) {
-  return /** @type {Record<string, unknown> | undefined} */ (lorikeet['evaluation']) ?? {};
+  return lorikeet.evaluation ?? {};
 }
 
 /** Returns the validation accuracy of the base and the adapter: of classes for a classifier, of pairs for DPO, else of tokens. @param {Readonly<Record<string, unknown>>} card */
@@ -86,7 +86,7 @@ export function accuracyName(job) {
 
 /** Returns the number of classes; undefined if the job does not train a classifier. @param {Job} job */
 export function classCountOf({ lorikeet }) {
-  return /** @type {number | undefined} */ (lorikeet['num_classes']);
+  return lorikeet.num_classes;
 }
 
 /** Formats a number; anything else is shown as a dash. @param {unknown} value @param {(value: number) => string} format */
@@ -94,11 +94,19 @@ export function formatted(value, format) {
   return typeof value === 'number' ? format(value) : '–';
 }
 
+/** Returns how to write a metric. @param {Metric | undefined} metric */
+export function formatOf(metric) {
+  return metric?.unit === 'share' ? percent : figure;
+}
+
+/** Writes one of a step's metrics. @param {Partial<Record<Metric['name'], number | undefined>>} metrics @param {Metric} metric */
+export function formattedMetric(metrics, metric) {
+  return formatted(metrics[metric.name], formatOf(metric));
+}
+
 /** Returns the current step; undefined before training. @param {Job} job @returns {{ step: number, totalSteps: number } | undefined} */
-export function progressOf({ lorikeet }) {
-  const { step, total_steps: totalSteps } = lorikeet;
-  if (typeof step !== 'number' || typeof totalSteps !== 'number') return undefined;
-  return { step, totalSteps };
+export function progressOf({ lorikeet: { step, total_steps: totalSteps } }) {
+  return step === undefined || totalSteps === undefined ? undefined : { step, totalSteps };
 }
 
 /** Returns progress and remaining time; empty if the job is not training. @param {Job} job @param {number} nowS */
@@ -121,12 +129,11 @@ function remainingRange({ estimated_finish: finishS }, nowS) {
 
 /** Returns the planned duration in seconds. @param {Job} job @returns {[from: number, to: number] | undefined} */
 export function plannedRange({ lorikeet }) {
-  const range = lorikeet['planned_seconds_range'];
-  return Array.isArray(range) ? [Number(range[0]), Number(range[1])] : undefined;
+  const [from, to] = lorikeet.planned_seconds_range ?? [];
+  return from === undefined || to === undefined ? undefined : [from, to];
 }
 
 /** Returns the seconds from the start of training to its end, or to now. @param {Job} job @param {number} nowS */
-export function runSeconds({ lorikeet, finished_at: finishedS }, nowS) {
-  const startedS = lorikeet['started_at'];
-  return typeof startedS === 'number' ? Math.max(0, (finishedS ?? nowS) - startedS) : undefined;
+export function runSeconds({ lorikeet: { started_at: startedS }, finished_at: finishedS }, nowS) {
+  return startedS === undefined ? undefined : Math.max(0, (finishedS ?? nowS) - startedS);
 }

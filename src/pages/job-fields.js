@@ -1,77 +1,13 @@
-// The fields of a new job: its name, its hyperparameters, and what they contribute to the request. The server decides
-// what a name becomes (src/jobs/names.ts); a test compares the two.
+// The fields of a new job: its name, its hyperparameters, and what they contribute to the request. The server's tables say which
+// there are, and what a name becomes.
 import { ApiError, errorText, requestJson } from './api.js';
 import { byId, fill, setText } from './dom.js';
 import { hyperparametersOf } from './job-facts.js';
+import { FIELDLESS_SETTINGS, FORM_FIELDS, NAME_RULES } from './tables.js';
 import { choiceField, numberField } from './widgets.js';
 
-/** @typedef {'supervised' | 'dpo' | 'reinforcement'} Method */
-
-/**
- * @typedef {object} Field
- * @property {string} id
- * @property {string} label
- * @property {number} [min] default: 0
- * @property {number} [max]
- * @property {boolean} [isInteger]
- * @property {readonly (readonly [string, string])[]} [options] absent: a number
- * @property {'hyperparameters' | 'lorikeet' | 'job'} parent the object of the request that contains it
- * @property {readonly Method[]} [methods] whose jobs have it; default: all
- */
-
-/** @type {readonly (readonly [string, string])[]} */
-const EFFORTS = ['', 'low', 'medium', 'high'].map((effort) => [effort, effort || 'default']);
-
-/** @type {readonly Field[]} */
-const REWARD_FIELDS = [
-  { id: 'completions', label: 'Completions per prompt', min: 2, max: 64, parent: 'lorikeet' },
-  { id: 'completion_length', label: 'Tokens per completion', min: 1, parent: 'lorikeet' },
-  { id: 'compute_multiplier', label: 'Compute multiplier', min: 0, parent: 'hyperparameters' },
-  { id: 'eval_interval', label: 'Validate after steps', min: 1, parent: 'hyperparameters' },
-  { id: 'eval_samples', label: 'Rows per validation', min: 1, parent: 'hyperparameters' },
-].map((field) => {
-  const isInteger = field.id !== 'compute_multiplier';
-  return /** @type {Field} */ ({ ...field, isInteger, methods: ['reinforcement'] });
-});
-
-/** @type {readonly Field[]} */
-const FIELDS = [
-  { id: 'n_epochs', label: 'Epochs', min: 1, max: 50, isInteger: true, parent: 'hyperparameters' },
-  {
-    id: 'batch_size',
-    label: 'Batch size',
-    min: 1,
-    max: 256,
-    isInteger: true,
-    parent: 'hyperparameters',
-  },
-  {
-    id: 'learning_rate_multiplier',
-    label: 'Learning rate multiplier',
-    min: 0,
-    parent: 'hyperparameters',
-  },
-  { id: 'beta', label: 'Beta', min: 0, max: 2, parent: 'hyperparameters', methods: ['dpo'] },
-  ...REWARD_FIELDS,
-  {
-    id: 'reasoning_effort',
-    label: 'Reasoning effort',
-    options: EFFORTS,
-    parent: 'hyperparameters',
-    methods: ['reinforcement'],
-  },
-  { id: 'rank', label: 'LoRA rank', min: 1, isInteger: true, parent: 'lorikeet' },
-  { id: 'alpha', label: 'LoRA alpha', min: 0, parent: 'lorikeet' },
-  {
-    id: 'dropout',
-    label: 'LoRA dropout',
-    min: 0,
-    max: 0.99,
-    parent: 'lorikeet',
-    methods: ['supervised', 'dpo'],
-  },
-  { id: 'seed', label: 'Seed', min: 0, isInteger: true, parent: 'job' },
-];
+/** @typedef {import('../contracts/preference-settings.ts').Objective} Method */
+/** @typedef {typeof FORM_FIELDS[number]} Field */
 
 /** @type {readonly (readonly [Method, string])[]} */
 const METHODS = [
@@ -87,12 +23,8 @@ const COMPUTES = [
 /** Until somebody chooses, the arithmetic is the one that the plan recommends. */
 let isComputeChosen = false;
 
-/** The `lorikeet` settings that a repeated job keeps, with or without a field. */
-const REPEATED = [
-  ...['method', 'rank', 'alpha', 'targets', 'rslora', 'dora', 'lora_bias', 'bias', 'init', 'alora'],
-  ...['train_head', 'train_embeddings', 'ensure_weight_tying', 'modules_to_save'],
-  ...['loss', 'label_smoothing', 'dropout', 'compute', 'gate'],
-];
+/** The `lorikeet` settings that a repeated job keeps without a field. */
+const KEPT = FIELDLESS_SETTINGS.filter((id) => id !== 'compute' && id !== 'validation_split');
 
 /** @param {Field} field */
 function inputOf({ id, options }) {
@@ -104,11 +36,13 @@ export function createHyperparameterFields() {
   fill(byId('method-field'), choiceField({ id: 'method', label: 'Method', options: METHODS }));
   fill(
     byId('hyperparameters'),
-    ...FIELDS.map(({ parent, options, min = 0, ...field }) => {
+    ...FORM_FIELDS.map(({ parent, options, ...field }) => {
       const placeholder = parent === 'hyperparameters' ? 'auto' : 'default';
+      /** @type {[string, string][]} */
+      const choices = ['', ...(options ?? [])].map((value) => [value, value || 'default']);
       return options
-        ? choiceField({ ...field, options })
-        : numberField({ ...field, min, placeholder });
+        ? choiceField({ ...field, options: choices })
+        : numberField({ ...field, placeholder });
     }),
     choiceField({ id: 'compute', label: 'Arithmetic', options: COMPUTES }),
   );
@@ -122,7 +56,7 @@ export function createHyperparameterFields() {
 /** The fields that the chosen method has. */
 function fieldsOfMethod() {
   const method = chosenMethod();
-  return FIELDS.filter(({ methods }) => methods?.includes(method) ?? true);
+  return FORM_FIELDS.filter(({ objectives }) => objectives.includes(method));
 }
 
 /** @param {Method} method */
@@ -138,7 +72,7 @@ export function chosenMethod() {
 
 function showFieldsOfMethod() {
   const shown = new Set(fieldsOfMethod());
-  for (const field of FIELDS) {
+  for (const field of FORM_FIELDS) {
     const box = byId(field.id).closest('.field');
     if (box instanceof HTMLElement) box.hidden = !shown.has(field);
   }
@@ -161,14 +95,18 @@ export function hyperparameterFault() {
 
 /** Returns the fields as typed, the method, and the arithmetic if somebody has chosen it. @returns {Record<string, string>} */
 export function typedHyperparameters() {
-  const ids = ['method', ...FIELDS.map(({ id }) => id), ...(isComputeChosen ? ['compute'] : [])];
+  const ids = [
+    'method',
+    ...FORM_FIELDS.map(({ id }) => id),
+    ...(isComputeChosen ? ['compute'] : []),
+  ];
   const typed = ids.map((id) => [id, /** @type {HTMLInputElement} */ (byId(id)).value]);
   return Object.fromEntries(typed.filter(([, value]) => value !== ''));
 }
 
 /** Fills the fields, and clears those that are not given. @param {Readonly<Record<string, string>>} typed */
 export function restoreHyperparameters(typed) {
-  for (const field of FIELDS) inputOf(field).value = typed[field.id] ?? '';
+  for (const field of FORM_FIELDS) inputOf(field).value = typed[field.id] ?? '';
   chooseMethod(METHODS.find(([method]) => method === typed['method'])?.[0] ?? 'supervised');
   isComputeChosen = typed['compute'] !== undefined;
   if (typed['compute']) byId('compute', HTMLSelectElement).value = typed['compute'];
@@ -183,21 +121,20 @@ export function restoreHyperparameters(typed) {
 export function writeHyperparameters({ method, lorikeet, seed }, changes) {
   /** @type {Record<string, unknown>} */
   const values = { ...hyperparametersOf({ method }), ...lorikeet, seed };
-  const given = FIELDS.map(({ id, options = [] }) => {
+  const given = FORM_FIELDS.map(({ id, options = [] }) => {
     const value = values[id];
-    const isKnown = typeof value === 'number' || options.some(([option]) => option === value);
+    const isKnown = typeof value === 'number' || options.some((option) => option === value);
     return [id, isKnown ? String(value) : ''];
   });
   const typed = Object.fromEntries(given);
   // A job that names no arithmetic was trained in float32.
-  const compute = String(lorikeet['compute'] ?? 'float32');
+  const compute = String(lorikeet.compute ?? 'float32');
   restoreHyperparameters({ ...typed, method: method.type, compute, ...changes });
   // Changed settings are worth a look.
   const details = byId('hyperparameters').closest('details');
   if (details && Object.keys(changes).length > 0) details.open = true;
-  const fieldIds = new Set(['compute', ...FIELDS.map(({ id }) => id)]);
-  const others = REPEATED.filter((key) => !fieldIds.has(key) && lorikeet[key] !== undefined);
-  return Object.fromEntries(others.map((key) => [key, lorikeet[key]]));
+  const kept = KEPT.filter((key) => values[key] !== undefined);
+  return Object.fromEntries(kept.map((key) => [key, values[key]]));
 }
 
 /**
@@ -228,9 +165,6 @@ export function readHyperparameters(reinforcement) {
 
 /** The server is asked for a name this long after the last key press. */
 const TYPING_MS = 300;
-const MAX_TYPED = 64;
-const MAX_NAME = 63;
-const RESERVED = new Set(['base', 'default', 'ft']);
 
 /**
  * Returns the adapter name that the server makes of a typed name.
@@ -238,16 +172,11 @@ const RESERVED = new Set(['base', 'default', 'ft']);
  * @returns {string | undefined} undefined if it is invalid
  */
 export function adapterName(typed) {
-  const name = typed
-    .toLowerCase()
-    .replace(/[^a-z0-9._-]+/g, '-')
-    .replace(/^[^a-z0-9_]+/, '')
-    .slice(0, MAX_NAME)
-    .replace(/-+$/, '');
-  const length = [...typed].length;
-  const isRefused = length > MAX_TYPED || /[/\\:\p{C}]/u.test(typed) || typed.includes('..');
-  if (isRefused || name === '' || name === '__proto__' || name.includes('..')) return undefined;
-  return RESERVED.has(name) ? undefined : name;
+  const { suffix, steps, name: pattern, reserved } = NAME_RULES;
+  /** @type {string} */
+  const name = steps.reduce((text, [from, to]) => text.replace(from, to), typed.toLowerCase());
+  const isName = suffix.test(typed) && pattern.test(name) && !reserved.includes(name);
+  return isName ? name : undefined;
 }
 
 /** The field for the adapter's name. A line below it says what the name will be, and what it replaces. */

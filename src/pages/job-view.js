@@ -124,7 +124,7 @@ class JobView {
 
   /** The samples of a step come before its event. @param {Job} job */
   async #updateSamples(job) {
-    const step = this.#log.last()?.['step'] ?? 0;
+    const step = this.#log.last()?.step ?? 0;
     if (step === this.#sampledAt && !isFinished(job)) return;
     await this.#samples.update();
     this.#sampledAt = step;
@@ -156,7 +156,7 @@ class JobView {
       adviceNote(job),
       ...this.#log.warnings().map(({ message }) => el('p.warning', message)),
     );
-    const keptStep = job.lorikeet['kept_step'];
+    const keptStep = job.lorikeet.kept_step;
     const keptMetrics = typeof keptStep === 'number' ? this.#log.at(keptStep) : undefined;
     showResult(job, this.#log.last(), keptMetrics ?? this.#log.lastValidated());
     this.#charts.show(job, this.#log);

@@ -159,7 +159,7 @@ export class NewJobForm {
       ),
     );
     this.#carried = writeHyperparameters(job, changes);
-    this.#split.percent = 100 * Number(job.lorikeet['validation_split'] ?? 0);
+    this.#split.percent = 100 * Number(job.lorikeet.validation_split ?? 0);
     this.#model.value = job.model;
     this.#name.value = job.user_provided_suffix ?? '';
     const { grader, response_format: format } = job.method.reinforcement ?? {};

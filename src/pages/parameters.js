@@ -2,7 +2,6 @@
 // defaults as placeholders.
 
 import { byId, el, fill } from './dom.js';
-import { SAMPLING_FIELDS } from './sampling-fields.js';
 import {
   createStructuredFields,
   readStructure,
@@ -10,9 +9,10 @@ import {
   typedStructure,
   writeStructure,
 } from './structured-fields.js';
+import { SAMPLING_FIELDS } from './tables.js';
 import { numberField } from './widgets.js';
 
-/** @typedef {import('./sampling-fields.js').Parameter} Parameter */
+/** @typedef {typeof SAMPLING_FIELDS[number]} Parameter */
 
 /** @type {readonly Parameter[]} */
 const PARAMETERS = [

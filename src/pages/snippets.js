@@ -1,7 +1,7 @@
 // Writes a request as code: curl, TypeScript or Python. A request with `messages` is a chat, one with `input` asks a classifier,
 // which OpenAI's clients have no method for. A key is never part of the code, which reads OPENAI_API_KEY.
 
-import { SAMPLING_FIELDS } from './sampling-fields.js';
+import { SAMPLING_FIELDS } from './tables.js';
 
 /**
  * @typedef {object} Snippet

@@ -1,8 +1,8 @@
 // The engine process's end of the channel: reads options and messages, posts messages, and ends the process. The caller creates
 // the engine.
+import { Worker } from 'node:worker_threads';
 import { ConfigError, FileError } from '../common/errors.ts';
 import { startPhases } from '../common/start-phases.ts';
-import { startHeartbeat } from './liveness.ts';
 import type { StepLoopOptions } from './options.ts';
 import type { EngineLogLine, FromEngine, ToEngine } from './protocol.ts';
 import { StepLoop } from './step-loop.ts';
@@ -50,4 +50,30 @@ function exitAfter(code: number, last: FromEngine): Promise<never> {
 function fatalLine(error: Error): EngineLogLine {
   const fields = { reason: error.stack ?? error.message };
   return { type: 'log', level: 'error', message: 'the engine process failed', fields };
+}
+
+const HEARTBEAT_INTERVAL_MS = 1_000;
+
+/** Plain JavaScript, because a worker in a file would need a separate bundle. It stops when the pipe closes. */
+const HEARTBEAT_WORKER = `
+const { writeSync } = require('node:fs');
+const { workerData: { fd, intervalMs } } = require('node:worker_threads');
+const beat = () => {
+  try {
+    writeSync(fd, '.');
+  } catch (error) {
+    if (error.code !== 'EAGAIN') clearInterval(timer);
+  }
+};
+const timer = setInterval(beat, intervalMs);
+beat();
+`;
+
+/**
+ * Writes a byte to `fd` every second until this process ends, from a separate thread: a step or the loading of a graph can
+ * block the main thread for seconds, but only a stopped process stops all its threads.
+ */
+function startHeartbeat(fd: number): void {
+  const workerData = { fd, intervalMs: HEARTBEAT_INTERVAL_MS };
+  new Worker(HEARTBEAT_WORKER, { eval: true, execArgv: [], workerData }).unref();
 }

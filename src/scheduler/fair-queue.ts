@@ -4,7 +4,7 @@
 // positions of the automaton (see `grammar/automaton.ts`).
 import { assert } from '../common/assert.ts';
 import { smallest } from '../common/long-arrays.ts';
-import type { MatchingWork } from '../contracts/matching-work.ts';
+import type { WorkBudget } from '../contracts/work-budget.ts';
 import type { Sequence } from './sequence.ts';
 
 /**
@@ -101,22 +101,22 @@ const STEP_WORK = { least: 10_000, most: 500_000 };
 /** The facts about a sequence that its matching depends on. */
 type Matched = Payer & Pick<Sequence, 'request' | 'sampler'>;
 
-interface Grant {
+interface TenantBudget {
   readonly payer: Payer;
-  readonly work: MatchingWork;
+  readonly work: WorkBudget;
   readonly positions: number;
 }
 
-/** Grants work to a step's sequences. All sequences of a tenant share its part. */
+/** Gives a step's sequences work budgets. All sequences of a tenant share its part. */
 export class MatchingShares {
-  /** The work of this step, by tenant. */
-  #grants = new Map<string, Grant>();
+  /** By tenant, for this step. */
+  #budgets = new Map<string, TenantBudget>();
   #share = 0;
   #beganMs = 0;
   #stepMs = 0;
   /** Counts the steps. */
   #turn = 0;
-  /** Work beyond the grants of the last step, by tenant. */
+  /** Work beyond the budgets of the last step, by tenant. */
   #debts = new Map<string, number>();
 
   /** Begins a step. `sequences` are the ones that own slots. */
@@ -127,13 +127,13 @@ export class MatchingShares {
     const tenants = new Set(constrained.map(({ tenant }) => tenant));
     const work = Math.max(STEP_WORK.least, STEP_SHARE * POSITIONS_PER_MS * this.#stepMs);
     this.#share = Math.min(STEP_WORK.most, work) / Math.max(1, tenants.size);
-    this.#grants.clear();
+    this.#budgets.clear();
   }
 
   /** Matches the next token of a sequence, as far as its tenant's share allows. Returns whether a token can be drawn. */
   prepare(sequence: Matched): boolean {
     const { request, sampler } = sequence;
-    if (request.constraint) sampler.grant(this.#workOf(sequence));
+    if (request.constraint) sampler.setBudget(this.#workOf(sequence));
     return sampler.prepare();
   }
 
@@ -148,16 +148,17 @@ export class MatchingShares {
   end(nowMs: number, queue: Pick<WaitingQueue, 'charge'>): void {
     this.#stepMs = nowMs - this.#beganMs;
     this.#debts.clear();
-    for (const { payer, work, positions } of this.#grants.values()) {
+    for (const { payer, work, positions } of this.#budgets.values()) {
       if (work.left < positions) queue.charge(payer, 'matchedPositions', positions - work.left);
       if (work.left < 0) this.#debts.set(payer.tenant, -work.left);
     }
   }
 
-  #workOf(payer: Payer): MatchingWork {
+  #workOf(payer: Payer): WorkBudget {
     const positions = this.#share - (this.#debts.get(payer.tenant) ?? 0);
-    const grant = this.#grants.get(payer.tenant) ?? { payer, work: { left: positions }, positions };
-    this.#grants.set(payer.tenant, grant);
-    return grant.work;
+    const known = this.#budgets.get(payer.tenant);
+    const budget = known ?? { payer, work: { left: positions }, positions };
+    this.#budgets.set(payer.tenant, budget);
+    return budget.work;
   }
 }

@@ -4,7 +4,6 @@
 import { append } from '../common/long-arrays.ts';
 import type { AdapterKey, SlotId } from '../engine/batch.ts';
 import { FairQueue, type WaitingQueue } from './fair-queue.ts';
-import type { SchedulerOptions } from './options.ts';
 import type { Sequence } from './sequence.ts';
 import type { SlotMove } from './step-plan.ts';
 
@@ -47,7 +46,12 @@ export class IdleLastQueue implements WaitingQueue {
   }
 }
 
-type Limits = Required<Pick<SchedulerOptions, 'slotCount' | 'maxActiveAdapters' | 'canAttach'>>;
+/** The limits of the scheduler that decide who may run together. */
+interface Limits {
+  readonly slotCount: number;
+  readonly maxActiveAdapters: number;
+  readonly canAttach: (adapters: readonly AdapterKey[]) => boolean;
+}
 
 /** The sequences other than idle ones at the start of a step. */
 interface Others {

@@ -3,11 +3,10 @@
 import type { AdapterCache, Lease } from '../../adapters/cache/cache.ts';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../common/errors.ts';
-import type { Clock } from '../common/waiting.ts';
+import { type Clock, setLoopTimeout } from '../common/waiting.ts';
 import type { AdapterSource } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
 import type { AdapterKey } from '../engine/batch.ts';
-import { setLoopTimeout } from './liveness.ts';
 import type { SequenceId } from './protocol.ts';
 
 /** The part of the adapter cache that the step loop uses. */

@@ -5,20 +5,22 @@ import type { PlainError } from '../common/errors.ts';
 import type { EngineInfo, EngineStats, PrefixEvent } from '../contracts/engine.ts';
 import type {
   AdapterSource,
+  CacheTier,
   FinishReason,
   GenerationRequest,
+  Prefetched,
   TokenLogprob,
 } from '../contracts/generation.ts';
 import type { TenantShare } from '../contracts/tenant.ts';
+
+/** The file descriptor of the heartbeat pipe in the engine process. */
+export const HEARTBEAT_FD = 4;
 
 /** Identifies a sequence for the life of the server process. */
 export type SequenceId = number & { readonly __sequence: true };
 
 /** Identifies a prefetch for the life of the server process. */
 export type PrefetchId = number & { readonly __prefetch: true };
-
-/** The fastest tier that held an adapter: a slot of the engine, the cache in memory, or the local disk. */
-type CacheTier = 'slot' | 'ram' | 'disk';
 
 /** A message to the engine process. */
 export type ToEngine =
@@ -75,12 +77,6 @@ export type FromEngine =
   | { type: 'prefixes'; events: readonly PrefixEvent[] }
   | { type: 'stats'; stats: EngineStats }
   | EngineLogLine;
-
-/** The tier that held a prefetched adapter, and how long loading it took. */
-export interface Prefetched {
-  tier: CacheTier;
-  loadMs: number;
-}
 
 /** The result of a prefetch. */
 export type PrefetchOutcome = Prefetched | { error: PlainError };

@@ -7,7 +7,7 @@ import { assertNever } from '../common/assert.ts';
 import { ServeError } from '../common/errors.ts';
 import { type Clock, systemClock } from '../common/waiting.ts';
 import { type EngineInfo, type EngineStats, NO_PREFIX_CACHE } from '../contracts/engine.ts';
-import type { AdapterSource, GenerationRequest } from '../contracts/generation.ts';
+import type { AdapterSource, GenerationRequest, Prefetched } from '../contracts/generation.ts';
 import type { AdapterKey } from '../engine/batch.ts';
 import { Pooler } from '../engine/pooler.ts';
 import type { PrefixChain } from '../engine/prefix/prefix-cache.ts';
@@ -15,14 +15,7 @@ import { createSampler } from '../engine/sampling/sampler.ts';
 import { Drafter } from './drafter.ts';
 import { type AdapterLeases, SequenceLeases } from './leases.ts';
 import type { StepEngine, StepLoopOptions } from './options.ts';
-import type {
-  EngineEvent,
-  FromEngine,
-  Prefetched,
-  PrefetchOutcome,
-  SequenceId,
-  ToEngine,
-} from './protocol.ts';
+import type { EngineEvent, FromEngine, PrefetchOutcome, SequenceId, ToEngine } from './protocol.ts';
 import { Scheduler } from './scheduler.ts';
 import {
   type AdapterStart,

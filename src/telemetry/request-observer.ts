@@ -1,11 +1,11 @@
 // Turns the events of one generation into metrics and its trace. Only token counts and times arrive here, never text.
 
 import { ServeError } from '../common/errors.ts';
-import type { GenerationEvent } from '../http/answer/generation.ts';
+import type { AdapterUse, GenerationEvent } from '../contracts/generation.ts';
 import { GEN_AI, PROVIDER } from './gen-ai.ts';
 import type { Metrics } from './metrics.ts';
 import type { RequestRecord } from './request-log.ts';
-import type { AdapterUse, RequestTrace, SequenceTimes, TracedRequest } from './request-trace.ts';
+import type { RequestTrace, SequenceTimes, TracedRequest } from './request-trace.ts';
 
 /** The labels of a generation. */
 interface RequestLabels {

@@ -1,11 +1,8 @@
 // Traces a generation: sets the attributes of the request's span, and adds a child span for each phase of its sequences
 // (adapter, queue, prefill, decode). Only counts, times and names reach a span, never text.
-import type { Prefetched } from '../scheduler/protocol.ts';
+import type { AdapterUse } from '../contracts/generation.ts';
 import { GEN_AI, type GenAiOperation, PROVIDER } from './gen-ai.ts';
 import type { ChildSpan, SpanAttributes, TraceSpan } from './tracing.ts';
-
-/** The tier that held an adapter, and its load time. Empty for the base. */
-export type AdapterUse = Partial<Omit<Prefetched, 'tier'>> & { readonly tier?: string };
 
 /** A request with more sequences shows only the phases of the first ones. */
 const MAX_TRACED_SEQUENCES = 8;

@@ -45,7 +45,7 @@ type Handlers = {
 };
 
 /** The versions that only samplers use and that are kept of each model: samples of the last steps may still run. */
-export const KEPT_ASIDE = 4;
+export const KEPT_EPHEMERAL = 4;
 /** A request that ends the trainer again and again is refused. What ends it between a request's tasks does not count. */
 const MAX_TRIES = 3;
 /** The most computing that is repeated after a trainer ended. Saving a state takes some tenths of a second. */
@@ -133,7 +133,7 @@ export class ModelWork {
           await this.#take(turn, { kind: 'drop', model: model.id });
         }
         await this.#note(session, model);
-        for (const version of model.aside) {
+        for (const version of model.ephemeral) {
           await runs.removeVersion(session.tenant, model.id, version);
         }
       })
@@ -310,9 +310,9 @@ export class ModelWork {
     );
     const source = { model: saved.model, baseModel: run.baseModel, modelPath: undefined };
     const { id } = await sessions.addSampler(session, number, source);
-    if (!model.aside.includes(saved.version)) model.aside.push(saved.version);
-    while (model.aside.length > KEPT_ASIDE) {
-      await runs.removeVersion(session.tenant, model.id, model.aside.shift()!);
+    if (!model.ephemeral.includes(saved.version)) model.ephemeral.push(saved.version);
+    while (model.ephemeral.length > KEPT_EPHEMERAL) {
+      await runs.removeVersion(session.tenant, model.id, model.ephemeral.shift()!);
     }
     return { type: 'save_weights_for_sampler', path: null, sampling_session_id: id };
   }

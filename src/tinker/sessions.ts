@@ -24,7 +24,7 @@ export interface TrainedModel {
   /** The trainer's time since the last state in the journal. */
   computedMs: number;
   /** Versions that only its samplers use, the oldest first. */
-  readonly aside: number[];
+  readonly ephemeral: number[];
   /** Undefined in a new server until the model is rebuilt. */
   curve: LossCurve | undefined;
   /** The time of its last request, in Unix milliseconds. */
@@ -289,7 +289,7 @@ export class Sessions {
     const work = new OrderedWork(done + 1);
     const progress = { isCreated: false, done, computedMs: 0, usedMs: this.#options.now() };
     const curve = done < 0 ? new LossCurve() : undefined;
-    const model: TrainedModel = { id, number, work, ...progress, aside: [], curve };
+    const model: TrainedModel = { id, number, work, ...progress, ephemeral: [], curve };
     session.models.set(id, model);
     return model;
   }

@@ -16,7 +16,7 @@ import { createIds } from '../jobs/names.ts';
 import { CheckpointFiles } from './checkpoint-files.ts';
 import { type FutureOutcome, Futures } from './futures.ts';
 import type { JournaledRequest, JournaledRequests } from './journal-entries.ts';
-import { KEPT_ASIDE, ModelWork } from './model-work.ts';
+import { KEPT_EPHEMERAL, ModelWork } from './model-work.ts';
 import { progressOf, type RunProgress } from './run-progress.ts';
 import { expiryOf, type RunRecord } from './run-record.ts';
 import { Runs, type RunsOptions } from './runs.ts';
@@ -311,7 +311,7 @@ export class TinkerService {
       const done = result.at(-1) ?? -1;
       const model = this.sessions.reopenModel(session, number, done);
       model.isCreated = state.length > 0;
-      append(model.aside, versionsAside(session, model));
+      append(model.ephemeral, ephemeralVersions(session, model));
       for (const seq of result) {
         const kept = await journal.readResult(number, seq);
         model.isCreated ||= seq === 0 && kept !== undefined && 'value' in kept;
@@ -335,10 +335,10 @@ export class TinkerService {
 }
 
 /** Returns the versions of a model that its samplers use and that still exist. */
-function versionsAside({ samplers }: TinkerSession, { id }: TrainedModel): number[] {
+function ephemeralVersions({ samplers }: TinkerSession, { id }: TrainedModel): number[] {
   const prefix = `${adapterOfRun(id)}@`;
   const own = [...samplers.values()].filter(
     ({ model, modelPath }) => modelPath === undefined && model.startsWith(prefix),
   );
-  return own.map(({ model }) => Number(model.slice(prefix.length))).slice(-KEPT_ASIDE);
+  return own.map(({ model }) => Number(model.slice(prefix.length))).slice(-KEPT_EPHEMERAL);
 }

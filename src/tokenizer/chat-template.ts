@@ -9,6 +9,7 @@ import {
   type ChatMessage,
   createQuoting,
   locateContents,
+  type MessageRange,
   type Quoting,
   quoteMessage,
   quoteTools,
@@ -22,16 +23,6 @@ import type { Tokenizer } from './tokenizer.ts';
 interface RenderedChat {
   ids: number[];
   text: string;
-}
-
-/**
- * The part [start, end) of a rendering that belongs to one message: UTF-16 units of its content, or the tokens of an
- * assistant's turn including the control token that ends it.
- */
-export interface MessageRange {
-  messageIndex: number;
-  start: number;
-  end: number;
 }
 
 /** Options of `ChatTemplate.render`. */

@@ -5,7 +5,7 @@ import { z } from 'zod';
 import { assert } from '../common/assert.ts';
 import { FileError } from '../common/errors.ts';
 import { createMergeTokens, type MergeTokens } from './bpe.ts';
-import type { AddedToken, TokenizerJson } from './tokenizer.ts';
+import type { AddedToken, TokenizerJson } from './tokenizer-json.ts';
 
 /** A part of a text. With an `id`, it is an added token. */
 export interface Section {

@@ -4,9 +4,18 @@ import { randomBytes } from 'node:crypto';
 import { fieldError } from '../common/errors.ts';
 import { largest } from '../common/long-arrays.ts';
 import type { FunctionTool, ToolCall } from '../contracts/tools.ts';
-import type { MessageRange } from './chat-template.ts';
 import { alternatives } from './encoder.ts';
 import type { Tokenizer } from './tokenizer.ts';
+
+/**
+ * The part [start, end) of a rendering that belongs to one message: UTF-16 units of its content, or the tokens of an
+ * assistant's turn including the control token that ends it.
+ */
+export interface MessageRange {
+  messageIndex: number;
+  start: number;
+  end: number;
+}
 
 /** A message of a conversation. */
 export interface ChatMessage {

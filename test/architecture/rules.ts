@@ -1,11 +1,13 @@
 // The architecture's rules as functions from sources to faults (one line each). What may import what is a table.
-import { importsOf, type SourceFile, stripComments } from './source.ts';
+import { importsOf, runtimeImportsOf, type SourceFile, stripComments } from './source.ts';
 
 /** A layer is the first row whose pattern matches; it may import itself, and `may`; most may also import `BOTTOM`. */
 interface Layer {
   readonly name: string;
   readonly files: RegExp;
   readonly may: readonly string[];
+  /** The layers whose types it may import, but nothing that exists at run time. */
+  readonly types?: readonly string[];
   /** It may not even import `BOTTOM`. */
   readonly isAlone?: true;
 }
@@ -26,7 +28,7 @@ export const LAYERS: readonly Layer[] = [
     files: /^src\/compose\//,
     may: [
       'http app',
-      'http routes',
+      'http deps',
       'http request',
       'http wire',
       'cluster',
@@ -35,7 +37,7 @@ export const LAYERS: readonly Layer[] = [
       'tinker',
       'conversations',
       'usage',
-      'scheduler client',
+      'engine client',
       'scheduler',
       'trainer',
       'engine',
@@ -62,8 +64,9 @@ export const LAYERS: readonly Layer[] = [
   // The HTTP side, in the order in which a request crosses it backwards: each floor imports those below it.
   {
     name: 'http app',
-    files: /^src\/http\/\w+\.ts$/,
-    may: ['http routes', 'http request', 'http wire', 'tenants', 'telemetry'],
+    files: /^src\/http\/(?!deps)\w+\.ts$/,
+    may: ['http routes', 'http deps', 'http wire', 'tenants', 'telemetry'],
+    types: ['batches'],
   },
   {
     name: 'http routes',
@@ -80,43 +83,69 @@ export const LAYERS: readonly Layer[] = [
       'repository',
       'telemetry',
     ],
+    types: ['http deps', 'batches', 'conversations', 'usage', 'engine client', 'tenants'],
+  },
+  {
+    // What routes share.
+    name: 'http deps',
+    files: /^src\/http\/deps\.ts$/,
+    may: ['http request', 'http wire', 'tenants', 'telemetry'],
+    types: [
+      'http answer',
+      'batches',
+      'jobs',
+      'tinker',
+      'conversations',
+      'usage',
+      'registry',
+      'repository',
+      'graders',
+    ],
   },
   {
     // From a checked body to sequences.
     name: 'http request',
     files: /^src\/http\/request\//,
     may: ['http answer', 'http schema', 'http wire', 'registry', 'grammar', 'tokenizer', 'tools'],
+    types: ['conversations', 'cache'],
   },
   {
     // From tokens to the client.
     name: 'http answer',
     files: /^src\/http\/answer\//,
     may: ['http wire', 'registry', 'tokenizer', 'tools'],
+    types: ['http schema', 'tiers', 'engine client', 'scheduler', 'usage', 'telemetry'],
   },
-  { name: 'http schema', files: /^src\/http\/schema\//, may: ['http wire', 'graders'] },
-  { name: 'graders', files: /^src\/graders\//, may: [] },
-  { name: 'http wire', files: /^src\/http\/wire\//, may: [] },
+  {
+    name: 'http schema',
+    files: /^src\/http\/schema\//,
+    may: ['http wire', 'graders'],
+    types: ['jobs', 'tools'],
+  },
+  { name: 'http wire', files: /^src\/http\/wire\//, may: [], types: ['tenants', 'telemetry'] },
   // The runner that trains in a Kubernetes cluster: one implementation of the jobs' contract.
   { name: 'cluster', files: /^src\/cluster\//, may: ['jobs', 'store'] },
   // Answers requests from files, by the function that answers single ones.
   { name: 'batches', files: /^src\/batches\//, may: ['jobs', 'store', 'rows'] },
-  // Talks to the trainer by messages only, because the trainer is a program of its own.
-  { name: 'jobs', files: /^src\/jobs\//, may: ['repository', 'store', 'rows'] },
   // Training loops of clients: trains by messages, samples by the function that answers single requests.
   { name: 'tinker', files: /^src\/tinker\//, may: ['jobs', 'repository', 'peft', 'store'] },
+  // Talks to the trainer by messages only, because the trainer is a program of its own.
+  { name: 'jobs', files: /^src\/jobs\//, may: ['repository', 'store', 'rows'] },
   // Responses that the server keeps for later requests.
   { name: 'conversations', files: /^src\/conversations\//, may: ['store'] },
   { name: 'usage', files: /^src\/usage\//, may: ['store'] },
   {
     // All that the server process sees of the engine.
-    name: 'scheduler client',
-    files: /^src\/scheduler\/client\.ts$/,
+    name: 'engine client',
+    files: /^src\/engine-client\//,
     may: ['scheduler'],
+    types: ['cache'],
   },
   {
     name: 'scheduler',
     files: /^src\/scheduler\//,
     may: ['engine'],
+    types: ['cache', 'peft'],
   },
   {
     name: 'trainer',
@@ -142,23 +171,25 @@ export const LAYERS: readonly Layer[] = [
     name: 'engine',
     files: /^src\/engine\//,
     may: ['model', 'ort', 'onnx'],
+    types: ['peft', 'quant', 'grammar'],
   },
   { name: 'cache', files: /^adapters\/cache\//, may: ['peft', 'model'] },
   { name: 'tiers', files: /^adapters\/tiers\//, may: ['registry', 'repository', 'peft', 'store'] },
   { name: 'registry', files: /^adapters\/registry\//, may: ['repository', 'peft', 'store'] },
   { name: 'repository', files: /^adapters\/repository\//, may: ['peft', 'store'] },
+  // The base's weights for the reader of adapters.
+  {
+    name: 'adapted base',
+    files: /^src\/adapted-base\//,
+    may: ['import', 'ort', 'onnx'],
+    types: ['peft'],
+  },
   { name: 'peft', files: /^adapters\/peft\//, may: ['model', 'formats'] },
   { name: 'store', files: /^adapters\/store\//, may: [] },
   { name: 'tenants', files: /^src\/tenants\//, may: [] },
   { name: 'telemetry', files: /^src\/telemetry\//, may: [] },
   { name: 'import', files: /^src\/import\//, may: ['model', 'quant', 'formats', 'tokenizer'] },
   { name: 'calibration', files: /^src\/calibration\//, may: [] },
-  // The base's weights for the reader of adapters.
-  {
-    name: 'adapted base',
-    files: /^src\/adapted-base\//,
-    may: ['import', 'ort', 'onnx'],
-  },
   { name: 'model', files: /^src\/model\//, may: ['onnx', 'quant'] },
   { name: 'ort', files: /^src\/ort\//, may: [] },
   { name: 'onnx', files: /^src\/onnx\//, may: [] },
@@ -166,6 +197,7 @@ export const LAYERS: readonly Layer[] = [
   { name: 'rows', files: /^src\/rows\//, may: [] },
   // Tools in prompts and calls in answers, for requests and training rows alike.
   { name: 'tools', files: /^src\/tools\//, may: ['tokenizer'] },
+  { name: 'graders', files: /^src\/graders\//, may: [] },
   { name: 'grammar', files: /^src\/grammar\//, may: [] },
   { name: 'tokenizer', files: /^src\/tokenizer\//, may: [] },
   { name: 'formats', files: /^src\/formats\//, may: [] },
@@ -201,44 +233,63 @@ export function layerFaults(files: readonly SourceFile[]): string[] {
   return files.flatMap((file) => {
     const layer = layerOf(file.path);
     if (!layer) return [`${file.path}: belongs to no layer`];
+    const runtime = new Set(runtimeImportsOf(file));
     return importsOf(file)
       .filter((target) => /^(src|adapters|trainer)\//.test(target))
       .filter((target) => !/\/proto\/.*\.js$|\.json$/.test(target))
       .flatMap((target) => {
         const below = layerOf(target)?.name ?? 'no layer';
         const isBottom = BOTTOM.includes(below) && mayReachBottom(layer, below);
-        const allowed = below === layer.name || isBottom || layer.may.includes(below);
+        const grants = runtime.has(target) ? layer.may : [...layer.may, ...(layer.types ?? [])];
+        const allowed = below === layer.name || isBottom || grants.includes(below);
         return allowed ? [] : [`${file.path}: ${layer.name} may not import ${below} (${target})`];
       });
   });
 }
 
-/** Grants of the layer table that no import uses. */
+/** Grants of the layer table that no import uses, or that would suffice for types. */
 export function unusedGrantFaults(files: readonly SourceFile[]): string[] {
-  const used = new Set(
-    files.flatMap((file) =>
-      importsOf(file).map((target) => `${layerOf(file.path)?.name} ${layerOf(target)?.name}`),
-    ),
-  );
-  return LAYERS.flatMap(({ name, may }) =>
-    may
-      .filter((below) => !used.has(`${name} ${below}`))
+  const arrows = (importsIn: typeof importsOf) =>
+    new Set(
+      files.flatMap((file) =>
+        importsIn(file).map((target) => `${layerOf(file.path)?.name} ${layerOf(target)?.name}`),
+      ),
+    );
+  const [all, runtime] = [arrows(importsOf), arrows(runtimeImportsOf)];
+  return LAYERS.flatMap(({ name, may, types = [] }) => [
+    ...may
+      .filter((below) => !runtime.has(`${name} ${below}`))
       .map((below) => `${name} may import ${below} but does not`),
+    ...types
+      .filter((below) => runtime.has(`${name} ${below}`) || !all.has(`${name} ${below}`))
+      .map((below) => `${name} may import types of ${below} but does not, or imports more`),
+  ]);
+}
+
+/** Grants for a layer that is not further down in the table. */
+export function upwardGrantFaults(layers: readonly Layer[]): string[] {
+  return layers.flatMap(({ name, may, types = [] }, row) =>
+    [...may, ...types]
+      .filter((below) => !layers.slice(row + 1).some((layer) => layer.name === below))
+      .map((below) => `${name} may import ${below}, which is not below it`),
   );
 }
 
 /** The layer table in Markdown, as it stands in CONTRIBUTING.md. */
 export function layerTable(): string {
-  const rows = LAYERS.map(({ name, files, may }) => {
-    const where = files.source.replaceAll('\\w+', '*').replace(/^\^|\$$|\\/g, '');
-    return `| ${name} | \`${where}\` | ${may.join(', ')} |\n`;
+  const rows = LAYERS.map(({ name, files, may, types = [] }) => {
+    const where = files.source
+      .replace(/\(\?!\w+\)/, '')
+      .replaceAll('\\w+', '*')
+      .replace(/^\^|\$$|\\/g, '');
+    return `| ${name} | \`${where}\` | ${may.join(', ')} | ${types.join(', ')} |\n`;
   });
-  return `| layer | files | may import |\n|---|---|---|\n${rows.join('')}`;
+  return `| layer | files | may import | types only of |\n|---|---|---|---|\n${rows.join('')}`;
 }
 
 export function singleImporterFaults(files: readonly SourceFile[]): string[] {
   return files.flatMap((file) =>
-    importsOf(file).flatMap((target) =>
+    runtimeImportsOf(file).flatMap((target) =>
       SINGLE_IMPORTERS.filter(([name, owner]) => name.test(target) && !owner.test(file.path)).map(
         ([, owner]) => `${file.path}: ${target} belongs to ${owner.source}`,
       ),
@@ -292,7 +343,24 @@ export function lateAwaitFaults(files: readonly SourceFile[]): string[] {
     .map((file) => `${file.path}: awaits after its first test`);
 }
 
-/** Import cycles, each told once. */
+/** Words that the glossary gives up (`word` or `word` in `folder`, in its last column), in code below the folders. */
+export function glossaryFaults(document: string, files: readonly SourceFile[]): string[] {
+  const rows = [...document.matchAll(/^\|[^|\n]*\|[^|\n]*\|([^|\n]*`[^|\n]*)\|$/gm)];
+  return rows.flatMap(([, cell]) => {
+    const [words, folders] = cell!.split(' in ').map((part) => [...part.matchAll(/`([^`]+)`/g)]);
+    const isBelow = ({ path }: SourceFile) =>
+      !folders || folders.some(([, folder]) => path.startsWith(`${folder}/`));
+    return files
+      .filter(isBelow)
+      .flatMap((file) =>
+        words!
+          .filter(([, word]) => new RegExp(`\\b${word}\\b`).test(code(file)))
+          .map(([, word]) => `${file.path}: the glossary has another name for ${word}`),
+      );
+  });
+}
+
+/** Import cycles, those of types included, each told once. */
 export function cycleFaults(files: readonly SourceFile[]): string[] {
   const graph = new Map(files.map((file) => [file.path, importsOf(file)]));
   const done = new Set<string>();

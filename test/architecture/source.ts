@@ -15,12 +15,18 @@ const TYPE_IMPORT = /^(?:import|export) type [^;]*;/gm;
 const IMPORT =
   /\bfrom\s+['"]([^'"]+)['"]|\bimport\s+['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]|\brequire\(\s*['"]([^'"]+)['"]|\bimport\.meta\.resolve\(\s*['"]([^'"]+)['"]/g;
 
-/**
- * What a file imports at run time: a project path for a relative specifier, else the package's specifier. Types are not
- * there at run time, so any file may import any other's.
- */
+/** What a file imports, types included: a project path for a relative specifier, else the package's specifier. */
 export function importsOf(file: SourceFile): string[] {
-  return [...stripComments(file.text).replace(TYPE_IMPORT, '').matchAll(IMPORT)]
+  return importsIn(file, stripComments(file.text));
+}
+
+/** What a file imports at run time. */
+export function runtimeImportsOf(file: SourceFile): string[] {
+  return importsIn(file, stripComments(file.text).replace(TYPE_IMPORT, ''));
+}
+
+function importsIn(file: SourceFile, code: string): string[] {
+  return [...code.matchAll(IMPORT)]
     .map((match) => match.slice(1).find((group) => group !== undefined)!)
     .map((specifier) =>
       specifier.startsWith('.')

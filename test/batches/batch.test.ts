@@ -55,9 +55,9 @@ describe('a part', () => {
   const part = { seq: 0, lines: [0, 1], completed: 1, failed: 1, usage: NO_USAGE };
 
   test('counts once, even if the answer to its write was lost', () => {
-    const batch = withPart({ ...BATCH, token: 3, setbacks: 2 }, part);
+    const batch = withPart({ ...BATCH, token: 3, retries: 2 }, part);
     assert.deepEqual(batch?.parts, [{ token: 3, count: 1 }]);
-    assert.deepEqual([batch?.completed, batch?.failed, batch?.setbacks], [1, 1, 0]);
+    assert.deepEqual([batch?.completed, batch?.failed, batch?.retries], [1, 1, 0]);
     assert.equal(withPart(batch!, part), undefined);
   });
 

@@ -1,7 +1,7 @@
 // The life of a batch: its check, its answers, retries, cancellation, expiry, faults, and what is left in the store.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { LineRequest } from '../../src/batches/create-batches.ts';
+import type { LineRequest } from '../../src/batches/context.ts';
 import { type Clock, systemClock } from '../../src/common/waiting.ts';
 import { listKeys } from '../adapters/store/wrapped-store.ts';
 import { until } from '../until.ts';

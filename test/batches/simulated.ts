@@ -4,12 +4,8 @@ import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { BatchRecord, NewBatch } from '../../src/batches/batch.ts';
-import {
-  type Batches,
-  type BatchesOptions,
-  createBatches,
-  type LineRequest,
-} from '../../src/batches/create-batches.ts';
+import type { BatchesOptions, LineRequest } from '../../src/batches/context.ts';
+import { type Batches, createBatches } from '../../src/batches/create-batches.ts';
 import { createLog } from '../../src/common/log.ts';
 import { systemClock } from '../../src/common/waiting.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';

@@ -16,7 +16,7 @@ function recorder() {
 
 const step = (number: number, totalSteps: number): StepMessage => ({
   ...{ type: 'step', step: number, totalSteps, loss: 2, learningRate: 1e-3 },
-  ...{ tokensPerSecond: 100, tokenAccuracy: 0.5 },
+  ...{ gradNorm: 1, tokens: 10, tokensPerSecond: 100, tokenAccuracy: 0.5 },
 });
 
 test('work before the first step has lines, and work between steps belongs to the line of the steps', () => {

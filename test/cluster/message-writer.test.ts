@@ -7,15 +7,10 @@ import { createMemoryStore } from '../../adapters/store/memory.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { Attempt } from '../../src/cluster/attempt.ts';
 import { MessageReader, MessageWriter } from '../../src/cluster/messages.ts';
-import type { StepMessage } from '../../src/contracts/training-messages.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { step } from '../jobs/sample-jobs.ts';
 
 const PREFIX = 'tenant/.jobs/ftjob-a/run/pods/000000001/';
-
-function step(number: number): StepMessage {
-  const figures = { loss: 1, learningRate: 0.001, tokensPerSecond: 1, tokenAccuracy: 0 };
-  return { type: 'step', step: number, totalSteps: 3, ...figures };
-}
 
 test('steps that arrive while a batch is written are not lost', async (t) => {
   const memory = createMemoryStore();

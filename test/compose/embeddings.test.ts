@@ -10,7 +10,7 @@ import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
 import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { AdapterSource, Pooling } from '../../src/contracts/generation.ts';
-import { createProcessClient } from '../../src/scheduler/client.ts';
+import { createProcessClient } from '../../src/engine-client/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { temporaryFolder } from '../fixtures.ts';

@@ -6,7 +6,7 @@ import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
 import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import { SHARED_OWNER } from '../../src/contracts/tenant.ts';
-import { createProcessClient } from '../../src/scheduler/client.ts';
+import { createProcessClient } from '../../src/engine-client/client.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { servingFolder, tinyModel, writeKvScales } from '../fixtures.ts';

@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import { openOwnProcess, withoutUnwritable } from '../../src/compose/own-process.ts';
 import { SERVER_FOLDER_NAMES, SERVER_FOLDERS } from '../../src/contracts/server-folders.ts';
-import type { AppOptions, JobsSide } from '../../src/http/deps.ts';
+import type { JobsSide, LineUsers } from '../../src/http/deps.ts';
 import { loadConfig } from '../../src/settings/config.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { readError, serve } from '../http/served.ts';
@@ -68,7 +68,7 @@ test('a server leaves out what it cannot write, says so, and needs no folder for
 test('a feature without its folder is refused by name, and the others work', async () => {
   const unwritable = ['batches', 'tinker'] as const;
   const jobs = { files: {}, service: {}, uploads: {} } as JobsSide;
-  const served = serve({ unwritable, jobs, batches: {} as NonNullable<AppOptions['batches']> });
+  const served = serve({ unwritable, jobs, batches: {} as NonNullable<LineUsers['batches']> });
   for (const name of unwritable) {
     for (const route of SERVER_FOLDERS[name].routes) {
       const response = await served.post(route.replace('*', 'create_session'), {});

@@ -62,7 +62,7 @@ async function servedLogits(t: TestContext, { base, adapter }: Trained, rows: re
   for (const tokenIds of rows) {
     const logitRows = tokenIds.map((_, row) => row);
     const input = { tokenIds, firstSlot: 0, pastLengths: [0], logitRows };
-    logits.push(await runLogits(runner, { ...input, lora: { kind: 'single', slot: 1 } }));
+    logits.push(await runLogits(runner, { ...input, slots: [1] }));
   }
   return logits;
 }

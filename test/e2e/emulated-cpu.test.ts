@@ -11,6 +11,7 @@ const EMULATOR = ['qemu-x86_64', '-cpu', 'Haswell'] as const;
 const FILES: readonly (readonly [file: string, tests: string])[] = [
   ['test/quant/row-int8.test.ts', '.'],
   ['test/ort/row-linear.test.ts', '.'],
+  ['test/ort/rounded-updates.test.ts', '.'],
   ['test/ort/cached-attention.test.ts', '^(?!the runtime)'],
   ['test/ort/top-logits.test.ts', '.'],
   ['test/trainer/row-int8.test.ts', '.'],

@@ -8,7 +8,6 @@ import { readHeader } from '../../adapters/peft/header.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
-import { planGroups } from '../../src/engine/adapters/adapter-groups.ts';
 import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
@@ -111,9 +110,8 @@ for (const base of Object.keys(CASES)) {
     const count = Object.keys(CASES[base]!).length;
     const { runner, slots, adapters } = await serve(t, base, count + 1);
     for (const { weights } of adapters) slots.attach(weights);
-    const none = { kind: 'none' } as const;
     const plain = { tokenIds: [7, 8, 9], firstSlot: 0, pastLengths: [0], logitRows: [0, 1, 2] };
-    const before = (await runner.run({ ...plain, lora: none })).map((row) => row.logits.slice());
+    const before = (await runner.run({ ...plain, slots: [0] })).map((row) => row.logits.slice());
 
     for (const { name, weights, ids, logits } of adapters) {
       const size = CASES[base]![name]!.size;
@@ -121,13 +119,12 @@ for (const base of Object.keys(CASES)) {
       for (const row of [0, 1]) {
         const tokenIds = ids.slice(row * LENGTH, (row + 1) * LENGTH);
         const logitRows = tokenIds.map((_, i) => i);
-        const lora = { kind: 'single', slot } as const;
         const rows = await runner.run({
           tokenIds,
           firstSlot: 0,
           pastLengths: [0],
           logitRows,
-          lora,
+          slots: [slot],
         });
         rows.forEach(({ logits: got, top }, i) => {
           const at = (row * LENGTH + i) * size;
@@ -142,13 +139,12 @@ for (const base of Object.keys(CASES)) {
 
     const all = [undefined, ...adapters];
     for (let position = 0; position < LENGTH; position++) {
-      const rowSlots = all.map((one) => slots.slotOf(one?.weights.digest));
       const rows = await runner.run({
         tokenIds: all.map((one) => one?.ids[position] ?? plain.tokenIds[position] ?? 0),
         firstSlot: 0,
         pastLengths: all.map(() => position),
         logitRows: all.map((_, row) => row),
-        lora: { kind: 'grouped', plan: planGroups(rowSlots, slots.usedSlots) },
+        slots: all.map((one) => slots.slotOf(one?.weights.digest)),
       });
       all.forEach((one, row) => {
         const { logits: got } = rows[row]!;

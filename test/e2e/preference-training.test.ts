@@ -2,7 +2,8 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
-import type { PairMetrics, Preference } from '../../src/contracts/preference-settings.ts';
+import type { PairMetrics } from '../../src/contracts/metrics.ts';
+import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
 import { meanMetrics } from '../../trainer/preference.ts';

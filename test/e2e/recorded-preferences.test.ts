@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
-import type { EngineClient } from '../../src/scheduler/client.ts';
+import type { EngineClient } from '../../src/engine-client/client.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import {

@@ -4,7 +4,7 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
-import type { EngineClient } from '../../src/scheduler/client.ts';
+import type { EngineClient } from '../../src/engine-client/client.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { runLorikeet } from './program.ts';
 import { readLines } from './rows.ts';

@@ -4,8 +4,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
-import { createObjective } from '../../trainer/run/objective.ts';
-import type { Reinforcement } from '../../trainer/run/reinforcement.ts';
+import { type Reinforcement, Rewards } from '../../trainer/run/reinforcement.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless, skipUnlessLong } from '../shared.ts';
@@ -114,14 +113,12 @@ async function compareRewarded(
     const ids = Int32Array.from(prompt);
     return { ids, labels: ids.map(() => -1), weights: undefined, item: {} };
   });
-  const objective = createObjective({
-    ...{ model, train: describeExamples(examples, 0), validation: undefined },
-    ...{ batchSize: 3, classifies: false, preference: undefined, reinforcement: given(rows) },
-  });
+  const train = describeExamples(examples, 0);
+  const objective = new Rewards({ model, train, batchSize: 3 }, given(rows));
   await compareSteps(model, { steps: expected.losses.length, folder }, async (step) => {
     const loss = expected.losses[step]!;
     const plan = Array.from({ length: PROMPTS }, (_, i) => [step * PROMPTS + i]);
-    await objective.begin!(step, [plan]);
+    await objective.begin(step, [plan]);
     const sums = await objective.accumulate(plan);
     const own = sums.loss / sums.weight;
     assert.ok(Math.abs(own - loss) < LIMIT, `step ${step}: ${own}, TRL has ${loss}`);

@@ -15,9 +15,9 @@ import {
   type TokenLogprob,
 } from '../../src/contracts/generation.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
+import type { EngineClient } from '../../src/engine-client/client.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import type { WeightsMode } from '../../src/model/serving-weights.ts';
-import type { EngineClient } from '../../src/scheduler/client.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { createChatTemplate } from '../../src/tokenizer/chat-template.ts';
 import type { ChatMessage } from '../../src/tokenizer/template-values.ts';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import type { EngineClient } from '../../src/scheduler/client.ts';
+import type { EngineClient } from '../../src/engine-client/client.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { sharedPath, skipUnlessLong } from '../shared.ts';
 import {

@@ -8,9 +8,9 @@ import { type TestContext, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
 import { openDeviceMemory } from '../../src/engine/memory/device-memory.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
-import type { LoraLayout } from '../../src/model/lora-graph.ts';
+import type { AdapterForm } from '../../src/model/lora-graph.ts';
 import { servingGraph } from '../../src/model/serving-graph.ts';
-import { TARGETS_OF } from '../../src/model/target-modules.ts';
+import { FUSED_LINEAR_NAMES, TARGETS_OF } from '../../src/model/target-modules.ts';
 import { createSession } from '../../src/ort/session.ts';
 import { postJson } from '../api.ts';
 import { dequantizedRunner } from '../engine/dequantized.ts';
@@ -48,20 +48,18 @@ goldenSuite('on WebGPU', {
 });
 engineSuite('on WebGPU', { provider: 'webgpu', limit: LIMIT, skip });
 
-const layouts: LoraLayout[] = [
-  { kind: 'none' },
-  { kind: 'token', targets: TARGETS_OF.separate, parts: [] },
-  { kind: 'rows', targets: TARGETS_OF.separate, parts: [] },
-  { kind: 'sequence', targets: TARGETS_OF.separate, parts: [] },
-  { kind: 'grouped', targets: ['q_proj', 'v_proj'], parts: [] },
+const forms: (AdapterForm | undefined)[] = [
+  undefined,
+  { linears: FUSED_LINEAR_NAMES, parts: [] },
+  { linears: ['attention_in'], parts: ['outputs', 'norms'] },
 ];
 
 for (const weights of ['int8', 'f32'] as const) {
   test(`every node of a graph with ${weights} weights is on the device`, { skip }, async (t) => {
     const served = openServingFolder(await servingFolder(t, tinyModel(), weights));
     const config = { 'session.disable_cpu_ep_fallback': '1' };
-    for (const lora of layouts) {
-      const graph = servingGraph({ ...served, maxSeqLength: 32, lora, weightsAs: 'inputs' });
+    for (const adapters of forms) {
+      const graph = servingGraph({ ...served, maxSeqLength: 32, adapters, weightsAs: 'inputs' });
       const session = await createSession(graph, { provider: 'webgpu', config });
       session.release();
     }
@@ -73,7 +71,7 @@ const TOKENS = [5, 17, 3, 90, 41, 8, 8, 63, 22, 71, 1, 30];
 /** Returns the logits of a prompt's chunk in slot 1 with an adapter, then those of the next token. */
 async function int8Logits({ runner, slots, config }: ReturnType<typeof createRunner>) {
   slots.attach(tinyAdapter(config, { seed: 7, rank: 3, targets: TARGETS_OF.separate }));
-  const run = { firstSlot: 1, lora: { kind: 'single', slot: 1 } } as const;
+  const run = { firstSlot: 1, slots: [1] } as const;
   const logitRows = TOKENS.map((_, i) => i);
   const whole = { ...run, tokenIds: TOKENS, pastLengths: [0], logitRows };
   const next = { ...run, tokenIds: [9], pastLengths: [TOKENS.length], logitRows: [0] };

@@ -55,7 +55,7 @@ test('if memory cannot be allocated, nothing is attached', () => {
   }
 });
 
-const prompt: Omit<ModelInput, 'lora'> = {
+const prompt: Omit<ModelInput, 'slots'> = {
   tokenIds: [4, 30, 9],
   firstSlot: 0,
   pastLengths: [0],
@@ -68,11 +68,10 @@ test('replaced slots leave no memory behind', {
   const servingDir = await servingFolder(t, model, 'f32');
   const { slots, runner } = createRunner(t, servingDir, { slotCount: 2, maxSeqLength: 16 });
   slots.attach(adapter(1, 4, ['q_proj', 'v_proj']));
-  const lora = { kind: 'single', slot: 1 } as const;
-  const before = await runLogits(runner, { ...prompt, lora });
+  const before = await runLogits(runner, { ...prompt, slots: [1] });
   const old = new WeakRef(slots.range(1, 1)[0]!.tensor.data.buffer);
   slots.attach(adapter(2, 8));
-  const after = await runLogits(runner, { ...prompt, lora });
+  const after = await runLogits(runner, { ...prompt, slots: [1] });
   assert.ok(worstDifference(after, before) < 1e-4);
   // The tensors are collected first, then the memory that their finalizers release. Reading the reference keeps it for
   // a turn.
@@ -93,10 +92,10 @@ test('B48: an adapter whose B is zero changes no bit of the base', async (t) => 
     ),
   );
   slots.attach({ ...full, layers });
-  const base = await runLogits(runner, { ...prompt, lora: { kind: 'none' } });
-  assert.deepEqual(await runLogits(runner, { ...prompt, lora: { kind: 'single', slot: 1 } }), base);
+  const base = await runLogits(runner, { ...prompt, slots: [0] });
+  assert.deepEqual(await runLogits(runner, { ...prompt, slots: [1] }), base);
   slots.attach(adapter(2, 4));
-  const changed = await runLogits(runner, { ...prompt, lora: { kind: 'single', slot: 2 } });
+  const changed = await runLogits(runner, { ...prompt, slots: [2] });
   assert.ok(worstDifference(changed, base) > 1e-3);
 });
 
@@ -107,7 +106,7 @@ test('creating a session is tried again after a failure', async (t) => {
   t.after(() => sessions.release());
   const [name, location] = [...locations][0]!;
   locations.delete(name); // names a file that is not there
-  await assert.rejects(sessions.get({ lora: { kind: 'none' }, kv: 'float', head: 'logits' }));
+  await assert.rejects(sessions.get({ adapters: undefined, kv: 'f32', head: 'logits' }));
   locations.set(name, location);
-  await sessions.get({ lora: { kind: 'none' }, kv: 'float', head: 'logits' });
+  await sessions.get({ adapters: undefined, kv: 'f32', head: 'logits' });
 });

@@ -1,17 +1,18 @@
 // The reference for quantized matmuls: the weights of a served model as float32 matrices.
+
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { elementCount } from '../../src/common/tensor.ts';
 import { HOST_MEMORY } from '../../src/engine/memory/host-memory.ts';
 import type { ServingModel } from '../../src/engine/serving-folder.ts';
+import type { ServingTensor } from '../../src/model/row-weights.ts';
 import {
   BLOCK_SIZE,
   embeddingMatrix,
   fusedMatrix,
   headMatrix,
   type ServingMatrix,
-  type ServingTensor,
   WEIGHTS_FILE,
 } from '../../src/model/serving-weights.ts';
 import { FUSED_LINEAR_NAMES } from '../../src/model/target-modules.ts';

@@ -43,14 +43,14 @@ test('weights, cache and adapters are in CUDA memory, once, and old slots are fr
   const narrow = tinyAdapter(model.config, { seed: 1, rank: 4, targets: ['q_proj', 'v_proj'] });
   engine.attachAdapter(narrow);
   await run(narrow.digest, 1);
-  const fused = (rank: number, targets: number) => [SIZE.slotCount + 1, 1, 64, rank * targets];
-  assert.equal(count(device, FLOAT16, fused(4, 2)), layerCount);
+  const matrixA = (rank: number) => [SIZE.slotCount + 1, 1, 3, 64, rank]; // of q, k and v
+  assert.equal(count(device, FLOAT16, matrixA(4)), layerCount);
   const before = device.held().length;
   const wide = tinyAdapter(model.config, { seed: 2, rank: 16, targets: TARGETS_OF.separate });
   engine.attachAdapter(wide);
   await run(wide.digest, 2);
-  assert.equal(count(device, FLOAT16, fused(4, 2)), 0, 'the narrow slots are gone');
-  assert.equal(count(device, FLOAT16, fused(16, 3)), layerCount);
+  assert.equal(count(device, FLOAT16, matrixA(4)), 0, 'the narrow slots are gone');
+  assert.equal(count(device, FLOAT16, matrixA(16)), layerCount);
   await run(narrow.digest, 0);
   const grown = device.held().length;
   for (let i = 0; i < 3; i++) await run(wide.digest, i);

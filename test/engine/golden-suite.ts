@@ -8,7 +8,6 @@ import type { AdaptedBase } from '../../adapters/peft/outputs.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import { toFloat32 } from '../../src/common/tensor.ts';
-import { planGroups } from '../../src/engine/adapters/adapter-groups.ts';
 import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
@@ -116,7 +115,7 @@ async function testLogits(
   for (const { ids, logits } of cases) {
     const logitRows = ids.map((_, row) => row);
     const input = { tokenIds: ids, firstSlot: 1, pastLengths: [0], logitRows };
-    const data = await runLogits(runner, { ...input, lora: { kind: 'none' } });
+    const data = await runLogits(runner, { ...input, slots: [0] });
     const worst = worstDifference(data, logits);
     assert.ok(worst < LIMIT, `${ids.length} tokens are off by ${worst}`);
   }
@@ -132,12 +131,7 @@ async function testGreedy(t: TestContext, golden: Golden, model: string): Promis
     const got: number[] = [];
     let tokenIds = prompt;
     for (let past = 0; got.length < ids.length; past += tokenIds.length, tokenIds = got.slice(-1)) {
-      const input = {
-        tokenIds,
-        firstSlot: 0,
-        pastLengths: [past],
-        lora: { kind: 'none' },
-      } as const;
+      const input = { tokenIds, firstSlot: 0, pastLengths: [past], slots: [0] };
       const data = await runLogits(runner, { ...input, logitRows: [tokenIds.length - 1] });
       assert.equal(data.length, config.vocabSize);
       got.push(data.indexOf(Math.max(...data)));
@@ -161,14 +155,13 @@ async function testAdapter(t: TestContext, golden: Golden, name: string): Promis
     const from = invocation ? adapterStart(ids, invocation) : 0;
     const data: number[] = [];
     for (const [start, end, slot] of [
-      [0, from, undefined],
+      [0, from, 0],
       [from, ids.length, 1],
     ] as const) {
       const tokenIds = ids.slice(start, end);
       if (tokenIds.length === 0) continue;
       const logitRows = tokenIds.map((_, row) => row);
-      const lora = slot ? ({ kind: 'single', slot } as const) : ({ kind: 'none' } as const);
-      const input = { tokenIds, firstSlot: 0, pastLengths: [start], logitRows, lora };
+      const input = { tokenIds, firstSlot: 0, pastLengths: [start], logitRows, slots: [slot] };
       data.push(...(await runLogits(served.runner, input)));
     }
     const worst = worstDifference(Float32Array.from(data), logits);
@@ -216,17 +209,16 @@ async function assertRows(
   }
   const { vocabSize } = served.config;
   for (let position = 0; position < length; position++) {
-    const rowSlots = rows.map(({ name, ids }) => {
+    const slots = rows.map(({ name, ids }) => {
       const from = starts.get(name)?.(ids) ?? 0;
       return served.slots.slotOf(position < from ? undefined : name);
     });
-    const plan = planGroups(rowSlots, served.slots.usedSlots);
     const data = await runLogits(served.runner, {
       tokenIds: rows.map(({ ids }) => ids[position]!),
       firstSlot: 0,
       pastLengths: rows.map(() => position),
       logitRows: rows.map((_, row) => row),
-      lora: { kind: 'grouped', plan },
+      slots,
     });
     rows.forEach(({ logits }, row) => {
       const got = data.subarray(row * vocabSize, (row + 1) * vocabSize);

@@ -73,16 +73,17 @@ for (const [name, changes] of TINY_FAMILIES) {
       const scales = maximaOf(model).map((max) => scaleOf(margin * max));
       const { runner, slots } = runnerOf(t, served, { ...SIZE, memory: HOST_MEMORY, scales });
       slots.attach(adapter);
-      for (const [lora, weights] of [
-        [{ kind: 'none' }, undefined],
-        [{ kind: 'single', slot: 1 }, adapter],
+      for (const [slot, weights] of [
+        [0, undefined],
+        [1, adapter],
       ] as const) {
         const want = plainLogits(config, model.weights, TOKENS, weights, rounded(config, scales));
         for (const chunk of [TOKENS.length, 5, 1]) {
           for (let past = 0; past < TOKENS.length; past += chunk) {
             const tokenIds = TOKENS.slice(past, past + chunk);
             const logitRows = tokenIds.map((_, i) => i);
-            const input = { tokenIds, firstSlot: 1, pastLengths: [past], logitRows, lora };
+            const run = { tokenIds, firstSlot: 1, pastLengths: [past], logitRows };
+            const input = { ...run, slots: [slot] };
             const got = await runLogits(runner, input);
             const worst = worstDifference(got, want.slice(past, past + chunk).flat());
             assert.ok(worst < 3e-4, `margin ${margin}, chunk ${chunk}: ${worst}`);

@@ -303,11 +303,8 @@ test('what is prepared ahead is what adapters on all linears, with a head if one
     const [engine, other] = await Promise.all([open(), open()]);
     let pieces = 1;
     while (await engine.prepareAhead()) pieces++;
-    assert.ok(pieces > 1);
-    for (const adapter of adapters) {
-      assert.equal(await other.prepareAhead(), true);
-      await other.prepareFor(adapter);
-    }
-    assert.equal(await other.prepareAhead(), false);
+    assert.equal(pieces, adapters.length);
+    for (const adapter of adapters.slice(1)) await other.prepareFor(adapter);
+    assert.equal(await other.prepareAhead(), false, 'only the first one was missing');
   }
 });

@@ -19,7 +19,7 @@ function matcherOf(ids: readonly number[], { canEnd = false } = {}): TokenMatche
   for (const id of ids) allowed[id >> 5]! |= 1 << (id & 31);
   return {
     allowed: () => allowed,
-    grant() {},
+    setBudget() {},
     prepare: () => true,
     forced: () => ({ ids: [], isEnd: false }),
     accept() {},

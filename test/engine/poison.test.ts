@@ -14,9 +14,9 @@ import type { SlotId } from '../../src/engine/batch.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { HOST_MEMORY } from '../../src/engine/memory/host-memory.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
+import type { EngineClient } from '../../src/engine-client/client.ts';
 import { kvScaleCount, scaleOf } from '../../src/model/kv-scales.ts';
 import { TARGETS_OF } from '../../src/model/target-modules.ts';
-import type { EngineClient } from '../../src/scheduler/client.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { servingFolder, tinyAdapter, tinyModel, writeKvScales } from '../fixtures.ts';
@@ -147,7 +147,7 @@ for (const kv of ['f32', 'int8'] as const) {
       firstSlot: 1,
       pastLengths: [0],
       logitRows: [8],
-      lora: { kind: 'none' },
+      slots: [0],
     } as const;
     const fresh = await runLogits(runner, input);
     const fill = (number: number) => {

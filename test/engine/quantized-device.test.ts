@@ -2,7 +2,6 @@
 // for the same operators.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { planGroups } from '../../src/engine/adapters/adapter-groups.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import type { WeightsMode } from '../../src/model/serving-weights.ts';
 import { TARGETS_OF } from '../../src/model/target-modules.ts';
@@ -26,13 +25,10 @@ const families = [
 async function runAll({ runner, slots, config }: ReturnType<typeof createRunner>) {
   slots.attach(tinyAdapter(config, { seed: 7, rank: 3, targets: TARGETS_OF.separate }));
   const results: Float32Array[] = [];
-  for (const [firstSlot, lora] of [
-    [0, { kind: 'none' }],
-    [1, { kind: 'single', slot: 1 }],
-  ] as const) {
+  for (const slot of [0, 1]) {
     const logitRows = TOKENS.map((_, i) => i);
-    const input = { tokenIds: TOKENS, firstSlot, pastLengths: [0], logitRows, lora };
-    results.push(await runLogits(runner, input));
+    const run = { tokenIds: TOKENS, firstSlot: slot, pastLengths: [0], logitRows };
+    results.push(await runLogits(runner, { ...run, slots: [slot] }));
   }
   results.push(
     await runLogits(runner, {
@@ -40,7 +36,7 @@ async function runAll({ runner, slots, config }: ReturnType<typeof createRunner>
       firstSlot: 0,
       pastLengths: [TOKENS.length, TOKENS.length],
       logitRows: [0, 1],
-      lora: { kind: 'grouped', plan: planGroups([0, 1], 2) },
+      slots: [0, 1],
     }),
   );
   return results;

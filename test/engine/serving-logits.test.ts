@@ -28,16 +28,17 @@ for (const [name, changes] of [...TINY_FAMILIES, WIDE]) {
       targets: targetNames(model.config),
     });
     slots.attach(adapter);
-    for (const [lora, weights] of [
-      [{ kind: 'none' }, undefined],
-      [{ kind: 'single', slot: 1 }, adapter],
+    for (const [slot, weights] of [
+      [0, undefined],
+      [1, adapter],
     ] as const) {
       const want = plainLogits(model.config, model.weights, TOKENS, weights);
       for (const chunk of [TOKENS.length, 5, 1]) {
         for (let past = 0; past < TOKENS.length; past += chunk) {
           const tokenIds = TOKENS.slice(past, past + chunk);
           const logitRows = tokenIds.map((_, i) => i);
-          const input = { tokenIds, firstSlot: 1, pastLengths: [past], logitRows, lora };
+          const run = { tokenIds, firstSlot: 1, pastLengths: [past], logitRows };
+          const input = { ...run, slots: [slot] };
           const data = await runLogits(runner, input);
           assert.ok(worstDifference(data, want.slice(past, past + chunk).flat()) < 2e-4);
         }
@@ -50,12 +51,7 @@ test('a chunk that asks one row gets the logits of that row', async (t) => {
   const model = tinyModel();
   const { runner } = await runnerOf(t, model);
   const want = plainLogits(model.config, model.weights, TOKENS);
-  const input = {
-    tokenIds: TOKENS,
-    firstSlot: 0,
-    pastLengths: [0],
-    lora: { kind: 'none' },
-  } as const;
+  const input = { tokenIds: TOKENS, firstSlot: 0, pastLengths: [0], slots: [0] };
   const data = await runLogits(runner, { ...input, logitRows: [4] });
   assert.ok(worstDifference(data, want[4]!) < 2e-4);
 });

@@ -17,8 +17,7 @@ for (const logitRows of [TOKENS.map((_, i) => i), [11], [9, 2]]) {
     const whole = createRunner(t, servingDir, SIZE);
     const memory = { ...HOST_MEMORY, maxTokensPerRun: 5 };
     const parts = runnerOf(t, openServingFolder(servingDir), { ...SIZE, memory });
-    const lora = { kind: 'none' } as const;
-    const input = { tokenIds: TOKENS, firstSlot: 1, pastLengths: [0], logitRows, lora };
+    const input = { tokenIds: TOKENS, firstSlot: 1, pastLengths: [0], logitRows, slots: [0] };
     const want = await runLogits(whole.runner, input);
     assert.ok(worstDifference(await runLogits(parts.runner, input), want) < 1e-5);
     const next = { ...input, tokenIds: [4], pastLengths: [TOKENS.length], logitRows: [0] };

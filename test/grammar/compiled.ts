@@ -1,8 +1,8 @@
 // Constraints as the engine takes them, compiled in this process. Unlike those of a server they may be too ambiguous.
 import { createHash } from 'node:crypto';
 import type { CompiledConstraint, Constraint } from '../../src/contracts/generation.ts';
-import { constraintNetwork } from '../../src/grammar/constraint.ts';
-import { packNetwork } from '../../src/grammar/network.ts';
+import { constraintNfa } from '../../src/grammar/constraint.ts';
+import { packNfa } from '../../src/grammar/nfa.ts';
 
 const known = new WeakMap<Constraint, CompiledConstraint>();
 
@@ -10,9 +10,9 @@ const known = new WeakMap<Constraint, CompiledConstraint>();
 export function compiled(constraint: Constraint): CompiledConstraint {
   const before = known.get(constraint);
   if (before) return before;
-  const network = packNetwork(constraintNetwork(constraint));
-  const digest = createHash('sha256').update(network).digest('hex');
-  const made = { kind: constraint.kind, digest, network };
+  const nfa = packNfa(constraintNfa(constraint));
+  const digest = createHash('sha256').update(nfa).digest('hex');
+  const made = { kind: constraint.kind, digest, nfa };
   known.set(constraint, made);
   return made;
 }

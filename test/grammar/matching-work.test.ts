@@ -54,7 +54,7 @@ function draw(matcher: Matcher, visits: number): { ids: number[]; grants: number
   let grants = 0;
   const prepare = (what: 'forced' | 'allowed') => {
     for (;;) {
-      matcher.grant({ left: visits });
+      matcher.setBudget({ left: visits });
       grants++;
       if (matcher.prepare(what)) return;
     }
@@ -85,13 +85,13 @@ test('a search that waits for work finds the tokens that it finds without waitin
   assert.ok(sliced.grants > 50, `${sliced.grants} grants`);
 });
 
-test('a search goes beyond its grant by one byte at most', () => {
+test('a search goes beyond its budget by one byte at most', () => {
   const constraint: Constraint = { kind: 'regex', pattern: ambiguous(300) };
   const matcher = new Grammars(tokenizer, tokenizer.vocabSize).createMatcher(compiled(constraint));
   const mostPositions = 4 * 2 * (300 + 32); // a byte leaves as many positions as it leads to
   for (let i = 0; i < 6; i++) {
     const work = { left: 100 };
-    matcher.grant(work);
+    matcher.setBudget(work);
     const isReady = matcher.prepare('allowed');
     assert.ok(work.left > -mostPositions, `${work.left}`);
     if (isReady) matcher.accept(i % 2 ? Q! : J!);
@@ -103,7 +103,7 @@ function exhaust(matchers: readonly Matcher[], maxTokens: number): number {
   const random = seeded(1);
   const work = { left: 1e9 };
   for (const matcher of matchers) {
-    matcher.grant(work);
+    matcher.setBudget(work);
     for (let i = 0; i < maxTokens; i++) {
       try {
         matcher.allowed();

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Automaton, found } from '../../src/grammar/automaton.ts';
-import { buildNetwork } from '../../src/grammar/network-builder.ts';
+import { buildNfa } from '../../src/grammar/nfa-builder.ts';
 import { regexParts } from '../../src/grammar/schema-strings.ts';
 import { TextLanguage, type TextRule } from '../../src/grammar/text-language.ts';
 import { repeat, type TextPattern, text } from '../../src/grammar/text-pattern.ts';
@@ -29,7 +29,7 @@ function textsUpTo(length: number): string[] {
 }
 
 function matcherOf(pattern: TextPattern): (text: string) => boolean {
-  const automaton = new Automaton(buildNetwork(pattern));
+  const automaton = new Automaton(buildNfa(pattern));
   return (input) =>
     found(automaton.stepAll(automaton.start, Buffer.from(input), { visits: 0 }))?.canEnd === true;
 }
@@ -97,6 +97,6 @@ test('large counts are exact', () => {
 });
 
 test('large counts need few nodes', () => {
-  const { nodes } = buildNetwork(repeat(text('ab'), 1000, 1_000_000));
+  const { nodes } = buildNfa(repeat(text('ab'), 1000, 1_000_000));
   assert.ok(nodes < 2500, `${nodes} nodes`);
 });

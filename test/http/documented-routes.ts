@@ -6,7 +6,7 @@ import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { createApp } from '../../src/http/app.ts';
-import type { AppOptions, JobsSide, PublishedSide } from '../../src/http/deps.ts';
+import type { AppOptions, JobsSide, LineUsers, PublishedSide } from '../../src/http/deps.ts';
 import { createAuthenticate } from '../../src/tenants/access.ts';
 
 const PAGE = 'A [web page](pages.md)';
@@ -131,9 +131,9 @@ export const OPTIONAL_PARTS = {
   loaded: {} as LoadedAdapters,
   published: {} as PublishedSide,
   jobs: { files: {}, service: {}, uploads: {} } as JobsSide,
-  batches: {} as NonNullable<AppOptions['batches']>,
+  batches: {} as NonNullable<LineUsers['batches']>,
   usage: {} as NonNullable<AppOptions['usage']>,
-  tinker: {} as NonNullable<AppOptions['tinker']>,
+  tinker: {} as NonNullable<LineUsers['tinker']>,
   keptResponses: {} as NonNullable<AppOptions['keptResponses']>,
   conversations: {} as NonNullable<AppOptions['conversations']>,
 };

@@ -4,7 +4,7 @@ import { type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createLog } from '../../src/common/log.ts';
 import { systemClock } from '../../src/common/waiting.ts';
-import { EngineClient } from '../../src/scheduler/client.ts';
+import { EngineClient } from '../../src/engine-client/client.ts';
 import type { EngineChannel } from '../../src/scheduler/protocol.ts';
 import { type Served, serve } from './served.ts';
 

@@ -2,8 +2,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { MetricsHistory } from '../../src/contracts/management-api.ts';
-import { StatsHistory } from '../../src/http/routes/stats-history.ts';
 import { Metrics } from '../../src/telemetry/metrics.ts';
+import { StatsHistory } from '../../src/telemetry/stats-history.ts';
 import { serveKeyed } from './keyed.ts';
 import { readOk, serve } from './served.ts';
 

@@ -8,14 +8,15 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
+import type { AnswerLine } from '../../src/batches/context.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
+import type { AdmissionLimits } from '../../src/engine-client/admission.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import { createApp } from '../../src/http/app.ts';
-import { type AppOptions, createDeps } from '../../src/http/deps.ts';
-import { type AnswerLine, createLineApp } from '../../src/http/lines.ts';
-import type { AdmissionLimits } from '../../src/scheduler/admission.ts';
+import { type AppOptions, createDeps, type LineUsers } from '../../src/http/deps.ts';
+import { createLineApp } from '../../src/http/lines.ts';
 import type { StepEngine, StepLoopOptions } from '../../src/scheduler/options.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { createTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
@@ -65,7 +66,7 @@ export function shownPrompt(promptIds: readonly number[]): string {
 
 export const utf8 = (text: string): number[] => [...Buffer.from(text)];
 
-export interface ServedOptions extends Partial<AppOptions> {
+export interface ServedOptions extends Partial<AppOptions & LineUsers> {
   reply?: Reply;
   /** Runs instead of the scripted engine. Its vocabulary has `VOCAB_SIZE` tokens. */
   modelEngine?: StepEngine;
@@ -116,7 +117,7 @@ export function serve(options: ServedOptions = {}): Served {
   const client = options.client ?? createInProcessClient(loop, log, options.admission);
   after(() => client.drain(0));
   const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
-  const appOptions: AppOptions = {
+  const appOptions: AppOptions & LineUsers = {
     client,
     registry: new Registry({
       base,

@@ -59,7 +59,7 @@ test('T35: a job without room for its folder waits, and continues when there is 
   await until('the job to wait', async () => (await server.messages(job)).some(isWaiting));
   // Some more tries, which are neither counted nor told.
   await until('five more tries', async () => (await server.get(job)).token > 5);
-  assert.equal((await server.get(job)).setbacks, 0);
+  assert.equal((await server.get(job)).retries, 0);
   makeRoom();
   await server.until(job, 'succeeded');
   assert.equal((await server.messages(job)).filter(isWaiting).length, 1);

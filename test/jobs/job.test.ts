@@ -4,6 +4,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { ServeError } from '../../src/common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../../src/contracts/job-status.ts';
+import { checkpointMetricsSchema } from '../../src/contracts/metrics.ts';
 import {
   advance,
   applyClientAction,
@@ -23,7 +24,7 @@ import { messagesOf, newJob } from './sample-jobs.ts';
 const ACTIONS: readonly JobAction[] = [
   'validate',
   'start',
-  'putBack',
+  'requeue',
   'pause',
   'resume',
   'cancel',
@@ -37,14 +38,14 @@ const CONTRACT: Record<JobStatus, Partial<Record<JobAction, JobStatus>>> = {
   validating_files: { validate: 'queued', cancel: 'cancelled', fail: 'failed' },
   queued: {
     start: 'running',
-    putBack: 'queued',
+    requeue: 'queued',
     pause: 'paused',
     cancel: 'cancelled',
     fail: 'failed',
   },
   running: {
     start: 'running',
-    putBack: 'queued',
+    requeue: 'queued',
     pause: 'paused',
     cancel: 'cancelled',
     fail: 'failed',
@@ -166,7 +167,7 @@ describe('events', () => {
 });
 
 test('the three newest checkpoints are kept, each step once', () => {
-  const metrics = { trainLoss: 1, trainTokenAccuracy: 0.5 };
+  const metrics = { loss: 1, tokenAccuracy: 0.5 };
   const of = (step: number, version: number) => ({
     step,
     version,
@@ -198,11 +199,20 @@ test('the three newest checkpoints are kept, each step once', () => {
   ]);
 });
 
+test('a checkpoint has the names of release 0.3.0, too, and those are enough to read it', () => {
+  const older = { trainLoss: 1, trainTokenAccuracy: 0.5, 'rewards/margins': 2 };
+  const newer = { loss: 1, tokenAccuracy: 0.5, 'rewards/margins': 2 };
+  const both = { ...older, ...newer };
+  for (const metrics of [older, newer, both]) {
+    assert.deepEqual(checkpointMetricsSchema.parse(metrics), both);
+  }
+});
+
 test('of rewarded checkpoints those with the highest rewards are kept, and others are not wanted', () => {
   let job = newJob();
   const of = (step: number, reward: number) => ({
     ...{ step, version: step, digest: `d${step}`, createdMs: 1 },
-    metrics: { trainLoss: 1, trainTokenAccuracy: 1, reward: 0, eval_reward: reward },
+    metrics: { loss: 1, tokenAccuracy: 1, reward: 0, eval_reward: reward },
   });
   const wanted = [0.5, 0.1, 0.9, 0.5, 0.1, 0.6].map((reward, i) => {
     const checkpoint = of(i + 1, reward);

@@ -59,7 +59,7 @@ describe('several servers', () => {
     await until('its folder to go', async () => readdirSync(first.root).length === 1);
     open(2, 3);
     await first.until(job, 'succeeded');
-    assert.equal((await first.get(job)).setbacks, 0);
+    assert.equal((await first.get(job)).retries, 0);
   });
 
   test('remove the folders that nobody has used for a day, of other stores and of release 0.3.0', async () => {
@@ -127,7 +127,7 @@ describe('a server that ends', () => {
     const messages = await second.messages(job);
     assert.ok(messages.includes('The server is shutting down, moving job to queued state'));
     assert.ok(messages.includes('Resumed after step 3'));
-    assert.equal(done.setbacks, 0);
+    assert.equal(done.retries, 0);
   });
 
   test('requeues a job that it validates', async () => {

@@ -1,7 +1,7 @@
 // A trainer's messages as a job's events: OpenAI's words and figures, each step once.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { checkpointMetrics, stepEvent, withReport } from '../../src/jobs/run-journal.ts';
+import { stepEvent, withReport } from '../../src/jobs/run-journal.ts';
 import { messagesOf, newJob, step } from './sample-jobs.ts';
 
 const report = { steps: [], events: [], estimatedFinishMs: undefined };
@@ -23,37 +23,20 @@ test('a step has its losses, and those of a validation if there was one', () => 
 });
 
 test('known steps are not repeated, and new ones end a row of interruptions', () => {
-  const job = newJob({ status: 'running', setbacks: 2, progress: { step: 2, totalSteps: 4 } });
+  const job = newJob({ status: 'running', retries: 2, progress: { step: 2, totalSteps: 4 } });
   const again = withReport(job, { ...report, steps: [step(1), step(2)] }, 5);
   assert.equal(again, undefined);
   const next = withReport(job, { ...report, steps: [step(2), step(3)] }, 5)!;
   assert.deepEqual(messagesOf(next), ['Step 3/4: training loss=1.23']);
   assert.deepEqual(next.progress, { step: 3, totalSteps: 4, trainLoss: 1.234 });
-  assert.equal(next.setbacks, 0);
+  assert.equal(next.retries, 0);
 });
 
 test('an estimate alone is written down, and changes nothing else', () => {
-  const job = newJob({ status: 'running', setbacks: 1, progress: { step: 2, totalSteps: 4 } });
+  const job = newJob({ status: 'running', retries: 1, progress: { step: 2, totalSteps: 4 } });
   const next = withReport(job, { ...report, estimatedFinishMs: 99 }, 5)!;
   assert.deepEqual(next.progress, { step: 2, totalSteps: 4, estimatedFinishMs: 99 });
-  assert.deepEqual([next.setbacks, next.recentEvents], [1, []]);
-});
-
-test('a checkpoint has the measured figures', () => {
-  const train = { trainLoss: 1, trainTokenAccuracy: 0.5 };
-  assert.deepEqual(checkpointMetrics(8, train), {
-    step: 8,
-    train_loss: 1,
-    train_mean_token_accuracy: 0.5,
-  });
-  const both = { ...train, validationLoss: 2, validationTokenAccuracy: 0.25 };
-  assert.deepEqual(checkpointMetrics(8, both), {
-    step: 8,
-    train_loss: 1,
-    train_mean_token_accuracy: 0.5,
-    full_valid_loss: 2,
-    full_valid_mean_token_accuracy: 0.25,
-  });
+  assert.deepEqual([next.retries, next.recentEvents], [1, []]);
 });
 
 test('progress has the newest training loss, and the first step of the lowest validation loss', () => {

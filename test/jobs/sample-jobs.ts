@@ -25,7 +25,7 @@ export function newJob(changes: Partial<JobRecord> = {}): JobRecord {
     checkpoints: [],
     dropped: [],
     token: 0,
-    setbacks: 0,
+    retries: 0,
     eventCount: 0,
     recentEvents: [],
     ...changes,
@@ -43,8 +43,7 @@ export function step(number: number, changes: Partial<StepMessage> = {}): StepMe
     step: number,
     totalSteps: 4,
     loss: 1.234,
-    learningRate: 0.001,
-    tokensPerSecond: 100,
+    ...{ gradNorm: 1, learningRate: 0.001, tokens: 10, tokensPerSecond: 100 },
     tokenAccuracy: 0.5,
     ...changes,
   };

@@ -96,8 +96,8 @@ function writeAdapter(folder, step) {
 }
 
 const metricsOf = (step) => ({
-  trainLoss: 4 / step,
-  trainTokenAccuracy: 1 - 1 / step,
+  loss: 4 / step,
+  tokenAccuracy: 1 - 1 / step,
   ...(job.objective === 'dpo' && { 'rewards/margins': job.beta * step }),
   ...(told.rewards && rewardsOf(step)),
 });
@@ -169,10 +169,9 @@ async function tellStep(step) {
     const prompts = [{ text: 'Which?', completions: [sample] }];
     await send({ type: 'samples', step, prompts });
   }
-  const { trainLoss: loss, trainTokenAccuracy: tokenAccuracy, ...others } = metricsOf(step);
-  appendFileSync(path.join(dir, 'metrics.jsonl'), `${JSON.stringify({ step, loss })}\n`);
-  const rates = { learningRate: 0.001, tokensPerSecond: 100 };
-  await send({ type: 'step', step, totalSteps: steps, loss, tokenAccuracy, ...others, ...rates });
+  const metrics = { step, ...metricsOf(step), learningRate: 0.001, tokensPerSecond: 100 };
+  appendFileSync(path.join(dir, 'metrics.jsonl'), `${JSON.stringify(metrics)}\n`);
+  await send({ type: 'step', totalSteps: steps, ...metrics });
 }
 
 async function finish() {

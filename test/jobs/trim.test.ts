@@ -9,7 +9,7 @@ import { countedStore, type Fault, shelf } from '../adapters/repository/shelf.ts
 import { JOB, newJob } from './sample-jobs.ts';
 
 const NAME = newJob().name;
-const METRICS = { trainLoss: 1, trainTokenAccuracy: 0.5 };
+const METRICS = { loss: 1, tokenAccuracy: 0.5 };
 const RIGHT = { token: 1, confirm: async () => {} };
 const DEAD: Fault = { isDone: false, error: new StoreError('unavailable', 'the process is gone') };
 

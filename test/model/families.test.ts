@@ -3,10 +3,10 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parseDecoderConfig } from '../../src/model/config.ts';
-import { baseTables } from '../../src/model/documented-families.ts';
 import { FAMILIES } from '../../src/model/families.ts';
 import { ropeTables } from '../../src/model/rope.ts';
 import { SMOLLM2 } from '../fixtures.ts';
+import { baseTables } from './documented-families.ts';
 
 const parse = (changes: Record<string, unknown>) => parseDecoderConfig({ ...SMOLLM2, ...changes });
 

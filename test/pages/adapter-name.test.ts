@@ -24,20 +24,8 @@ const KNOWN = [
   'ft',
   '__proto__',
 ];
-const LONG = [
-  'x'.repeat(63),
-  'x'.repeat(64),
-  'x'.repeat(65),
-  '🦜'.repeat(40),
-  '🦜',
-  '-',
-  ' ',
-  '.a.',
-];
-
 test('a typed name becomes the same adapter name on the page and on the server', () => {
-  for (const typed of [...KNOWN, ...LONG])
-    assert.equal(adapterName(typed), serverName(typed), typed);
+  for (const typed of KNOWN) assert.equal(adapterName(typed), serverName(typed), typed);
   const text = fc.oneof(
     fc.string({ unit: 'grapheme', maxLength: 70 }),
     fc.stringMatching(/^[a-c._\- /]{1,8}$/),

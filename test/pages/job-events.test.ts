@@ -63,6 +63,9 @@ test('without events there are no curves, and values that are not numbers are ga
   const log = new EventLog();
   assert.deepEqual(log.points(['train_loss']), [[], []]);
   assert.equal(log.last(), undefined);
-  log.add([step(1, 1, { train_loss: 'NaN' }), event(2, { type: 'metrics', data: { step: 'x' } })]);
+  log.add([
+    step(1, 1, { train_loss: 'NaN' }),
+    event(2, { type: 'metrics', data: { step: 'x' as never } }),
+  ]);
   assert.deepEqual(log.points(['train_loss']), [[1], [null]]);
 });

@@ -5,23 +5,23 @@ export const ZERO_SAMPLER: Sampler = {
   sample: () => ({ id: 0 }),
   follow() {},
   ban() {},
-  grant() {},
+  setBudget() {},
   prepare: () => true,
   isComplete: false,
   upcoming: [],
   takeEnding: () => undefined,
 };
 
-/** Does this much matching in each step, whatever it was granted. */
+/** Does this much matching in each step, whatever its budget. */
 export function costlySampler(places: number, onWork: () => void): Sampler {
-  let granted = { left: 0 };
+  let current = { left: 0 };
   return {
     ...ZERO_SAMPLER,
-    grant(work) {
-      granted = work;
+    setBudget(budget) {
+      current = budget;
     },
     prepare() {
-      granted.left -= places;
+      current.left -= places;
       onWork();
       return true;
     },

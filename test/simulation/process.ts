@@ -6,8 +6,12 @@ import { AdapterCache } from '../../adapters/cache/cache.ts';
 import { createAdapterLoader } from '../../adapters/cache/load.ts';
 import { sleep } from '../../src/common/waiting.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
-import { HEARTBEAT_FD } from '../../src/scheduler/liveness.ts';
-import type { FromEngine, SequenceId, ToEngine } from '../../src/scheduler/protocol.ts';
+import {
+  type FromEngine,
+  HEARTBEAT_FD,
+  type SequenceId,
+  type ToEngine,
+} from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { MODEL } from '../adapters/sample.ts';

@@ -9,13 +9,13 @@ import {
   type RequestTime,
 } from '../../src/contracts/generation.ts';
 import { SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
+import type { EngineClient, EngineListener } from '../../src/engine-client/client.ts';
 import {
   ClientGone,
   type GenerationPlan,
   runGeneration,
 } from '../../src/http/answer/generation.ts';
 import { prefixScope } from '../../src/http/request/prepare-generation.ts';
-import type { EngineClient, EngineListener } from '../../src/scheduler/client.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import type { Reservation } from '../../src/tenants/rate-limits.ts';

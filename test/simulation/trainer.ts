@@ -12,6 +12,7 @@ import type {
   RunRequest,
   StopSignals,
 } from '../../src/jobs/runner.ts';
+import { step as stepMessage } from '../jobs/sample-jobs.ts';
 import { SAMPLE_PLAN } from '../jobs/sample-plan.mjs';
 import { digestOf, writeAdapter } from './adapters.ts';
 import type { Machine } from './clock.ts';
@@ -80,12 +81,11 @@ async function* train(
     }
     step++;
     state = nextState(state, step);
-    const figures = { learningRate: 0.001, tokensPerSecond: 100, tokenAccuracy: 0.5 };
-    yield { type: 'step', step, totalSteps, loss: 1 / step, ...figures };
+    const metrics = stepMessage(step, { totalSteps, loss: 1 / step });
+    yield metrics;
     if (step % STEPS_PER_EPOCH !== 0 && step !== totalSteps) continue;
     const directory = path.join(runDir, 'snapshots', `step-${step}`);
     writeAdapter(directory, codeOf(state));
-    const metrics = { trainLoss: 1 / step, trainTokenAccuracy: 0.5 };
     yield { type: 'snapshot', step, directory, metrics };
     writeCheckpoint(runDir, step, state);
     yield { type: 'event', level: 'info', code: 'checkpoint', message: 'Checkpoint' };

@@ -18,7 +18,7 @@ import { evaluateFiles, runToy, turns, writeRows } from './toy-runs.ts';
 
 /** The toy base's vocabulary has no quotation marks. */
 const tokenizer = createByteTokenizer(PLAIN);
-const language = { tokenizer, template: createToolTemplate(tokenizer) };
+const modelText = { tokenizer, template: createToolTemplate(tokenizer) };
 const TOOL = {
   type: 'function',
   function: {
@@ -58,10 +58,10 @@ const COLOR: Constraint = {
 };
 
 function questionOf(row: object, options: Partial<QuestionOptions> = {}) {
-  return toQuestion(parseRow(JSON.stringify(row)), { language, ...options });
+  return toQuestion(parseRow(JSON.stringify(row)), { modelText, ...options });
 }
 
-const encode = (text: string) => language.tokenizer.encode(text, { specials: true });
+const encode = (text: string) => modelText.tokenizer.encode(text, { specials: true });
 
 test('rows that end with an object, a list or calls are questions; other rows only with a format', () => {
   const rows = ['{"a":1}', '[1]', 'It is blue.', '7', '"blue"'].map((answer) => turns('?', answer));
@@ -80,7 +80,7 @@ test('rows that end with an object, a list or calls are questions; other rows on
 
 test("an answer is read as the format's JSON, and is undefined if it is not of the format", () => {
   const { read, promptIds } = questionOf(turns('Which?', '{"color":"red"}'), { format: COLOR })!;
-  assert.match(language.tokenizer.decode(promptIds, { skipSpecials: false }), /Which\?/);
+  assert.match(modelText.tokenizer.decode(promptIds, { skipSpecials: false }), /Which\?/);
   assert.deepEqual(read(encode('{ "tags": ["a"], "color": "blue" }')), {
     color: 'blue',
     tags: ['a'],

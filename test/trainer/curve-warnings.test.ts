@@ -1,9 +1,9 @@
 // Every warning: a run in which it speaks, with cause and cure, and one in which it is silent.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
 import { examineCurves, examineData, type RunContext } from '../../trainer/run/curve-warnings.ts';
-import type { StepMetrics } from '../../trainer/run/metrics.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { linearModel } from './linear-model.ts';
 import { dataset, metricsRow, pairDataset, runDir, runLinear } from './runs.ts';

@@ -80,7 +80,7 @@ const BAD: readonly Bad[] = [
     /^gate generation: 3 of its answers are empty or repeat one token; gate forgetting/,
   ],
   [
-    'one that has forgotten its language',
+    'one that has forgotten its modelText',
     (t) => ({ data: good(t).data, epochs: 8, learningRate: 0.1 }),
     ['forgetting'],
     /^gate forgetting: the loss on plain English rises by \d\.\d+ nats, the limit is 1\.5$/,

@@ -15,14 +15,14 @@ import { PLAIN } from '../tools/templates.ts';
 import { writeRows } from './toy-runs.ts';
 
 const tokenizer = createByteTokenizer(PLAIN);
-const language = { tokenizer, template: createToolTemplate(tokenizer) };
+const modelText = { tokenizer, template: createToolTemplate(tokenizer) };
 const encode = (text: string) => tokenizer.encode(text, { specials: true });
 const parameters = { type: 'object', properties: { color: { type: 'string' } } };
 const PROMPT = { messages: [{ role: 'user', content: 'Paint it.' }], color: 'red' };
 const TOOLS = [{ type: 'function', function: { name: 'paint', parameters } }];
 
 const objective = 'reinforcement' as const;
-const encodeRow = createRowEncoder({ ...language, vocabSize: 256, objective });
+const encodeRow = createRowEncoder({ ...modelText, vocabSize: 256, objective });
 const promptOf = (row: object) => encodeRow(parseRow(JSON.stringify(row), objective));
 
 /** The grader is right if this part of the sample equals the row's color. */
@@ -35,7 +35,7 @@ function gradingOf(grader: object, options: Partial<Parameters<typeof createGrad
   const post = async () => {
     throw new Error('the grader asks no model');
   };
-  const defaults = { language, format: undefined, post, base: 'base', seed: 5 };
+  const defaults = { modelText, format: undefined, post, base: 'base', seed: 5 };
   const { constraintOf, reward } = createGrading(grader, { ...defaults, ...options });
   return {
     constraintOf,
@@ -130,7 +130,7 @@ test('a summary counts the errors of each grader, and those of the formula', asy
         { ...equalsColor('{{sample.output_json.color}}'), name: 'json' },
       ],
     },
-    { language, format: undefined, post: () => assert.fail(), base: 'base', seed: 5 },
+    { modelText, format: undefined, post: () => assert.fail(), base: 'base', seed: 5 },
   );
   const rewards = await Promise.all(
     ['red', 'blue', '{"color":"red"}'].map((text) => reward(encode(text), promptOf(PROMPT))),

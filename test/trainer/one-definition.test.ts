@@ -21,14 +21,14 @@ for (const [name, changes] of TINY_FAMILIES) {
     const settings = lora(config);
     slots.attach(toEngineLayout(config, settings));
     const batch = batchOf(config, [14]);
-    for (const [adapter, use] of [
-      [undefined, { kind: 'none' }],
-      [settings, { kind: 'single', slot: 1 }],
+    for (const [adapter, slot] of [
+      [undefined, 0],
+      [settings, 1],
     ] as const) {
       const logits = await trainModel(t, tiny, { adapter }).logits(batch);
       const tokenIds = [...batch.inputIds];
       const logitRows = tokenIds.map((_, i) => i);
-      const input = { tokenIds, firstSlot: 0, pastLengths: [0], logitRows, lora: use };
+      const input = { tokenIds, firstSlot: 0, pastLengths: [0], logitRows, slots: [slot] };
       const served = await runLogits(runner, input);
       assert.ok(worstDifference(served, logits) < 1e-4);
     }

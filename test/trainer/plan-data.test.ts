@@ -4,11 +4,11 @@ import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
-import { nameSettings, sourceNames } from '../../src/contracts/training-fields.ts';
-import type { JobPlan, JobSource, PlannedExample } from '../../src/contracts/training-messages.ts';
+import { type JobSource, nameSettings, sourceNames } from '../../src/contracts/training-fields.ts';
+import type { JobPlan, PlannedExample } from '../../src/contracts/training-messages.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { makePlan, type Plan } from '../../trainer/commands/plan.ts';
-import { readLanguage } from '../../trainer/data/encode-row.ts';
+import { readModelText } from '../../trainer/data/encode-row.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { type PrepareOptions, prepareRun } from '../../trainer/job/prepare-run.ts';
 import { gb, type RunChoice, recommendCompute } from '../../trainer/planner/method-memory.ts';
@@ -113,20 +113,20 @@ test('the plan of a classifier names the classes, and shows the class of each te
 });
 
 test('the text of an example is that of its tokens, wherever a character is cut', async () => {
-  const language = (await readLanguage(TOY))!;
-  const { tokenizer } = language;
+  const modelText = (await readModelText(TOY))!;
+  const { tokenizer } = modelText;
   const written = 'naïve 🙂 – 東京\uFEFF!';
   const ids = Int32Array.from(tokenizer.encode(written, { specials: false }));
   const whole = Buffer.concat(Array.from(ids, (id) => tokenizer.tokenBytes(id)));
   const expected = new TextDecoder('utf-8', { ignoreBOM: true }).decode(whole);
   for (let cut = 1; cut < ids.length; cut++) {
     const labels = ids.map((id, t) => (t < cut ? -1 : id));
-    const { text, spans } = toPlannedExample({ ids, labels, weights: undefined }, language);
+    const { text, spans } = toPlannedExample({ ids, labels, weights: undefined }, modelText);
     assert.equal(text, expected);
     assert.equal(spans.at(-1)!.end, text.length);
   }
   const weights = new Float32Array(ids.length);
-  const masked = toPlannedExample({ ids, labels: ids, weights }, language);
+  const masked = toPlannedExample({ ids, labels: ids, weights }, modelText);
   assert.deepEqual(learned(masked), []);
   const numbers = { ids: Int32Array.of(5, 17, 6), labels: Int32Array.of(-1, 17, -1) };
   assert.deepEqual(toPlannedExample({ ...numbers, weights: undefined }, undefined), {

@@ -4,13 +4,13 @@ import { mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { createLossPlot, drawLoss } from '../../src/cli/trainer-display.ts';
+import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import { examineCurves } from '../../trainer/run/curve-warnings.ts';
 import {
   crc32c,
   EVENT_FILE,
   parseSteps,
   plotSvg,
-  type StepMetrics,
   serializeSteps,
   toResultCsv,
 } from '../../trainer/run/metrics.ts';

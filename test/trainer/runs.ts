@@ -1,12 +1,12 @@
 // Runs of the linear model in temporary folders, for the loop's tests.
 import path from 'node:path';
+import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { type Dataset, describeExamples } from '../../trainer/data/load-dataset.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { prepareRows } from '../../trainer/job/prepare-run.ts';
 import type { RunState } from '../../trainer/run/checkpoint.ts';
 import { toTrainRun } from '../../trainer/run/execute-run.ts';
-import type { StepMetrics } from '../../trainer/run/metrics.ts';
 import type { Reinforcement } from '../../trainer/run/reinforcement.ts';
 import { createRunFolder, openRunFolder, type RunFolder } from '../../trainer/run/run-folder.ts';
 import { type Outcome, train } from '../../trainer/run/train.ts';

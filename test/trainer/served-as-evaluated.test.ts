@@ -10,7 +10,7 @@ import { createEngineHost } from '../../src/compose/engine.ts';
 import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
-import type { EngineClient } from '../../src/scheduler/client.ts';
+import type { EngineClient } from '../../src/engine-client/client.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import type { Example } from '../../trainer/data/example.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';

@@ -33,7 +33,7 @@ test('each epoch is told with its folder, which a server can open, and the three
   ]);
   for (const { directory, metrics } of snapshots.slice(-3)) {
     assert.equal((await inspectAdapter(await readAdapterFiles(directory))).rank, 4);
-    assert.ok(metrics.trainLoss > 0 && metrics.trainTokenAccuracy > 0);
+    assert.ok(metrics.loss > 0 && metrics.tokenAccuracy > 0);
     assert.ok(!('validationLoss' in metrics));
   }
   assert.equal(bytesOf(snapshots.at(-1)!.directory), bytesOf(path.join(run.dir, 'adapter')));

@@ -10,8 +10,8 @@ import {
   type TargetName,
   targetNames,
 } from '../../src/model/target-modules.ts';
-import { createTrainModel } from '../../trainer/model.ts';
-import type { LoraSettings, LossSums, MicroBatch, TrainModelOptions } from '../../trainer/types.ts';
+import { createTrainModel, type TrainModelOptions } from '../../trainer/model.ts';
+import type { LoraSettings, LossSums, MicroBatch } from '../../trainer/types.ts';
 import { seededRandom, type TinyModel } from '../fixtures.ts';
 
 export function trainModel(

@@ -1,5 +1,6 @@
 // Each kind of adapter from a job's settings to its file: the server's reader and a plain decoder give the logits of the trainer,
 // and so does the trainer that opens the file again.
+
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -8,9 +9,9 @@ import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
 import { openAdapter, planAdapter } from '../../trainer/job/adapter-plan.ts';
 import { parseJob } from '../../trainer/job/job.ts';
+import type { TrainModelOptions } from '../../trainer/model.ts';
 import { createAdamW } from '../../trainer/optimizer.ts';
 import { writeAdapter } from '../../trainer/run/result-files.ts';
-import type { TrainModelOptions } from '../../trainer/types.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';

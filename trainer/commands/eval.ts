@@ -10,10 +10,10 @@ import type { EvalRequest } from '../../src/contracts/training-messages.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import type { TrainingRow } from '../../src/rows/row-schema.ts';
 import {
-  adaptLanguage,
+  adaptModelText,
   createRowEncoder,
-  type Language,
-  readLanguage,
+  type ModelText,
+  readModelText,
 } from '../data/encode-row.ts';
 import { learnFromInvocation } from '../data/invocation.ts';
 import { namedClasses } from '../data/labels.ts';
@@ -80,22 +80,22 @@ export async function evaluateRequest(
   const artifact = readArtifact(await sources.findModel(request.model));
   try {
     refuseOtherBase(adapter, artifact);
-    const own = await readLanguage(artifact.dir, request.toolFormat);
-    const language = own && adaptLanguage(own, adapter.addedTokens, artifact.config.vocabSize);
+    const own = await readModelText(artifact.dir, request.toolFormat);
+    const modelText = own && adaptModelText(own, adapter.addedTokens, artifact.config.vocabSize);
     const lora = await openAdapter(adapter.files, artifact);
     const { phases } = sources;
-    const base = { artifact, language, phases };
+    const base = { artifact, modelText, phases };
     const validation = await loadValidationRows(request.data, lora, base);
     const rows = validation?.rows ?? [];
-    const questions = language
-      ? rows.flatMap((row) => toQuestion(row, { ...adapter, language }) ?? [])
+    const questions = modelText
+      ? rows.flatMap((row) => toQuestion(row, { ...adapter, modelText }) ?? [])
       : [];
     const measured = await measure(lora, validation?.dataset, { ...base, gate: request.gate });
     // An adapter that the server would refuse cannot answer.
     const isServable = measured.gates.every(
       ({ gate, passed }) => passed || !SAFETY_GATES.has(gate),
     );
-    const served = { ...adapter, modelDir: artifact.dir, addedTokens: language?.addedTokens };
+    const served = { ...adapter, modelDir: artifact.dir, addedTokens: modelText?.addedTokens };
     const isAsked = questions.length > 0 && isServable;
     if (isAsked) phases.begin('answer');
     const answers = isAsked
@@ -118,19 +118,19 @@ function refuseOtherBase({ label, baseDigest }: NamedAdapterFiles, { info }: Art
 
 interface EvaluatedBase {
   readonly artifact: Artifact;
-  readonly language: Language | undefined;
+  readonly modelText: ModelText | undefined;
   readonly phases: Phases;
 }
 
 async function loadValidationRows(
   file: string | undefined,
   lora: LoraSettings,
-  { artifact: { config }, language }: Omit<EvaluatedBase, 'phases'>,
+  { artifact: { config }, modelText }: Omit<EvaluatedBase, 'phases'>,
 ): Promise<{ dataset: Dataset; rows: readonly TrainingRow[] } | undefined> {
   if (file === undefined) return undefined;
   const classes = lora.classes && namedClasses(lora.classes);
   const { vocabSize } = config;
-  const encodeWhole = createRowEncoder({ ...language, vocabSize, classes });
+  const encodeWhole = createRowEncoder({ ...modelText, vocabSize, classes });
   const encode = learnFromInvocation(encodeWhole, lora.invocation);
   const rows: TrainingRow[] = [];
   const encodeAndKeep = (row: TrainingRow) => {
@@ -144,7 +144,7 @@ async function loadValidationRows(
 async function measure(
   adapter: LoraSettings,
   validation: Dataset | undefined,
-  { artifact, language, phases, gate }: EvaluatedBase & Pick<EvalRequest, 'gate'>,
+  { artifact, modelText, phases, gate }: EvaluatedBase & Pick<EvalRequest, 'gate'>,
 ): Promise<EvaluationCard> {
   const compute = 'float32';
   const model = createTrainModel(artifact, {
@@ -165,7 +165,7 @@ async function measure(
     const rows = { validation, examples: validation?.examples ?? [], batchSize: BATCH_SIZE };
     const preference = validation && preferenceOf(validation);
     const kind = { invocation, classifies: classes !== undefined, preference };
-    const subject = { model, language, maxPositions, ...kind, ...rows };
+    const subject = { model, modelText, maxPositions, ...kind, ...rows };
     return { ...(await evaluateAdapter(subject, gate)), compute };
   } finally {
     await model.release();

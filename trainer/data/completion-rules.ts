@@ -3,7 +3,7 @@ import type { Constraint } from '../../src/contracts/generation.ts';
 import type { FunctionTool, ToolCall } from '../../src/contracts/tools.ts';
 import { parseAnswer } from '../../src/tools/call-parser.ts';
 import { callingModel, planTools } from '../../src/tools/tool-plan.ts';
-import type { Language } from './encode-row.ts';
+import type { ModelText } from './encode-row.ts';
 
 /** The parts that a completion may have. */
 interface CompletionKind {
@@ -30,7 +30,7 @@ export interface CompletionRules {
 
 /** Returns the rules of a server for completions of this model. */
 export function completionRules(
-  { tokenizer, template }: Language,
+  { tokenizer, template }: ModelText,
   { tools, isParallel, format }: CompletionKind,
 ): CompletionRules {
   const model = template && tools.length > 0 ? callingModel(template.format, tokenizer) : undefined;

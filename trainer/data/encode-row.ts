@@ -20,9 +20,7 @@ import {
 import { createToolTemplate, type ToolTemplate } from '../../src/tools/tool-template.ts';
 import type { Example } from './example.ts';
 import type { Classes } from './labels.ts';
-
-/** Encodes a row. Throws `TrainingRowError` if the model cannot be trained on it. */
-export type RowEncoder = (row: TrainingRow) => Example;
+import type { RowEncoder } from './load-dataset.ts';
 
 /** The model to encode rows for. */
 interface RowEncoderOptions {
@@ -190,22 +188,22 @@ function refuseForeignIds(
 }
 
 /** A model's tokenizer, and its chat template if it has one. */
-export interface Language {
+export interface ModelText {
   readonly tokenizer: Tokenizer;
   readonly template: ToolTemplate | undefined;
 }
 
 /** Loads a model's tokenizer and chat template; undefined if the folder has no tokenizer. */
-export async function readLanguage(
+export async function readModelText(
   directory: string,
   toolFormat?: ToolFormatName,
-): Promise<Language | undefined> {
+): Promise<ModelText | undefined> {
   const tokenizer = await loadTokenizer(directory);
   return tokenizer && { tokenizer, template: createToolTemplate(tokenizer, toolFormat) };
 }
 
 /** A tokenizer and template extended by an adapter's tokens. */
-export interface AdaptedLanguage extends Language {
+export interface AdaptedModelText extends ModelText {
   /** The tokens that the base lacks. Absent: none. */
   readonly addedTokens?: AddedTokens;
 }
@@ -214,11 +212,11 @@ export interface AdaptedLanguage extends Language {
  * Adds an adapter's tokens. `rows` is the number of rows of the base. Throws `ServeError` (422) if a token has no row,
  * `FileError` if two tokens collide.
  */
-export function adaptLanguage(
-  { tokenizer, template }: Language,
+export function adaptModelText(
+  { tokenizer, template }: ModelText,
   added: AddedTokens | undefined,
   rows: number,
-): AdaptedLanguage {
+): AdaptedModelText {
   const addedTokens = added && newTokens(tokenizer, withoutPadding(added, rows));
   if (!addedTokens || addedTokens.tokens.length === 0) return { tokenizer, template };
   const outside = addedTokens.tokens.find(({ id }) => id >= rows);

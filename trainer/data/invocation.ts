@@ -1,13 +1,14 @@
 // The invocation of an activated LoRA: token ids after whose last occurrence in a row the adapter applies and is trained.
 import { ConfigError } from '../../src/common/errors.ts';
-import type { Language, RowEncoder } from './encode-row.ts';
+import type { ModelText } from './encode-row.ts';
 import type { Example } from './example.ts';
+import type { RowEncoder } from './load-dataset.ts';
 
 /** The model whose tokens form the invocation. */
 interface InvocationModel {
   readonly vocabSize: number;
   /** Undefined if the model has no tokenizer. */
-  readonly language: Language | undefined;
+  readonly modelText: ModelText | undefined;
 }
 
 /**
@@ -15,11 +16,11 @@ interface InvocationModel {
  */
 export function resolveInvocation(
   wanted: string | readonly number[] | undefined,
-  { vocabSize, language }: InvocationModel,
+  { vocabSize, modelText }: InvocationModel,
 ): readonly number[] | undefined {
   if (wanted === undefined) return undefined;
   if (typeof wanted === 'string') {
-    if (language) return language.tokenizer.encode(wanted, { specials: true });
+    if (modelText) return modelText.tokenizer.encode(wanted, { specials: true });
     throw new ConfigError(['alora: the model has no tokenizer, so it must be a list of token ids']);
   }
   const index = wanted.findIndex((id) => id >= vocabSize);

@@ -8,8 +8,7 @@ import type { Objective } from '../../src/contracts/preference-settings.ts';
 import type { FileDigest } from '../../src/contracts/training-origin.ts';
 import { BadLines, badLinesDetail, NO_EXAMPLES_DETAIL } from '../../src/rows/file-fault.ts';
 import { type Line, splitLines } from '../../src/rows/lines.ts';
-import { parseRow, TrainingRowError } from '../../src/rows/row-schema.ts';
-import type { RowEncoder } from './encode-row.ts';
+import { parseRow, type TrainingRow, TrainingRowError } from '../../src/rows/row-schema.ts';
 import {
   countTokens,
   countTrained,
@@ -19,6 +18,9 @@ import {
   truncateExample,
 } from './example.ts';
 import { refuseUnusableTools } from './row-tools.ts';
+
+/** Encodes a row. Throws `TrainingRowError` if the model cannot be trained on it. */
+export type RowEncoder = (row: TrainingRow) => Example;
 
 /** Counts of a file. */
 interface DatasetCounts {

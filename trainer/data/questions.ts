@@ -7,7 +7,7 @@ import { GrammarError } from '../../src/grammar/grammar-error.ts';
 import type { TrainingRow } from '../../src/rows/row-schema.ts';
 import { argumentsOf } from '../../src/tools/call-constraint.ts';
 import { type CompletionRules, completionRules } from './completion-rules.ts';
-import type { Language } from './encode-row.ts';
+import type { ModelText } from './encode-row.ts';
 
 /** A prompt and its answer. */
 export interface Question {
@@ -24,7 +24,7 @@ export interface Question {
 
 /** Settings for all rows of a file. */
 export interface QuestionOptions {
-  readonly language: Language;
+  readonly modelText: ModelText;
   /** The format of answers. Absent: any JSON, for rows that end with JSON. */
   readonly format?: Constraint | undefined;
   /** The tools for rows without tools. */
@@ -40,14 +40,14 @@ const MIN_ANSWER_TOKENS = 256;
 export function toQuestion(row: TrainingRow, options: QuestionOptions): Question | undefined {
   const asked = split(row);
   if (!asked) return undefined;
-  const { tokenizer, template } = options.language;
+  const { tokenizer, template } = options.modelText;
   const { turns, answer } = asked;
   const tools = asked.tools ?? options.tools ?? [];
   const format = formatOf(answer, options.format);
   if (answer.calls.length === 0 && !format) return undefined;
   if (turns && !template) return undefined;
   const { isParallel } = asked;
-  const rules = completionRules(options.language, { tools, isParallel, format });
+  const rules = completionRules(options.modelText, { tools, isParallel, format });
   const { constraint, toText } = rules;
   if (!constraint) return undefined;
   const promptIds = turns
@@ -78,7 +78,7 @@ interface Asked {
   readonly isParallel: boolean;
 }
 
-type Turn = Parameters<NonNullable<Language['template']>['render']>[0][number];
+type Turn = Parameters<NonNullable<ModelText['template']>['render']>[0][number];
 
 function split(row: TrainingRow): Asked | undefined {
   if (row.kind === 'completion') {

@@ -4,7 +4,7 @@ import { append } from '../../src/common/long-arrays.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { GateSettings } from '../../src/contracts/training-messages.ts';
-import type { Language } from '../data/encode-row.ts';
+import type { ModelText } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
 import { countTrained, type Example, sequenceLengths } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
@@ -25,7 +25,7 @@ import { guessPairs, measureAgainstBase } from './pairs.ts';
 interface Subject {
   /** The model with the adapter's weights in its parameters. */
   readonly model: ProbedModel;
-  readonly language: Language | undefined;
+  readonly modelText: ModelText | undefined;
   readonly maxPositions: number;
   readonly batchSize: number;
   readonly validation: Dataset | undefined;
@@ -177,12 +177,12 @@ async function scoreAll(
 
 /** Counts the answers that are degenerate only with the adapter. Resolves with undefined if there are no prompts. */
 async function countDegenerate(
-  { model, language, maxPositions }: Subject,
+  { model, modelText, maxPositions }: Subject,
   examples: readonly Example[],
   losses: Comparison<number> | undefined,
 ): Promise<number | undefined> {
   if (examples.length === 0) return undefined;
-  const options = { stopIds: language?.tokenizer.eosTokenIds ?? [], maxPositions };
+  const options = { stopIds: modelText?.tokenizer.eosTokenIds ?? [], maxPositions };
   const asked = examples
     .map((example) => ({ prompt: promptOf(example), isShort: isShort(example, options.stopIds) }))
     .sort((a, b) => a.prompt.length - b.prompt.length)
@@ -191,13 +191,13 @@ async function countDegenerate(
   const answers = await generateGreedily(model, prompts, options);
   const isBetter = losses !== undefined && losses.adapter < losses.base;
   const spoiled = prompts.filter(
-    (_, i) => isDegenerate(answers[i]!, language) && !(isBetter && asked[i]!.isShort),
+    (_, i) => isDegenerate(answers[i]!, modelText) && !(isBetter && asked[i]!.isShort),
   );
   if (spoiled.length === 0) return 0;
   const ofBase = await withoutAdapter(model.parameters, () =>
     generateGreedily(model, spoiled, options),
   );
-  return ofBase.filter((answer) => !isDegenerate(answer, language)).length;
+  return ofBase.filter((answer) => !isDegenerate(answer, modelText)).length;
 }
 
 // Generates a few greedy answers with the trainer's forward pass, to check whether an adapter can still answer. There is no KV
@@ -268,8 +268,8 @@ function toBatch(sequences: readonly (readonly number[])[]) {
 }
 
 /** Whether an answer is empty, or repeats one token up to the limit. */
-export function isDegenerate(answer: readonly number[], language: Language | undefined): boolean {
-  const text = language?.tokenizer.decode(answer, { skipSpecials: true });
+export function isDegenerate(answer: readonly number[], modelText: ModelText | undefined): boolean {
+  const text = modelText?.tokenizer.decode(answer, { skipSpecials: true });
   const isEmpty = text === undefined ? answer.length === 0 : text.trim() === '';
   return isEmpty || (answer.length === ANSWER_TOKENS && new Set(answer).size === 1);
 }

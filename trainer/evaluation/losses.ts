@@ -2,7 +2,7 @@
 
 import { assert } from '../../src/common/assert.ts';
 import { largest } from '../../src/common/long-arrays.ts';
-import type { Language } from '../data/encode-row.ts';
+import type { ModelText } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
 import { classOf, type Example, sequenceLengths } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
@@ -104,8 +104,8 @@ and paid their workers by the difference. If a train leaves at nine and travels 
 station ninety miles away at half past ten.`;
 
 /** The model's properties that decide how the fixed text is encoded. */
-interface ProbedLanguage {
-  readonly language: Language | undefined;
+interface ProbedModelText {
+  readonly modelText: ModelText | undefined;
   readonly classifies: boolean;
   readonly maxPositions: number;
   /** Tokens to put before the text. Without them an activated LoRA would not apply. */
@@ -114,13 +114,13 @@ interface ProbedLanguage {
 
 /** Returns the fixed text as an example with every token in the loss; undefined if the model generates no text. */
 export function probeExample({
-  language,
+  modelText,
   classifies,
   maxPositions,
   invocation = [],
-}: ProbedLanguage): Example | undefined {
-  if (!language || classifies) return undefined;
-  const tokens = language.tokenizer.encode(PROBE_TEXT, { specials: false, affixes: true });
+}: ProbedModelText): Example | undefined {
+  if (!modelText || classifies) return undefined;
+  const tokens = modelText.tokenizer.encode(PROBE_TEXT, { specials: false, affixes: true });
   const ids = Int32Array.from([...invocation, ...tokens].slice(0, maxPositions));
   const labels = ids.map((id, i) => (i < invocation.length ? -1 : id));
   return { ids, labels, weights: undefined };

@@ -1,10 +1,6 @@
 // Measures pairs: the summed log-probabilities of their outputs, and from them loss, accuracy and rewards.
-import {
-  DEFAULT_PREFERENCE,
-  evalMetrics,
-  type PairMetrics,
-  type Preference,
-} from '../../src/contracts/preference-settings.ts';
+import { evalMetrics } from '../../src/contracts/metrics.ts';
+import { DEFAULT_PREFERENCE, type Preference } from '../../src/contracts/preference-settings.ts';
 import { planValidation } from '../data/epoch-plan.ts';
 import { countLabels, type Example, sequenceLengths, sequencesOf } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
@@ -70,7 +66,7 @@ export async function measurePairs(
   return {
     validationLoss: loss / weight,
     validationTokenAccuracy: hits / count,
-    ...evalMetrics(meanMetrics(compared.sums) as PairMetrics),
+    ...evalMetrics(meanMetrics(compared.sums)),
   };
 }
 

@@ -95,14 +95,14 @@ export class TrainingLowering implements BlockLowering {
       this.#linear(x, layer, target),
     );
     const widths = partWidths(this.#config, fused);
-    return { parts: outputs.length < widths.length ? this.#split(outputs[0]!, widths) : outputs };
+    return outputs.length < widths.length ? this.#split(outputs[0]!, widths) : outputs;
   }
 
   attention(qkv: Projection, layer: number): Value {
     const { headCount, kvHeadCount, headDim, attentionScale, attentionSoftcap } = this.#config;
     const { g } = this;
     const norms = qkNorms(this.#config);
-    const [q, k, v] = qkv.parts!.map((part, i) => (norms[i] ? this.#qkNorm(part, layer, i) : part));
+    const [q, k, v] = qkv.map((part, i) => (norms[i] ? this.#qkNorm(part, layer, i) : part));
     const query = this.#toHeads(this.#rotate(q!, headCount, layer), 'q');
     const key = this.#toHeads(this.#rotate(k!, kvHeadCount, layer), 'kv');
     const value = this.#toHeads(this.#toBatch(v!, kvHeadCount), 'kv');
@@ -120,7 +120,7 @@ export class TrainingLowering implements BlockLowering {
   }
 
   gated(gateUp: Projection): Value {
-    const [gate, up] = gateUp.parts!;
+    const [gate, up] = gateUp;
     return this.g.node('Mul', [activated(this.g, gate!, this.#config.activation), up]);
   }
 

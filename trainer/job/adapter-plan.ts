@@ -86,7 +86,7 @@ export async function checkAdapter(job: TrainJob, model: DecoderConfig): Promise
   if (job.initAdapter !== undefined) return;
   const ids = typeof job.alora === 'string' ? undefined : job.alora; // a text's tokens matter only to the rows
   const { vocabSize } = model;
-  const invocation = resolveInvocation(ids, { vocabSize, language: undefined });
+  const invocation = resolveInvocation(ids, { vocabSize, modelText: undefined });
   await resolveNewAdapter(job, model, { invocation });
 }
 

@@ -6,11 +6,11 @@ import { ConfigError, FileError } from '../../src/common/errors.ts';
 import { append } from '../../src/common/long-arrays.ts';
 import { readRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import { describeIssue } from '../../src/common/schema-errors.ts';
-import { jobShape, keysOf } from '../../src/contracts/training-fields.ts';
-import type { JobSource } from '../../src/contracts/training-messages.ts';
-import { MAX_RANK } from '../../src/contracts/training-settings.ts';
+import { OBJECTIVES } from '../../src/contracts/preference-settings.ts';
+import { type JobSource, jobShape, keysOf } from '../../src/contracts/training-fields.ts';
+import type { TrainingSetting } from '../../src/contracts/training-setting.ts';
+import { MAX_RANK, TRAINING_SETTINGS } from '../../src/contracts/training-settings.ts';
 import { graderSchema } from '../../src/graders/schema.ts';
-import { wholeModuleFaults } from './peft-settings.ts';
 
 const jobSchema = z.strictObject({
   ...jobShape(),
@@ -26,8 +26,6 @@ export type TrainJob = z.infer<typeof jobSchema>;
 
 const ADAPTER_KEYS = keysOf(({ needs }) => needs === 'adapter');
 const VALIDATION_KEYS = keysOf(({ needs }) => needs === 'validation');
-const PREFERENCE_KEYS = keysOf(({ needs }) => needs === 'preferences');
-const REWARD_KEYS = keysOf(({ needs }) => needs === 'rewards');
 
 /** Checks the JSON of a job file. @throws ConfigError with one line per fault, naming the key */
 export function parseJob(json: unknown): TrainJob {
@@ -58,9 +56,12 @@ function contradictions(job: TrainJob): string[] {
   append(faults, [
     ...contradictoryKinds(job),
     ...wholeModuleFaults(job),
-    ...preferenceFaults(job),
-    ...rewardFaults(job),
+    ...objectiveFaults(job),
+    ...(job.objective === 'reinforcement' ? rewardFaults(job) : []),
   ]);
+  if (job.objective === 'dpo' && job.labelSmoothing !== undefined && job.loss !== 'robust') {
+    faults.push('labelSmoothing: is only for the loss robust');
+  }
   if (job.method === 'full') {
     for (const key of ADAPTER_KEYS) {
       if (job[key] !== undefined) faults.push(`${key}: does not apply, because method is full`);
@@ -76,33 +77,20 @@ function contradictions(job: TrainJob): string[] {
   return faults;
 }
 
-function preferenceFaults(job: TrainJob): string[] {
-  if (job.objective !== 'dpo') {
-    const given = PREFERENCE_KEYS.filter((key) => job[key] !== undefined);
-    return given.map((key) => `${key}: is only for dpo`);
-  }
-  const faults: string[] = [];
-  if (job.packing) faults.push('packing: is not for dpo');
-  if (job.labelSmoothing !== undefined && job.loss !== 'robust') {
-    faults.push('labelSmoothing: is only for the loss robust');
-  }
-  return faults;
+function objectiveFaults(job: TrainJob): string[] {
+  const { objective = 'supervised' } = job;
+  return (Object.keys(TRAINING_SETTINGS) as (keyof TrainJob)[]).flatMap((key) => {
+    const { objectives = OBJECTIVES, default: absent }: TrainingSetting = TRAINING_SETTINGS[key];
+    if (objectives.includes(objective) || job[key] === undefined || job[key] === absent) return [];
+    const isSpecial = !objectives.includes('supervised');
+    return `${key}: ${isSpecial ? `is only for ${objectives}` : `is not for ${objective}`}`;
+  });
 }
 
 function rewardFaults(job: TrainJob): string[] {
-  if (job.objective !== 'reinforcement') {
-    const given = REWARD_KEYS.filter((key) => job[key] !== undefined);
-    return given.map((key) => `${key}: is only for reinforcement`);
-  }
   const faults: string[] = [];
-  if (job.packing) faults.push('packing: is not for reinforcement');
-  if (job.dropout > 0) faults.push('dropout: is not for reinforcement');
-  if (job.alora !== undefined) faults.push('alora: is not for reinforcement');
   if (job.method === 'full')
     faults.push('method: must not be full, because samples need an adapter');
-  if (job.evalSamples !== undefined && job.validation === undefined && job.validationSplit === 0) {
-    faults.push('evalSamples: needs validation or validationSplit');
-  }
   if (job.grader === undefined) return [...faults, 'grader: is missing'];
   const { error } = graderSchema.safeParse(job.grader, { error: describeIssue });
   for (const { path, message } of error?.issues ?? []) {
@@ -134,6 +122,42 @@ function contradictoryKinds(job: TrainJob): string[] {
       faults.push(
         `rank: must be at most ${MAX_PISSA_RANK} with init pissa, because the file has twice the rank`,
       );
+    }
+  }
+  return faults;
+}
+
+/** The keys of the embedding and the output head. */
+const TABLE_KEYS = ['trainEmbeddings', 'trainHead'] as const;
+
+/** Returns the contradictions of whole modules and tables with the rest of a job. */
+function wholeModuleFaults(job: TrainJob): string[] {
+  const faults: string[] = [];
+  const set = (['modulesToSave', 'ensureWeightTying', ...TABLE_KEYS] as const).filter(
+    (key) => job[key] !== undefined,
+  );
+  if (job.initAdapter !== undefined) {
+    return set.map((key) => `${key}: does not apply, because initAdapter says what is trained`);
+  }
+  if (job.alora !== undefined)
+    for (const key of set) faults.push(`${key}: cannot be combined with alora`);
+  for (const key of TABLE_KEYS) {
+    if (job[key] !== 'lora') continue;
+    const others = { dora: job.dora, loraBias: job.loraBias, init: job.init === 'pissa' };
+    for (const [other, isSet] of Object.entries(others)) {
+      if (isSet) faults.push(`${key}: lora cannot be combined with ${other}`);
+    }
+    if (typeof job.targets === 'string' && job.targets !== 'all-linear') {
+      faults.push(`${key}: lora needs targets to be a list of names, or all-linear`);
+    }
+    if (key === 'trainHead' && job.dropout > 0)
+      faults.push('dropout: cannot be combined with trainHead lora');
+  }
+  if (job.ensureWeightTying) {
+    if (job.trainHead) faults.push('trainHead: cannot be combined with ensureWeightTying');
+    if (!job.trainEmbeddings) faults.push('ensureWeightTying: needs trainEmbeddings');
+    if (job.trainEmbeddings === 'lora' && job.dropout > 0) {
+      faults.push('dropout: cannot be combined with trainEmbeddings lora and ensureWeightTying');
     }
   }
   return faults;

@@ -1,7 +1,8 @@
 // The fields of `adapter_config.json` that a job sets, and the adapter that they describe. Each module's rank and scaling are
 // resolved by the same code as in serving.
-import type { AdapterConfig } from '../../adapters/peft/peft-config.ts';
+
 import { parseAdapterConfig } from '../../adapters/peft/peft-config.ts';
+import type { AdapterConfig } from '../../adapters/peft/tensor-names.ts';
 import { EMBEDDING, HEAD, moduleOf, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { ConfigError, ServeError } from '../../src/common/errors.ts';
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
@@ -202,39 +203,6 @@ function wholeModuleFields(job: TrainJob): WholeModuleFields {
     modules_to_save: saved.length > 0 ? saved : null,
     ensure_weight_tying: job.ensureWeightTying ?? false,
   };
-}
-
-/** Returns the contradictions in a job that are independent of its base. */
-export function wholeModuleFaults(job: TrainJob): string[] {
-  const faults: string[] = [];
-  const set = (['modulesToSave', 'ensureWeightTying', ...TABLE_KEYS] as const).filter(
-    (key) => job[key] !== undefined,
-  );
-  if (job.initAdapter !== undefined) {
-    return set.map((key) => `${key}: does not apply, because initAdapter says what is trained`);
-  }
-  if (job.alora !== undefined)
-    for (const key of set) faults.push(`${key}: cannot be combined with alora`);
-  for (const key of TABLE_KEYS) {
-    if (job[key] !== 'lora') continue;
-    const others = { dora: job.dora, loraBias: job.loraBias, init: job.init === 'pissa' };
-    for (const [other, isSet] of Object.entries(others)) {
-      if (isSet) faults.push(`${key}: lora cannot be combined with ${other}`);
-    }
-    if (typeof job.targets === 'string' && job.targets !== 'all-linear') {
-      faults.push(`${key}: lora needs targets to be a list of names, or all-linear`);
-    }
-    if (key === 'trainHead' && job.dropout > 0)
-      faults.push('dropout: cannot be combined with trainHead lora');
-  }
-  if (job.ensureWeightTying) {
-    if (job.trainHead) faults.push('trainHead: cannot be combined with ensureWeightTying');
-    if (!job.trainEmbeddings) faults.push('ensureWeightTying: needs trainEmbeddings');
-    if (job.trainEmbeddings === 'lora' && job.dropout > 0) {
-      faults.push('dropout: cannot be combined with trainEmbeddings lora and ensureWeightTying');
-    }
-  }
-  return faults;
 }
 
 /** Checks that the base has the modules that a job trains. @throws ConfigError naming the job's key */

@@ -17,17 +17,12 @@ import { graderSchema, refuseUnknownItem } from '../../src/graders/schema.ts';
 import type { Artifact, ArtifactInfo } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { TrainingRowError } from '../../src/rows/row-schema.ts';
-import {
-  createRowEncoder,
-  type Language,
-  type RowEncoder,
-  readLanguage,
-} from '../data/encode-row.ts';
+import { createRowEncoder, type ModelText, readModelText } from '../data/encode-row.ts';
 import { type OrderOptions, planEpoch } from '../data/epoch-plan.ts';
 import { sequenceLengths } from '../data/example.ts';
 import { learnFromInvocation, resolveInvocation } from '../data/invocation.ts';
 import { type Classes, namedClasses, readClasses } from '../data/labels.ts';
-import type { Dataset } from '../data/load-dataset.ts';
+import type { Dataset, RowEncoder } from '../data/load-dataset.ts';
 import { dropMasked, loadRows, type TrainingRows } from '../data/load-rows.ts';
 import type { Schedule } from '../optimizer.ts';
 import { examineData, type Warning } from '../run/curve-warnings.ts';
@@ -49,7 +44,7 @@ export interface PreparedRun {
   /** Present if the run learns from rewards. */
   readonly sampling: Sampling | undefined;
   /** Undefined if the model has no tokenizer. */
-  readonly language: Language | undefined;
+  readonly modelText: ModelText | undefined;
   readonly warnings: readonly Warning[];
   readonly origin: TrainingOrigin;
   /** Hash of job, base and rows. A checkpoint belongs to one hash. */
@@ -75,17 +70,17 @@ export async function prepareRun(
   if (ofRows && method === 'full') {
     throw new ConfigError(['method: full trains no classifier, but the rows of data have a label']);
   }
-  const language = await readLanguage(artifact.dir, job.toolFormat);
+  const modelText = await readModelText(artifact.dir, job.toolFormat);
   const { vocabSize } = artifact.config;
   const properties = {
-    invocation: resolveInvocation(job.alora, { vocabSize, language }),
+    invocation: resolveInvocation(job.alora, { vocabSize, modelText }),
     classes: ofRows?.names,
   };
   const adapter = method === 'full' ? undefined : await planAdapter(job, artifact, properties);
   const classes = classesOf(job, adapter, ofRows);
   const { reasoningEffort } = job;
   const encodeWhole = createRowEncoder({
-    ...language,
+    ...modelText,
     ...{ vocabSize, classes, objective, reasoningEffort },
   });
   const encode = leaveRoom(learnFromInvocation(encodeWhole, adapter?.lora.invocation), maxLength);
@@ -94,7 +89,7 @@ export async function prepareRun(
     const items = rows.train.examples.map(({ item }) => item);
     refuseUnknownItem(graderSchema.parse(job.grader), items);
   }
-  return prepareRows(job, artifact, { method, maxLength, adapter, rows, language });
+  return prepareRows(job, artifact, { method, maxLength, adapter, rows, modelText });
 }
 
 /** Refuses prompts that leave no room for a completion. */
@@ -125,14 +120,14 @@ interface RunInputs {
   readonly maxLength: number;
   readonly adapter: AdapterPlan | undefined;
   readonly rows: TrainingRows;
-  readonly language?: Language | undefined;
+  readonly modelText?: ModelText | undefined;
 }
 
 /** Prepares a run whose rows are in memory. Pure. */
 export function prepareRows(
   job: TrainJob,
   artifact: Artifact,
-  { method, maxLength, adapter, rows, language }: RunInputs,
+  { method, maxLength, adapter, rows, modelText }: RunInputs,
 ): PreparedRun {
   const train = job.shuffle ? dropMasked(rows.train) : rows.train;
   const lengths = sequenceLengths(train.examples);
@@ -151,7 +146,7 @@ export function prepareRows(
     validation: rows.validation,
     preference: preferenceOf(job),
     sampling: samplingOf(job),
-    language,
+    modelText,
     warnings: examineData(rows.train, rows.validation),
     origin: {
       program: `lorikeet ${VERSION}`,

@@ -7,7 +7,7 @@ import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
-import type { Language } from '../data/encode-row.ts';
+import type { ModelText } from '../data/encode-row.ts';
 import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-plan.ts';
 import {
   classOf,
@@ -299,7 +299,7 @@ const MAX_SHOWN = 16;
 
 /** Returns the plan of a prepared run. */
 export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
-  const { settings, train, language, warnings } = prepared;
+  const { settings, train, modelText, warnings } = prepared;
   const { memory, ...counts } = run;
   const lengths = sequenceLengths(train.examples);
   const [firstWindow = []] = planEpoch(lengths, 0, settings.order);
@@ -320,14 +320,14 @@ export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
       const example = train.examples[index]!;
       const label = labels?.[classOf(example) ?? -1];
       const shownLabel = label !== undefined && { label };
-      return toPlannedExamples(example, language).map((part) => ({ ...part, ...shownLabel }));
+      return toPlannedExamples(example, modelText).map((part) => ({ ...part, ...shownLabel }));
     }),
   };
 }
 
 /** Returns an example as it is shown; a pair as two. */
-function toPlannedExamples(example: Example, language: Language | undefined): PlannedExample[] {
-  const [first, second] = sequencesOf(example).map((one) => toPlannedExample(one, language));
+function toPlannedExamples(example: Example, modelText: ModelText | undefined): PlannedExample[] {
+  const [first, second] = sequencesOf(example).map((one) => toPlannedExample(one, modelText));
   if (!second) return [first!];
   return [
     { ...first!, side: 'preferred' },
@@ -341,9 +341,12 @@ type Span = PlannedExample['spans'][number];
  * Returns an example as text with its trained parts marked. The text is decoded from the token ids, so it shows exactly what
  * the model will see. Without a tokenizer it lists the ids.
  */
-export function toPlannedExample(example: Example, language: Language | undefined): PlannedExample {
+export function toPlannedExample(
+  example: Example,
+  modelText: ModelText | undefined,
+): PlannedExample {
   const bytesOf = (id: number) =>
-    language ? language.tokenizer.tokenBytes(id) : Buffer.from(`${id} `);
+    modelText ? modelText.tokenizer.tokenBytes(id) : Buffer.from(`${id} `);
   // A character that is split between two spans belongs to the span that completes it.
   const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
   const runs = tokenRuns(example);

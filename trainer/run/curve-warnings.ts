@@ -1,9 +1,9 @@
 // Finds problems in a run's data and curves. Each warning gives a cause and a remedy. Pure; the run itself is not affected.
 import { smallest } from '../../src/common/long-arrays.ts';
+import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import type { Objective } from '../../src/contracts/preference-settings.ts';
 import { countLabels, type Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
-import type { StepMetrics } from './metrics.ts';
 
 /** The kinds of problems. */
 type WarningCode =

@@ -8,7 +8,6 @@ import { smallest } from '../../src/common/long-arrays.ts';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { Constraint } from '../../src/contracts/generation.ts';
-import { objectiveMetricsOf } from '../../src/contracts/preference-settings.ts';
 import type { GateSettings, TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { ADAPTER_LIMITS, memorySource, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
@@ -18,9 +17,9 @@ import { evaluateAdapter } from '../evaluation/card.ts';
 import { sayFailures } from '../evaluation/gates.ts';
 import { probeExample } from '../evaluation/losses.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
-import { createTrainModel } from '../model.ts';
+import { createTrainModel, type TrainModelOptions } from '../model.ts';
 import { createGrading, highestRewardOf } from '../rewards.ts';
-import type { Parameter, ProbedModel, TrainModelOptions } from '../types.ts';
+import type { Parameter, ProbedModel } from '../types.ts';
 import type { RunState } from './checkpoint.ts';
 import { isHighest, isSolved, type RewardGoal, rewardGoal } from './curve-warnings.ts';
 import { GateError, toFault } from './faults.ts';
@@ -138,10 +137,10 @@ function withRewards<T>(
   options: ExecuteOptions & { readonly model: ProbedModel },
   work: (reinforcement: Reinforcement | undefined) => Promise<T>,
 ): Promise<T> {
-  const { job, settings, language, sampling } = prepared;
+  const { job, settings, modelText, sampling } = prepared;
   if (!sampling) return work(undefined);
   const { withSampler, folder, model, artifact, format, send } = options;
-  assert(withSampler && language, 'a run that learns from rewards has an engine and a tokenizer');
+  assert(withSampler && modelText, 'a run that learns from rewards has an engine and a tokenizer');
   const written = writtenOf(prepared, model, artifact)!;
   const directory = path.join(folder.dir, 'sampling');
   const result = withSampler((sampler) =>
@@ -155,7 +154,7 @@ function withRewards<T>(
         return directory;
       },
       ...createGrading(job.grader, {
-        language,
+        modelText,
         format,
         post: sampler.post,
         runPython: sampler.runPython,
@@ -164,7 +163,7 @@ function withRewards<T>(
       }),
       async record(step, groups) {
         if (!isRecorded(step, settings.totalSteps)) return;
-        const samples = toStepSamples(step, groups, language.tokenizer);
+        const samples = toStepSamples(step, groups, modelText.tokenizer);
         await folder.addSamples(samples);
         send({ type: 'samples', ...samples });
       },
@@ -205,7 +204,7 @@ function writtenOf(
 
 /** Returns the loop's inputs from a prepared run. The caller adds the model and the folder. */
 export function toTrainRun(
-  { job, settings, adapter, train, validation, language, configHash, preference }: PreparedRun,
+  { job, settings, adapter, train, validation, modelText, configHash, preference }: PreparedRun,
   { vocabSize, maxPositions }: DecoderConfig,
 ): Omit<TrainRun, 'model' | 'folder' | 'snapshots' | 'saveResult' | 'reinforcement'> {
   const ranks = [...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank);
@@ -220,7 +219,7 @@ export function toTrainRun(
     train,
     validation,
     preference,
-    text: probeExample({ language, classifies, maxPositions, invocation }),
+    text: probeExample({ modelText, classifies, maxPositions, invocation }),
     classifies,
     context: {
       vocabSize: classifies || objective !== 'supervised' ? undefined : vocabSize,
@@ -262,14 +261,8 @@ function reportsOf(
 ): Pick<TrainHooks, 'onStep' | 'onSnapshot'> {
   return {
     onStep: (metrics) => send({ type: 'step', totalSteps, ...metrics }),
-    onSnapshot({ step, loss, tokenAccuracy, validationLoss, validationTokenAccuracy, ...row }) {
-      const metrics = {
-        trainLoss: loss,
-        trainTokenAccuracy: tokenAccuracy,
-        ...(validationLoss !== undefined && { validationLoss }),
-        ...(validationTokenAccuracy !== undefined && { validationTokenAccuracy }),
-        ...objectiveMetricsOf(row),
-      };
+    onSnapshot: (metrics) => {
+      const { step } = metrics;
       send({ type: 'snapshot', step, directory: snapshots!.directory(step), metrics });
     },
   };
@@ -331,7 +324,7 @@ async function publish(
 
 /** Returns the evaluation card of the run's adapter, measured in the arithmetic of the run. */
 async function evaluateRun(
-  { adapter, job, settings, train, validation, language, preference, sampling }: PreparedRun,
+  { adapter, job, settings, train, validation, modelText, preference, sampling }: PreparedRun,
   { model, artifact, folder, state, gate }: FinishOptions,
 ): Promise<EvaluationCard> {
   await readBack(folder.adapterDir, model.parameters);
@@ -342,7 +335,7 @@ async function evaluateRun(
   const card = await evaluateAdapter(
     {
       model,
-      language,
+      modelText,
       maxPositions: artifact.config.maxPositions,
       batchSize: settings.order.batchSize,
       validation: isRewarded ? undefined : validation,

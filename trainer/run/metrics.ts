@@ -6,37 +6,18 @@ import { largest, smallest } from '../../src/common/long-arrays.ts';
 import type { StepGrading } from '../../src/contracts/grading-summary.ts';
 import {
   OBJECTIVE_METRICS,
-  type ObjectiveMetrics,
-  OPENAI_REWARDS,
-} from '../../src/contracts/preference-settings.ts';
+  type RunMetrics,
+  resultColumns,
+  SCALARS,
+  type StepMetrics,
+} from '../../src/contracts/metrics.ts';
 
 /** The result of a validation. For pairs and rewards, it also has their metrics. */
-export interface Validation extends ObjectiveMetrics, Pick<StepGrading, 'validGrading'> {
-  /** Weighted mean over the trained tokens of the validation rows, in nats; the negative mean of rewards. */
-  readonly validationLoss: number;
-  /** Absent for rewards. */
-  readonly validationTokenAccuracy?: number;
-}
+export type Validation = RunMetrics &
+  Pick<StepGrading, 'validGrading'> & { readonly validationLoss: number };
 
 /** A line about a step. */
-export interface Step {
-  /** Counted from 1. */
-  readonly step: number;
-}
-
-/** One line of `metrics.jsonl`. */
-export interface StepMetrics extends Step, Partial<Validation>, StepGrading {
-  /** Weighted mean over the step's tokens, in nats. */
-  readonly loss: number;
-  /** The gradient's norm before clipping. */
-  readonly gradNorm: number;
-  readonly learningRate: number;
-  /** Tokens of the step, without padding. */
-  readonly tokens: number;
-  readonly tokensPerSecond: number;
-  /** The share of the trained tokens that have the largest logit. */
-  readonly tokenAccuracy: number;
-}
+export type Step = Pick<StepMetrics, 'step'>;
 
 /** Parses JSON lines about the steps up to `lastStep`. A crash may have torn the last line. */
 export function parseSteps<T extends Step>(text: string, lastStep: number): T[] {
@@ -57,25 +38,16 @@ export function serializeSteps(rows: readonly Step[]): string {
   return rows.map((row) => `${JSON.stringify(row)}\n`).join('');
 }
 
-/** OpenAI's columns. */
-const COLUMNS = {
-  step: 'step',
-  train_loss: 'loss',
-  train_accuracy: 'tokenAccuracy',
-  valid_loss: 'validationLoss',
-  valid_mean_token_accuracy: 'validationTokenAccuracy',
-} as const satisfies Record<string, keyof StepMetrics>;
-
 /** Returns OpenAI's result table, with further columns for pairs. A cell is empty if its metric was not measured in the step. */
 export function toResultCsv(rows: readonly StepMetrics[]): string {
   const measured = OBJECTIVE_METRICS.filter((name) => rows.some((row) => row[name] !== undefined));
-  const isRewarded = rows[0]?.reward !== undefined;
-  const columns: Record<string, keyof (typeof rows)[0]> = isRewarded
-    ? { step: 'step', ...OPENAI_REWARDS }
-    : COLUMNS;
-  const keys = [...Object.values(columns), ...measured];
-  const header = [...Object.keys(columns), ...measured].join();
-  const lines = rows.map((row) => keys.map((key) => row[key] ?? '').join());
+  const columns = [
+    ['step', 'step'] as const,
+    ...resultColumns(rows[0]?.reward !== undefined),
+    ...measured.map((name) => [name, name] as const),
+  ];
+  const header = columns.map(([column]) => column).join();
+  const lines = rows.map((row) => columns.map(([, key]) => row[key] ?? '').join());
   return [header, ...lines].map((line) => `${line}\n`).join('');
 }
 
@@ -193,26 +165,6 @@ function round(value: number): number {
 /** TensorBoard finds files by this prefix. */
 export const EVENT_FILE = 'events.out.tfevents.0.lorikeet';
 
-/** TensorBoard's name of a scalar → metric. */
-const SCALARS = {
-  'train/loss': 'loss',
-  'train/token_accuracy': 'tokenAccuracy',
-  'train/grad_norm': 'gradNorm',
-  'train/learning_rate': 'learningRate',
-  'train/tokens_per_second': 'tokensPerSecond',
-  'validation/loss': 'validationLoss',
-  'validation/token_accuracy': 'validationTokenAccuracy',
-  ...(Object.fromEntries(OBJECTIVE_METRICS.map((name) => [scalarOf(name), name])) as Record<
-    string,
-    (typeof OBJECTIVE_METRICS)[number]
-  >),
-} as const satisfies Record<string, keyof StepMetrics>;
-
-/** Returns the scalar of a metric: `train/rewards/chosen` of `rewards/chosen`, `validation/…` of `eval_…`. */
-function scalarOf(name: string): string {
-  return name.startsWith('eval_') ? name.replace('eval_', 'validation/') : `train/${name}`;
-}
-
 /** Returns the first frame of a file. */
 export function fileVersionRecord(wallTimeS: number): Uint8Array {
   return frame(eventAt(wallTimeS).tag(3, WireType.LengthDelimited).string('brain.Event:2'));
@@ -222,7 +174,7 @@ export function fileVersionRecord(wallTimeS: number): Uint8Array {
 export function stepRecord(metrics: StepMetrics, wallTimeS: number): Uint8Array {
   const event = eventAt(wallTimeS).tag(2, WireType.Varint).int64(metrics.step);
   event.tag(5, WireType.LengthDelimited).fork();
-  for (const [name, key] of Object.entries(SCALARS)) {
+  for (const [name, key] of SCALARS) {
     const value = metrics[key];
     if (value === undefined) continue;
     event.tag(1, WireType.LengthDelimited).fork();

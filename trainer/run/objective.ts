@@ -2,7 +2,8 @@
 // sequences, or the loss of rewarded samples (`reinforcement.ts`).
 import { assert } from '../../src/common/assert.ts';
 import type { StepGrading } from '../../src/contracts/grading-summary.ts';
-import type { ObjectiveMetrics, Preference } from '../../src/contracts/preference-settings.ts';
+import type { ObjectiveMetrics } from '../../src/contracts/metrics.ts';
+import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleSequences, assembleTightBatch } from '../data/micro-batch.ts';
@@ -18,7 +19,6 @@ import { comparePairs, meanMetrics } from '../preference.ts';
 import type { LossSums, TrainModel } from '../types.ts';
 import type { SavedArray } from './checkpoint.ts';
 import type { Validation } from './metrics.ts';
-import { type Reinforcement, Rewards } from './reinforcement.ts';
 
 /** The data and the model of an objective. */
 export interface ObjectiveOptions {
@@ -30,8 +30,6 @@ export interface ObjectiveOptions {
   readonly classifies: boolean;
   /** Present if the rows are pairs. */
   readonly preference: Preference | undefined;
-  /** Present if the rows are prompts. */
-  readonly reinforcement?: Reinforcement | undefined;
 }
 
 /** The objective of a run. */
@@ -52,10 +50,9 @@ export interface RunObjective {
   validate(rows: Dataset): Promise<Validation>;
 }
 
-/** Creates the objective of a run. */
+/** Creates the objective of a run whose rows have targets. */
 export function createObjective(options: ObjectiveOptions): RunObjective {
-  const { preference, reinforcement } = options;
-  if (reinforcement) return new Rewards(options, reinforcement);
+  const { preference } = options;
   return preference ? new Preferences(options, preference) : supervised(options);
 }
 

@@ -2,7 +2,7 @@
 // their tokens by how much better they are than the others of their prompt.
 import type { Constraint } from '../../src/contracts/generation.ts';
 import type { GradingSummary, StepGrading } from '../../src/contracts/grading-summary.ts';
-import type { RewardMetrics } from '../../src/contracts/preference-settings.ts';
+import type { RewardMetrics } from '../../src/contracts/metrics.ts';
 import type { Sampling } from '../../src/contracts/reinforcement-settings.ts';
 import type { Graded, RunPython } from '../../src/graders/grade.ts';
 import type { Post } from '../../src/graders/model-calls.ts';

@@ -11,6 +11,7 @@ import { smallest } from '../../src/common/long-arrays.ts';
 import type { FloatDType, Tensor } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { KEPT_CHECKPOINTS, keptSteps } from '../../src/contracts/kept-checkpoints.ts';
+import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import { listSteps, stepFolder } from '../../src/contracts/run-folder.ts';
 import { TRAINING_ORIGIN_FILE, type TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import {
@@ -25,7 +26,6 @@ import {
 } from '../../src/import/folder.ts';
 import { type StoredParameter, storedSettings, toStored } from '../adapter/tensors.ts';
 import type { AdapterPlan } from '../job/adapter-plan.ts';
-import type { StepMetrics } from './metrics.ts';
 import { keepSteps, writeFileDurably, writeFolderDurably } from './run-folder.ts';
 
 /** An adapter and its file format. */

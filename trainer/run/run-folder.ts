@@ -7,6 +7,7 @@ import { ConfigError, FileError, UsageError } from '../../src/common/errors.ts';
 import { acquireLock, LockHeld } from '../../src/common/file-lock.ts';
 import { makeFolder, syncFolder } from '../../src/common/folders.ts';
 import { loadIfPresent, loadRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
+import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import { RUN_FILES } from '../../src/contracts/run-folder.ts';
 import type { StepSamples } from '../../src/contracts/step-samples.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
@@ -16,7 +17,6 @@ import {
   parseSteps,
   plotSvg,
   type Step,
-  type StepMetrics,
   serializeSteps,
   stepRecord,
   toResultCsv,

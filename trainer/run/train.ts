@@ -1,6 +1,7 @@
 // The training loop: optimizer steps, with validations, checkpoints, snapshots and warnings between them. The model and the
 // rows are arguments.
 
+import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import type { Preference } from '../../src/contracts/preference-settings.ts';
 import {
   type MicroBatchPlan,
@@ -23,9 +24,9 @@ import type { Compute, LossSums, TrainModel } from '../types.ts';
 import { loadCheckpoint, type RunState, saveCheckpoint } from './checkpoint.ts';
 import { examineCurves, isSolved, type RunContext } from './curve-warnings.ts';
 import { TrainError } from './faults.ts';
-import type { StepMetrics, Validation } from './metrics.ts';
+import type { Validation } from './metrics.ts';
 import { createObjective, type RunObjective } from './objective.ts';
-import type { Reinforcement } from './reinforcement.ts';
+import { type Reinforcement, Rewards } from './reinforcement.ts';
 import type { Snapshots } from './result-files.ts';
 import type { EventType, RunFolder } from './run-folder.ts';
 
@@ -78,7 +79,10 @@ const EXAMINATIONS = 100;
 export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResult> {
   const { model, settings, folder, snapshots } = run;
   const optimizer = createAdamW(model.parameters, run.optimizer);
-  const objective = createObjective({ ...run, batchSize: settings.order.batchSize });
+  const options = { ...run, batchSize: settings.order.batchSize };
+  const objective: RunObjective = run.reinforcement
+    ? new Rewards(options, run.reinforcement)
+    : createObjective(options);
   const { saved } = objective;
   const trained = { parameters: model.parameters, moments: optimizer.moments, saved };
   const checkpoint = await loadCheckpoint(folder.checkpointsDir, trained, run);

@@ -9,11 +9,11 @@ import type { Artifact } from '../../src/import/artifact.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
 import { lossHeadOf } from '../graph/loss-head-graph.ts';
 import type { AdapterPlan } from '../job/adapter-plan.ts';
-import { createTrainModel } from '../model.ts';
+import { createTrainModel, type TrainModelOptions } from '../model.ts';
 import { createMoments, type Moments } from '../optimizer.ts';
 import { arraysOf, type SavedArray } from '../run/checkpoint.ts';
 import { BaseWeights } from '../step/base-weights.ts';
-import type { TrainModel, TrainModelOptions } from '../types.ts';
+import type { TrainModel } from '../types.ts';
 
 /** How all models are trained, and where parked ones may be written. */
 export interface HeldModelsOptions {

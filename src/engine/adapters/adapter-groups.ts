@@ -21,21 +21,21 @@ export interface GroupPlan {
 export const ZERO_SLOT = 0;
 
 /**
- * Groups rows by adapter slot. `rowSlots[i]` is the slot of row i. `usedSlots` is the number of slots in use, including
- * slot 0. The groups cover one range of slots that starts at 0, or at `lastStart` if no row uses slot 0. Padding
- * repeats the first row of its group, or row 0 in an empty group; its product is dropped.
+ * Groups rows by adapter slot. `rowSlots[i]` is the slot of row i. `usedSlots` is the number of slots in use, including slot 0. The
+ * groups cover one range of slots: that of all rows if they use the same one, otherwise all slots from 0 on, or from `lastStart`
+ * if no row uses slot 0. Padding repeats the first row of its group, or row 0 in an empty group; its product is dropped.
  */
 export function planGroups(
   rowSlots: readonly number[],
   usedSlots: number,
   lastStart = 1,
 ): GroupPlan {
-  const first = rowSlots.includes(ZERO_SLOT) ? ZERO_SLOT : lastStart;
-  const groupCount = usedSlots - first;
+  const isSingle = rowSlots.every((slot) => slot === rowSlots[0]);
+  const first = isSingle ? rowSlots[0]! : rowSlots.includes(ZERO_SLOT) ? ZERO_SLOT : lastStart;
+  const groupCount = isSingle ? 1 : usedSlots - first;
+  const rowGroups = rowSlots.map((slot) => slot - first);
   const members: number[][] = Array.from({ length: groupCount }, () => []);
-  rowSlots.forEach((slot, row) => {
-    members[slot - first]!.push(row);
-  });
+  for (const [row, group] of rowGroups.entries()) members[group]!.push(row);
   const rowsPerGroup = largest(members.map((rows) => rows.length));
   const groupRows: number[] = [];
   const paddedPositions = new Array<number>(rowSlots.length);
@@ -46,6 +46,5 @@ export function planGroups(
       groupRows.push(row ?? rows[0] ?? 0);
     }
   }
-  const rowGroups = rowSlots.map((slot) => slot - first);
   return { first, groupCount, rowsPerGroup, groupRows, paddedPositions, rowGroups };
 }

@@ -1,6 +1,7 @@
-// Adapter slots: the weights of the attached adapters as operands of batched matmuls, one slot per adapter. Used slots have no
-// gaps, so a range of them is an operand without a copy. Slot 0 is zeros, for rows without an adapter. Adapters are attached
-// and detached between runs. Most copying happens before that, in the background, to slots that no run reads.
+// Adapter slots: the weights of the attached adapters as operands, one slot per adapter. Slot 0 is zeros, for rows without an
+// adapter. Adapters are attached and detached between runs. Most copying happens before that, in the background, to slots that
+// no run reads. The runtime's operators read a range of slots, so those in use have no gaps. Our own operator reads the slot of
+// each row, so an adapter that is detached stays in its slot until another needs it.
 import type { AdapterShape, AdapterWeights } from '../../../adapters/peft/weights.ts';
 import { assert } from '../../common/assert.ts';
 import { exceedsSlotsError, MORE_SLOT_MEMORY, ServeError } from '../../common/errors.ts';
@@ -11,7 +12,7 @@ import { HOST_MEMORY } from '../memory/host-memory.ts';
 import type { ModelMemory } from '../memory/model-memory.ts';
 import { ZERO_SLOT } from './adapter-groups.ts';
 import { type AdapterOperand, BackgroundWriter, SlotBlock } from './slot-block.ts';
-import { formOf, isSameForm, type SlotForm, slotBytes, widerForm } from './slot-form.ts';
+import { formOf, isSameForm, NO_FORM, type SlotForm, slotBytes } from './slot-form.ts';
 
 /** The limits of the adapter slots. */
 interface AdapterSlotsOptions {
@@ -32,15 +33,6 @@ interface Replacement {
   unusedRuns: number;
 }
 
-/** How the current form compares with the narrowest form that holds the attached adapters. */
-type Width =
-  | { readonly state: 'narrowest' }
-  /** Detached adapters needed a wider form. `runs` counts the runs since then. */
-  | { readonly state: 'too wide'; runs: number }
-  /** The background is filling a narrower replacement. */
-  | { readonly state: 'narrowing' };
-
-const NARROWEST: Width = { state: 'narrowest' };
 /** How many runs pass before slots that are too wide are narrowed, and before an unused replacement is dropped. */
 const PATIENCE_RUNS = 64;
 
@@ -50,12 +42,13 @@ export class AdapterSlots {
   readonly #options: AdapterSlotsOptions;
   readonly #memory: ModelMemory;
   readonly #background = new BackgroundWriter();
-  /** Index = slot. Slot 0 has no adapter. */
-  readonly #attached: (AdapterWeights | undefined)[] = [undefined];
+  /** Index = slot. Slot 0 has no adapter. The last one is attached. */
+  #attached: (AdapterWeights | undefined)[] = [undefined];
   /** The block that runs read. It holds all attached adapters. */
   #current: SlotBlock;
   #replacement: Replacement | undefined;
-  #width: Width = NARROWEST;
+  /** How many runs in a row the form has been wider than the attached adapters need. */
+  #wideRuns = 0;
   #version = 0;
   /** Previous blocks that may still be bound. */
   #retired: SlotBlock[] = [];
@@ -68,15 +61,15 @@ export class AdapterSlots {
     this.#config = config;
     this.#options = options;
     this.#memory = memory;
-    this.#current = SlotBlock.empty(memory.createSlots(1));
+    this.#current = this.#newBlock(NO_FORM);
   }
 
-  /** The form of the operands. The layout of a graph must have the same targets and parts. */
+  /** The form of the operands. The graph must have the same linears and parts. */
   get form(): SlotForm {
     return this.#current.form;
   }
 
-  /** The number of slots in use, including slot 0. */
+  /** One more than the last slot in use. */
   get usedSlots(): number {
     return this.#attached.length;
   }
@@ -123,12 +116,15 @@ export class AdapterSlots {
    */
   attach(weights: AdapterWeights): void {
     assert(!this.keys().includes(weights.digest), 'an adapter is attached once');
-    assert(this.#attached.length <= this.#options.capacity, 'an adapter slot is free');
+    assert(this.#adapters().length < this.#options.capacity, 'an adapter slot is free');
     const form = this.#formWith(weights);
     if (!form) throw this.#doesNotFit(weights);
     if (!isSameForm(form, this.#current.form)) this.#changeForm(form);
-    this.#fill(this.#attached.length, weights);
-    this.#attached.push(weights);
+    const slot = this.#isRanged
+      ? this.#attached.length
+      : (this.#current.find(weights) ?? this.#freeSlot(this.#current)!);
+    this.#fill(slot, weights);
+    this.#attached[slot] = weights;
   }
 
   /**
@@ -139,13 +135,18 @@ export class AdapterSlots {
     return this.#background.run(() => this.#prepare(weights));
   }
 
-  /** Detaches an adapter. The last slot moves into its slot. */
+  /** Detaches an adapter. If slots must have no gaps, the last one moves into its slot. */
   detach(key: AdapterKey): void {
     const slot = this.slotOf(key);
-    const last = this.#attached.pop()!;
-    if (slot === this.#attached.length) return;
-    this.#attached[slot] = last;
-    this.#current.move(this.#attached.length, slot);
+    const last = this.#attached.length - 1;
+    if (this.#isRanged && slot < last) {
+      this.#current.move(last, slot);
+      this.#attached[slot] = this.#attached.pop();
+    } else {
+      this.#current.renew(slot);
+      this.#attached[slot] = undefined;
+      while (this.usedSlots > 1 && !this.#attached.at(-1)) this.#attached.pop();
+    }
   }
 
   /** Takes the form of no adapter again. Nothing is attached. */
@@ -153,7 +154,7 @@ export class AdapterSlots {
     assert(this.#attached.length === 1, 'no adapter is attached');
     this.#dropReplacement();
     this.#retired.push(this.#current);
-    this.#current = SlotBlock.empty(this.#memory.createSlots(1));
+    this.#current = this.#newBlock(NO_FORM);
     this.#version++;
   }
 
@@ -163,12 +164,13 @@ export class AdapterSlots {
       this.#dropReplacement();
     if (this.#attached.length === 1) return;
     const narrowest = formOf(this.#adapters());
-    if (isSameForm(narrowest, this.#current.form)) this.#width = NARROWEST;
-    else if (this.#width.state === 'narrowest') this.#width = { state: 'too wide', runs: 1 };
-    else if (this.#width.state === 'too wide' && ++this.#width.runs >= PATIENCE_RUNS) {
-      if (this.#isReady(narrowest)) this.#changeForm(narrowest);
-      else void this.#narrow(narrowest);
-    }
+    this.#wideRuns = isSameForm(narrowest, this.#current.form) ? 0 : this.#wideRuns + 1;
+    if (this.#wideRuns < PATIENCE_RUNS) return;
+    const block = this.#replacementOf(narrowest);
+    if (block && this.#attached.every((weights, slot) => !weights || block.holds(slot, weights)))
+      this.#changeForm(narrowest);
+    else if (this.#wideRuns % PATIENCE_RUNS === 0)
+      void this.#background.run(() => this.#filledBlock(narrowest));
   }
 
   /** The operands over `count` slots from `first` on. A range of several slots starts at `lastRangeStart` or before. */
@@ -182,7 +184,12 @@ export class AdapterSlots {
   }
 
   #adapters(): AdapterWeights[] {
-    return this.#attached.slice(1) as AdapterWeights[];
+    return this.#attached.filter((weights) => weights !== undefined);
+  }
+
+  /** Whether runs read a range of slots. */
+  get #isRanged(): boolean {
+    return this.#packing === 'plain';
   }
 
   #fits(form: SlotForm, slotCount: number): boolean {
@@ -205,10 +212,9 @@ export class AdapterSlots {
    * takes too much memory. Undefined if neither fits.
    */
   #formWith(weights: AdapterWeights): SlotForm | undefined {
-    const { form } = this.#current;
-    const narrowest = formOf([...this.#adapters(), weights]);
-    return [widerForm(form, narrowest), narrowest].find((one) =>
-      this.#fits(one, this.#attached.length + 1),
+    const adapters = [...this.#adapters(), weights];
+    return [formOf(adapters, this.#current.form), formOf(adapters)].find((one) =>
+      this.#fits(one, this.#adapters().length + 2),
     );
   }
 
@@ -217,41 +223,39 @@ export class AdapterSlots {
     const form = this.#formWith(weights);
     if (!form) return;
     const block = await this.#filledBlock(form);
-    if (block.find(weights, this.#attached.length) !== undefined) return;
+    if (!block || block.find(weights) !== undefined) return;
     const slot = this.#freeSlot(block);
     if (slot !== undefined) await this.#background.write(block, slot, weights);
   }
 
-  /** Returns the current block if it has this form, else a replacement filled with the currently attached adapters. */
-  async #filledBlock(form: SlotForm): Promise<SlotBlock> {
+  /**
+   * Returns the current block if it has this form, else a replacement filled with the currently attached adapters. Undefined if
+   * they would have to be in other slots.
+   */
+  async #filledBlock(form: SlotForm): Promise<SlotBlock | undefined> {
     if (isSameForm(form, this.#current.form)) return this.#current;
+    if (!this.#fits(form, this.#attached.length)) return undefined;
     const begun = this.#replacementOf(form);
-    const block = begun ?? this.#createBlock(form);
+    const block = begun ?? this.#newBlock(form);
     if (this.#replacement?.block !== block) this.#dropReplacement();
     this.#replacement = { block, unusedRuns: 0 };
     for (let slot = 1; slot < this.#attached.length; slot++) {
-      const weights = this.#attached[slot]!;
-      if (!block.holds(slot, weights)) await this.#background.write(block, slot, weights);
+      const weights = this.#attached[slot];
+      if (weights && !block.holds(slot, weights))
+        await this.#background.write(block, slot, weights);
     }
     return block;
   }
 
-  async #narrow(form: SlotForm): Promise<void> {
-    const width: Width = { state: 'narrowing' };
-    this.#width = width;
-    await this.#background.run(() => this.#filledBlock(form));
-    if (this.#width === width) this.#width = { state: 'too wide', runs: PATIENCE_RUNS };
-  }
-
-  /** Returns a slot after the used ones: an empty one if there is one, else the last that memory allows. */
+  /** Returns a slot that is not in use and fits into memory. */
   #freeSlot(block: SlotBlock): number | undefined {
-    let last: number | undefined;
-    for (let slot = this.#attached.length; slot <= this.#options.capacity; slot++) {
-      if (!this.#fits(block.form, slot + 1)) break;
-      if (block.isEmpty(slot)) return slot;
-      last = slot;
+    const free: number[] = [];
+    const bytes = slotBytes(this.#config, block.form, this.#packing);
+    const { capacity, capacityBytes } = this.#options;
+    for (let slot = 1; slot <= capacity && (slot + 1) * bytes <= capacityBytes; slot++) {
+      if (!this.#attached[slot]) free.push(slot);
     }
-    return last;
+    return block.oldest(free);
   }
 
   /** Puts an adapter into a slot of the current block: moves it from a prepared slot, or copies it. */
@@ -259,7 +263,7 @@ export class AdapterSlots {
     const block = this.#current;
     if (block.holds(slot, weights)) return;
     this.#background.cancel(block, slot);
-    const prepared = block.find(weights, slot + 1);
+    const prepared = block.find(weights);
     if (prepared === undefined) block.write(slot, weights);
     else block.move(prepared, slot);
   }
@@ -267,29 +271,22 @@ export class AdapterSlots {
   /** Replaces the current block. Copies the adapters that the replacement does not hold yet. */
   #changeForm(form: SlotForm): void {
     const prepared = this.#replacementOf(form);
-    const block = prepared ?? this.#createBlock(form);
+    const block = prepared ?? this.#newBlock(form);
     if (prepared) this.#replacement = undefined;
     else this.#dropReplacement();
     this.#retired.push(this.#current);
     this.#current = block;
-    this.#width = NARROWEST;
+    this.#wideRuns = 0;
     this.#version++;
-    for (let slot = 1; slot < this.#attached.length; slot++) {
-      this.#fill(slot, this.#attached[slot]!);
-    }
+    if (!this.#fits(form, this.#attached.length)) this.#attached = [undefined, ...this.#adapters()];
+    this.#attached.forEach((weights, slot) => {
+      if (weights) this.#fill(slot, weights);
+    });
   }
 
   #replacementOf(form: SlotForm): SlotBlock | undefined {
     const block = this.#replacement?.block;
     return block && isSameForm(block.form, form) ? block : undefined;
-  }
-
-  /** Whether a replacement of this form holds all attached adapters. */
-  #isReady(form: SlotForm): boolean {
-    const block = this.#replacementOf(form);
-    return (
-      !!block && this.#attached.every((weights, slot) => !weights || block.holds(slot, weights))
-    );
   }
 
   /** Frees the replacement, which is never bound, and stops the writing to it. */
@@ -304,8 +301,8 @@ export class AdapterSlots {
     return this.#options.packing ?? 'plain';
   }
 
-  #createBlock(form: SlotForm): SlotBlock {
+  #newBlock(form: SlotForm): SlotBlock {
     const tensors = this.#memory.createSlots(this.#options.capacity + 1);
-    return SlotBlock.create(this.#config, form, this.#packing, tensors);
+    return new SlotBlock(this.#config, form, this.#packing, tensors);
   }
 }

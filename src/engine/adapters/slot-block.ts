@@ -5,14 +5,14 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { AdapterWeights, LoraPair } from '../../../adapters/peft/weights.ts';
 import { elementCount } from '../../common/tensor.ts';
 import type { DecoderConfig } from '../../model/config.ts';
-import { type LoraCodes, writeCodesA, writeCodesB, writeScales } from '../../model/lora-codes.ts';
-import { adaptedTargets } from '../../model/lora-graph.ts';
+import type { LoraCodes } from '../../model/lora-codes.ts';
 import type { RowPacking } from '../../model/row-weights.ts';
+import { type RoundedUpdate, roundUpdates } from '../../ort/own-operators.ts';
 import type { OrtTensor } from '../../ort/tensor.ts';
 import type { SlotTensors, SlotValues } from '../memory/model-memory.ts';
 import { type SlotForm, type SlotOperand, slotOperands } from './slot-form.ts';
 
-/** An operand over a range of slots: A [slots, 1, in, R * k], B [slots, 1, R, out], or a vector [slots, width]. */
+/** An operand over a range of slots. */
 export interface AdapterOperand {
   /** The graph input that it is bound to. */
   readonly input: string;
@@ -26,30 +26,15 @@ export class SlotBlock {
   /** In the same order as the operands. */
   readonly #tensors: SlotTensors;
   readonly #ranges = new WeakMap<readonly OrtTensor[], readonly AdapterOperand[]>();
-  /** Index = slot. Undefined if the slot is empty or half written. */
-  readonly #contents: (AdapterWeights | undefined)[] = [];
+  /** Slot → the digest of what it holds, the one renewed last at the end. A slot that is half written holds nothing. */
+  readonly #contents = new Map<number, string>();
 
-  private constructor(form: SlotForm, operands: readonly SlotOperand[], tensors: SlotTensors) {
+  /** `packing` is the order of the base's linears, which the operands follow. */
+  constructor(config: DecoderConfig, form: SlotForm, packing: RowPacking, tensors: SlotTensors) {
     this.form = form;
-    this.#operands = operands;
+    this.#operands = [...slotOperands(config, form, packing)];
+    tensors.add(this.#operands);
     this.#tensors = tensors;
-  }
-
-  /** A block without operands, for the time before the first adapter. */
-  static empty(tensors: SlotTensors): SlotBlock {
-    return new SlotBlock({ rank: 0, targets: [], parts: [] }, [], tensors);
-  }
-
-  /** Allocates the operands of a form in `tensors`. */
-  static create(
-    config: DecoderConfig,
-    form: SlotForm,
-    packing: RowPacking,
-    tensors: SlotTensors,
-  ): SlotBlock {
-    const operands = [...slotOperands(config, form, packing)];
-    tensors.add(operands);
-    return new SlotBlock(form, operands, tensors);
   }
 
   /** The operands over slots first … first + count - 1. Valid until the next call of any method. */
@@ -62,20 +47,29 @@ export class SlotBlock {
     return operands;
   }
 
-  holds(slot: number, weights: AdapterWeights): boolean {
-    return this.#contents[slot]?.digest === weights.digest;
+  holds(slot: number, { digest }: AdapterWeights): boolean {
+    return this.#contents.get(slot) === digest;
   }
 
-  isEmpty(slot: number): boolean {
-    return this.#contents[slot] === undefined;
+  /** A slot that holds the adapter. */
+  find({ digest }: AdapterWeights): number | undefined {
+    return [...this.#contents].find(([, held]) => held === digest)?.[0];
   }
 
-  /** The slot at or after `first` that holds the adapter. */
-  find(weights: AdapterWeights, first: number): number | undefined {
-    const slot = this.#contents.findIndex(
-      (held, i) => i >= first && held?.digest === weights.digest,
+  /** Returns the first of these slots that is empty, else the one renewed longest ago. */
+  oldest(slots: readonly number[]): number | undefined {
+    const isAmong = new Set(slots);
+    return (
+      slots.find((slot) => !this.#contents.has(slot)) ??
+      [...this.#contents.keys()].find((slot) => isAmong.has(slot))
     );
-    return slot < 0 ? undefined : slot;
+  }
+
+  /** Makes a slot's content the last to be replaced. */
+  renew(slot: number): void {
+    const held = this.#contents.get(slot);
+    this.#contents.delete(slot);
+    if (held !== undefined) this.#contents.set(slot, held);
   }
 
   write(slot: number, weights: AdapterWeights): void {
@@ -87,16 +81,27 @@ export class SlotBlock {
    * become zeros. The slot holds the adapter once the generator is done.
    */
   *writeInPieces(slot: number, weights: AdapterWeights): Generator<number> {
-    this.#contents[slot] = undefined;
+    this.#contents.delete(slot);
+    /** The updates of the fused linear that is being written, by target. */
+    let updates: RoundedUpdate[] = [];
     for (const [index, operand] of this.#operands.entries()) {
-      this.#tensors.write(index, slot, (into) => this.#fill(operand, weights, into));
+      this.#tensors.write(index, slot, (into) => this.#fill(operand, weights, into, updates));
+      if ('codes' in operand.source && operand.source.codes === LAST_CODES) {
+        roundUpdates(Object.values(updates));
+        updates = [];
+      }
       yield Float32Array.BYTES_PER_ELEMENT * elementCount(operand.shape); // read from the adapter
     }
-    this.#contents[slot] = weights;
+    this.#contents.set(slot, weights.digest);
   }
 
-  /** Sets all elements of one operand. */
-  #fill({ source, shape }: SlotOperand, weights: AdapterWeights, into: SlotValues): void {
+  /** Sets all elements of one operand. Those with 8 bits get zeros, and become part of `updates`. */
+  #fill(
+    { source, shape }: SlotOperand,
+    weights: AdapterWeights,
+    into: SlotValues,
+    updates: RoundedUpdate[],
+  ): void {
     if ('vectors' in source) {
       into.fill(0);
       let start = 0;
@@ -109,27 +114,30 @@ export class SlotBlock {
     const pairs = weights.layers[source.layer]!;
     if ('b' in source) copyB(into, pairs[source.b]);
     else if ('a' in source) {
-      const adapted = adaptedTargets(this.form.targets, source.a);
-      copyA(
-        into,
-        shape.at(-1)!,
-        adapted.map((target) => pairs[target]),
-      );
+      const [, , inFeatures, columns] = shape as [number, number, number, number];
+      const adapted = source.a.map((target) => pairs[target]);
+      copyA(into, { inFeatures, columns, ranks: this.form.rank }, adapted);
     } else {
       into.fill(0);
-      const at = { ranks: this.form.rank, inFeatures: shape.at(-1)!, start: 0 };
-      source.parts.forEach(({ target, width }, i) => {
+      const { codes, parts } = source;
+      const { rank: ranks } = this.form;
+      const rowSize = { codesA: shape.at(-1)!, scales: 1, codesB: 0 }[codes];
+      let start = 0;
+      parts.forEach(({ target, width }, i) => {
         const pair = pairs[target];
-        if (pair) WRITE_CODES[source.codes](into, pair, { ...at, i });
-        at.start += width;
+        const rest = into.subarray(ranks * (codes === 'codesB' ? start : i * rowSize));
+        if (pair) updates[i] = { ...updates[i], pair, ranks, [codes]: rest };
+        start += width;
       });
     }
   }
 
   move(from: number, to: number): void {
     this.#tensors.move(from, to);
-    this.#contents[to] = this.#contents[from];
-    this.#contents[from] = undefined;
+    const held = this.#contents.get(from);
+    this.#contents.delete(from);
+    this.#contents.delete(to);
+    if (held !== undefined) this.#contents.set(to, held);
   }
 
   /** Frees the memory. Unbind all its ranges first. */
@@ -137,6 +145,9 @@ export class SlotBlock {
     this.#tensors.release();
   }
 }
+
+/** The last operand of a fused linear. Its updates are then rounded at once, so that they are read once. */
+const LAST_CODES: LoraCodes = 'codesB';
 
 /** How many bytes are copied between two turns of the event loop. Copying them takes less than a millisecond. */
 const BYTES_PER_TURN = 2 ** 18;
@@ -176,36 +187,29 @@ export class BackgroundWriter {
   }
 }
 
-/** Writes one part of an operand with 8 bits: the i-th, whose outputs begin at `start`. */
-const WRITE_CODES: Record<
-  LoraCodes,
-  (
-    into: SlotValues,
-    pair: LoraPair,
-    at: { ranks: number; inFeatures: number; i: number; start: number },
-  ) => void
-> = {
-  codesA: (into, pair, { ranks, inFeatures, i }) =>
-    writeCodesA(into.subarray(i * ranks * inFeatures), pair),
-  scales: (into, pair, { ranks, i }) => writeScales(into.subarray(i * ranks), pair),
-  codesB: (into, pair, { ranks, start }) => writeCodesB(into.subarray(start * ranks), pair, ranks),
-};
-
 /** Copies B [rank, out] to [R, out], padded with rows of zeros. */
 function copyB(into: SlotValues, pair: LoraPair | undefined): void {
   if (pair) into.set(pair.b);
   into.fill(0, pair?.b.length ?? 0);
 }
 
-/** Copies the A [in, rank] of k targets to [in, R * k] side by side, each padded with columns of zeros. */
-function copyA(into: SlotValues, cols: number, pairs: readonly (LoraPair | undefined)[]): void {
-  const width = cols / pairs.length;
-  if (pairs.some((pair) => pair?.rank !== width)) into.fill(0);
+/** Copies the A [in, rank] of k targets to [R * k / c, in, c], each padded with columns of zeros to R. */
+function copyA(
+  into: SlotValues,
+  { inFeatures, columns, ranks }: { inFeatures: number; columns: number; ranks: number },
+  pairs: readonly (LoraPair | undefined)[],
+): void {
+  if (pairs.some((pair) => pair?.rank !== ranks)) into.fill(0);
   pairs.forEach((pair, k) => {
     if (!pair) return;
     const { a, rank } = pair;
-    for (let from = 0, to = k * width; from < a.length; to += cols - rank) {
-      for (let i = 0; i < rank; i++) into[to++] = a[from++]!;
+    for (let first = 0; first < rank; first += columns) {
+      const start = (k * ranks + first) * inFeatures;
+      const count = Math.min(columns, rank - first);
+      for (let i = 0; i < inFeatures; i++) {
+        const [to, from] = [start + i * columns, i * rank + first];
+        for (let c = 0; c < count; c++) into[to + c] = a[from + c]!;
+      }
     }
   });
 }

@@ -11,7 +11,7 @@ import {
 } from '../../model/adapter-vectors.ts';
 import type { DecoderConfig } from '../../model/config.ts';
 import { codeShapes, type LoraCodes } from '../../model/lora-codes.ts';
-import { adaptedTargets, LORA_INPUTS } from '../../model/lora-graph.ts';
+import { type AdapterForm, columnsAtOnce, LORA_INPUTS } from '../../model/lora-graph.ts';
 import type { RowPacking } from '../../model/row-weights.ts';
 import { normVectors } from '../../model/serving-weights.ts';
 import {
@@ -20,7 +20,6 @@ import {
   fusedTargets,
   fusedWidth,
   TARGET_MODULES,
-  TARGETS_OF,
   type TargetName,
 } from '../../model/target-modules.ts';
 
@@ -31,19 +30,16 @@ interface Part {
 }
 
 /**
- * The values of an operand: the shared A of a fused linear, the B of a target, the updates of a fused linear with 8 bits, or
- * vectors one after the other.
+ * The values of an operand: the A of the targets of a fused linear, the B of a target, the updates of a fused linear with 8 bits,
+ * or vectors one after the other.
  */
 type OperandSource =
-  | { readonly layer: number; readonly a: FusedLinear }
+  | { readonly layer: number; readonly a: readonly TargetName[] }
   | { readonly layer: number; readonly b: TargetName }
   | { readonly layer: number; readonly codes: LoraCodes; readonly parts: readonly Part[] }
   | { readonly vectors: readonly { readonly name: VectorName; readonly length: number }[] };
 
-/**
- * An operand of one slot: A [1, in, R * k], B [1, R, out], or a vector [width]. A product broadcasts a matrix over the first
- * dimension.
- */
+/** An operand of one slot, whose shape `LORA_INPUTS` explains. A product broadcasts A and B over the dimensions of length 1. */
 export interface SlotOperand {
   /** The graph input that it is bound to. */
   readonly input: string;
@@ -53,83 +49,84 @@ export interface SlotOperand {
   readonly type?: 'int8';
 }
 
-/** The rank R of every slot, the linears that it covers, and its other parts. */
-export type SlotForm = AdapterShape;
+/** The rank R of every slot, and the linears and other parts that it covers. */
+export interface SlotForm extends AdapterForm {
+  readonly rank: number;
+}
+
+/** The form of slots that hold nothing. */
+export const NO_FORM: SlotForm = { rank: 0, linears: [], parts: [] };
 
 const SMALLEST_RANK = 4;
 
-/** The sets of linears that an adapter graph can cover. There are few, which bounds the number of sessions. */
-const TARGET_PROFILES: readonly (readonly TargetName[])[] = [
-  ['q_proj', 'v_proj'],
-  ['q_proj', 'k_proj', 'v_proj', 'o_proj'],
-  TARGETS_OF.separate,
-  ['qkv_proj'],
-  ['qkv_proj', 'o_proj'],
-  TARGETS_OF.stacked,
-];
+/** How many of the fused linears an adapter graph can cover. There are few choices, which bounds the number of sessions. */
+const COVERED_LINEARS = [1, 2, 4];
 
-/** Returns the smallest profile with all these linears. An adapter has zeros for linears that it does not adapt. */
-function coveringTargets(targets: readonly TargetName[]): readonly TargetName[] {
-  return TARGET_PROFILES.find((profile) => targets.every((target) => profile.includes(target)))!;
-}
-
-/** The smallest form for these adapters. */
-export function formOf(adapters: readonly AdapterShape[]): SlotForm {
+/** Returns the smallest form that is as wide as `least` and holds these adapters. They have zeros for what they do not change. */
+export function formOf(adapters: readonly AdapterShape[], least: SlotForm = NO_FORM): SlotForm {
+  const places = adapters
+    .flatMap(({ targets }) => targets)
+    .map((target) => FUSED_LINEAR_NAMES.indexOf(TARGET_MODULES[target].fused) + 1);
+  const needed = Math.max(least.linears.length, largest(places));
   return {
-    rank: rankBucket(largest(adapters.map(({ rank }) => rank))),
-    targets: coveringTargets(adapters.flatMap(({ targets }) => targets)),
-    parts: unionOfParts(...adapters.map(({ parts }) => parts)),
+    rank: Math.max(least.rank, rankBucket(largest(adapters.map(({ rank }) => rank)))),
+    linears: FUSED_LINEAR_NAMES.slice(
+      0,
+      COVERED_LINEARS.find((count) => count >= needed),
+    ),
+    parts: unionOfParts(least.parts, ...adapters.map(({ parts }) => parts)),
   };
 }
 
-/** Returns the smallest form that is as wide as both. */
-export function widerForm(a: SlotForm, b: SlotForm): SlotForm {
-  return {
-    rank: Math.max(a.rank, b.rank),
-    targets: coveringTargets([...a.targets, ...b.targets]),
-    parts: unionOfParts(a.parts, b.parts),
-  };
-}
-
-/** Whether two forms are equal. Comparing lengths of targets is enough, because profiles differ in length. */
+/** Whether two forms are equal. */
 export function isSameForm(a: SlotForm, b: SlotForm): boolean {
   const hasSameParts = a.parts.join() === b.parts.join();
-  return hasSameParts && a.rank === b.rank && a.targets.length === b.targets.length;
+  return hasSameParts && a.rank === b.rank && a.linears.length === b.linears.length;
 }
 
 /**
- * The operands of one slot: its vectors, the A of each adapted fused linear, and the B of each of its k targets. Our own operator
- * takes both with 8 bits, for all targets of the linear.
+ * The operands of one slot: its vectors, the A of each covered fused linear, and the B of each of its targets. Our own operator takes
+ * both with 8 bits, for all targets of the linear.
  */
 export function* slotOperands(
   config: DecoderConfig,
-  { rank, targets, parts }: SlotForm,
+  { rank, linears, parts }: SlotForm,
   packing: RowPacking = 'plain',
 ): Generator<SlotOperand> {
-  yield* vectorOperands(config, parts);
+  if (parts.includes('outputs')) yield* outputOperands(config);
+  if (parts.includes('norms')) yield* normOperands(config);
   for (let layer = 0; layer < config.layerCount; layer++) {
-    for (const fused of FUSED_LINEAR_NAMES) {
-      const adapted = adaptedTargets(targets, fused);
-      if (adapted.length === 0) continue;
-      if (packing === 'packed') {
-        yield* codeOperands(config, { layer, fused, rank });
-        continue;
-      }
-      const inFeatures = TARGET_MODULES[adapted[0]!].inFeatures(config);
-      const shape = [1, inFeatures, rank * adapted.length];
-      yield { input: LORA_INPUTS.a(layer, fused), source: { layer, a: fused }, shape };
-      for (const target of adapted) {
-        const outFeatures = TARGET_MODULES[target].outFeatures(config);
-        const shape = [1, rank, outFeatures];
-        yield { input: LORA_INPUTS.b(layer, target), source: { layer, b: target }, shape };
-      }
+    for (const fused of linears) {
+      if (packing === 'packed') yield* codeOperands(config, { layer, fused, rank });
+      else yield* floatOperands(config, { layer, fused, rank });
     }
+  }
+}
+
+interface LayerUpdate {
+  readonly layer: number;
+  readonly fused: FusedLinear;
+  readonly rank: number;
+}
+
+function* floatOperands(
+  config: DecoderConfig,
+  { layer, fused, rank }: LayerUpdate,
+): Generator<SlotOperand> {
+  const targets = fusedTargets(config, fused);
+  const inFeatures = TARGET_MODULES[targets[0]!].inFeatures(config);
+  const columns = columnsAtOnce(rank);
+  const shape = [1, (rank * targets.length) / columns, inFeatures, columns];
+  yield { input: LORA_INPUTS.a(layer, fused), source: { layer, a: targets }, shape };
+  for (const b of targets) {
+    const shape = [1, 1, rank, TARGET_MODULES[b].outFeatures(config)];
+    yield { input: LORA_INPUTS.b(layer, b), source: { layer, b }, shape };
   }
 }
 
 function* codeOperands(
   config: DecoderConfig,
-  { layer, fused, rank }: { layer: number; fused: FusedLinear; rank: number },
+  { layer, fused, rank }: LayerUpdate,
 ): Generator<SlotOperand> {
   const parts = fusedTargets(config, fused).map((target) => ({
     target,
@@ -141,12 +138,6 @@ function* codeOperands(
     const source = { layer, codes, parts };
     yield codes === 'scales' ? { ...operand, source } : { ...operand, source, type: 'int8' };
   }
-}
-
-/** The vectors of one slot. */
-function* vectorOperands(config: DecoderConfig, parts: SlotForm['parts']): Generator<SlotOperand> {
-  if (parts.includes('outputs')) yield* outputOperands(config);
-  if (parts.includes('norms')) yield* normOperands(config);
 }
 
 function* normOperands(config: DecoderConfig): Generator<SlotOperand> {

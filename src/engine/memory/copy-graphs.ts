@@ -1,7 +1,7 @@
 // Graphs that copy data on a device, and the sessions that run them. Not specific to transformers. A tensor of slots is seen as
 // [slots, n]; `i` counts tensors. An output that is written in place is bound to its input's memory, so the operator writes
 // only the one slot.
-import { GraphBuilder, type Value } from '../../onnx/graph-builder.ts';
+import { GraphBuilder } from '../../onnx/graph-builder.ts';
 import type { Binding } from '../../ort/binding.ts';
 import { deviceTensor } from '../../ort/providers.ts';
 import { createSessionSync, type Session } from '../../ort/session.ts';
@@ -98,29 +98,13 @@ export function readGraph(count: number, float: FloatType): Uint8Array {
   return g.toBytes();
 }
 
-/** Scatters each `slot.i`, of type `given`, into one slot of `slots.i`. `sizes` are the n of the tensors. */
+/**
+ * Scatters each `slot.i`, of type `given`, into one slot of `slots.i`. `sizes` are the n of the tensors. The scatter has an index per
+ * element, because WebGPU's scatter of whole rows copies a row in one thread.
+ */
 export function writeGraph(
   sizes: readonly number[],
-  types: { given: FloatType; float: FloatType },
-): Uint8Array {
-  return scatterGraph(sizes, types.float, (g, i) => {
-    const given = g.input(COPY_GRAPH.slot(i), types.given, [1, sizes[i]!]);
-    return types.given === types.float ? given : g.cast(given, types.float);
-  });
-}
-
-/** Fills one slot of each `slots.i` with zeros. */
-export function clearGraph(sizes: readonly number[], float: FloatType): Uint8Array {
-  return scatterGraph(sizes, float, (g, i) =>
-    g.node('Expand', [g.float(0, float), g.int64([1, sizes[i]!])]),
-  );
-}
-
-/** A scatter with an index per element: WebGPU's scatter of whole rows copies a row in one thread. */
-function scatterGraph(
-  sizes: readonly number[],
-  float: FloatType,
-  values: (g: GraphBuilder, i: number) => Value,
+  { given, float }: { given: FloatType; float: FloatType },
 ): Uint8Array {
   const g = new GraphBuilder();
   const slot = g.input(COPY_GRAPH.writtenSlot, 'int32', [1, 1]);
@@ -128,7 +112,8 @@ function scatterGraph(
   const indices = new Map([...new Set(sizes)].map((size) => [size, expand(size)]));
   sizes.forEach((size, i) => {
     const slots = g.input(COPY_GRAPH.slots(i), float, ['slots', size]);
-    const inputs = [slots, indices.get(size), values(g, i)];
+    const values = g.input(COPY_GRAPH.slot(i), given, [1, size]);
+    const inputs = [slots, indices.get(size), given === float ? values : g.cast(values, float)];
     const options = { outputs: [COPY_GRAPH.written(i)] };
     const [written] = g.nodeWithOutputs('ScatterElements', inputs, { axis: 0 }, options);
     g.output(written!, float, ['slots', size]);

@@ -4,14 +4,7 @@ import { assert } from '../../common/assert.ts';
 import { elementCount } from '../../common/tensor.ts';
 import type { Binding } from '../../ort/binding.ts';
 import { hostTensor, type OrtTensor } from '../../ort/tensor.ts';
-import {
-  COPY_GRAPH,
-  type CopyGraphs,
-  clearGraph,
-  readGraph,
-  writeGraph,
-  zerosGraph,
-} from './copy-graphs.ts';
+import { COPY_GRAPH, type CopyGraphs, readGraph, writeGraph, zerosGraph } from './copy-graphs.ts';
 import type { SlotTensor, SlotTensors, SlotValues } from './model-memory.ts';
 
 /** WebGPU counts elements in 32 bits, and a scatter's index counts slots in 32 bits. */
@@ -90,7 +83,7 @@ export class DeviceSlots implements SlotTensors {
     binding.bindOutput(COPY_GRAPH.written(0), flat);
     binding.runSync();
     binding.clear();
-    this.#forgetStaged(slot);
+    if (this.#staging?.slot === slot) this.#staging.slot = undefined;
   }
 
   /** Copies the whole slot, which is faster on a device than copying part of it. */
@@ -100,10 +93,7 @@ export class DeviceSlots implements SlotTensors {
   }
 
   zero(slot: number): void {
-    const { float } = this.#graphs;
-    const binding = this.#binding('clear', () => clearGraph(this.#sizes, float));
-    this.#runOnSlot(binding, slot);
-    this.#forgetStaged(slot);
+    for (const index of this.#tensors.keys()) this.write(index, slot, (into) => into.fill(0));
   }
 
   release(): void {
@@ -112,10 +102,6 @@ export class DeviceSlots implements SlotTensors {
     const flats = [...this.#tensors.map(({ flat }) => flat), ...(this.#staging?.flats ?? [])];
     for (const tensor of [...flats, ...views]) tensor.releaseMemory();
     for (const { tensor } of this.#tensors) tensor.releaseMemory();
-  }
-
-  get #sizes(): number[] {
-    return this.#tensors.map(({ size }) => size);
   }
 
   #firstSlots(count: number): readonly OrtTensor[] {
@@ -137,10 +123,6 @@ export class DeviceSlots implements SlotTensors {
     return this.#staging;
   }
 
-  #forgetStaged(slot: number): void {
-    if (this.#staging?.slot === slot) this.#staging.slot = undefined;
-  }
-
   /** Copies a slot to the staging slot. */
   #read(slot: number): void {
     const { float } = this.#graphs;
@@ -154,14 +136,11 @@ export class DeviceSlots implements SlotTensors {
   /** Copies the staging slot to a slot. */
   #write(slot: number): void {
     const { float } = this.#graphs;
-    const build = () => writeGraph(this.#sizes, { given: float, float });
-    this.#runOnSlot(this.#binding('write', build), slot);
-    this.#stagingSlot().slot = slot;
-  }
-
-  #runOnSlot(binding: Binding, slot: number): void {
+    const sizes = this.#tensors.map(({ size }) => size);
+    const binding = this.#binding('write', () => writeGraph(sizes, { given: float, float }));
     binding.bindInput(COPY_GRAPH.writtenSlot, hostTensor('int32', [1, 1], Int32Array.of(slot)));
     binding.runSync();
+    this.#stagingSlot().slot = slot;
   }
 
   #fillWithZeros({ flat, size }: DeviceSlotTensor): void {
@@ -173,25 +152,21 @@ export class DeviceSlots implements SlotTensors {
     binding.clear();
   }
 
-  /** Returns a binding of all tensors that the graph uses. Only the slot's index is not bound. */
-  #binding(name: 'read' | 'write' | 'clear', build: () => Uint8Array): Binding {
+  /** Returns a binding of all tensors and the staging slot. Only the slot's index is not bound. */
+  #binding(name: 'read' | 'write', build: () => Uint8Array): Binding {
     const known = this.#bindings.get(name);
     if (known) return known;
-    const id = `${name} all ${this.#sizes.join()}`;
-    const { session } = this.#graphs.get(id, build);
-    const binding = session.createBinding();
-    const inputs = new Set(session.inputs.map((input) => input.name));
-    const outputs = new Set(session.outputs.map((output) => output.name));
+    const sizes = this.#tensors.map(({ size }) => size);
+    const binding = this.#graphs.get(`${name} all ${sizes}`, build).session.createBinding();
+    const { flats } = this.#stagingSlot();
     this.#tensors.forEach(({ flat }, i) => {
-      if (inputs.has(COPY_GRAPH.slots(i))) binding.bindInput(COPY_GRAPH.slots(i), flat);
-      if (outputs.has(COPY_GRAPH.written(i))) binding.bindOutput(COPY_GRAPH.written(i), flat);
+      binding.bindInput(COPY_GRAPH.slots(i), flat);
+      if (name === 'read') binding.bindOutput(COPY_GRAPH.slot(i), flats[i]!);
+      else {
+        binding.bindInput(COPY_GRAPH.slot(i), flats[i]!);
+        binding.bindOutput(COPY_GRAPH.written(i), flat);
+      }
     });
-    if (name !== 'clear') {
-      this.#stagingSlot().flats.forEach((flat, i) => {
-        if (name === 'read') binding.bindOutput(COPY_GRAPH.slot(i), flat);
-        else binding.bindInput(COPY_GRAPH.slot(i), flat);
-      });
-    }
     this.#bindings.set(name, binding);
     return binding;
   }

@@ -7,7 +7,6 @@ import {
   type HostMemory,
   hostMemory,
   type OrtTensor,
-  type OrtType,
   tensorOver,
 } from '../../ort/tensor.ts';
 import type {
@@ -52,17 +51,16 @@ interface HostSlotTensor {
   readonly size: number;
 }
 
-class HostSlots implements SlotTensors {
+class HostSlots implements SlotTensors, SlotParts {
+  readonly type: HostSlotType;
+  readonly parts = this;
   readonly #slotCount: number;
-  readonly #type: HostSlotType;
   readonly #tensors: HostSlotTensor[] = [];
   readonly #ranges = new Map<string, readonly OrtTensor[]>();
-  readonly parts: SlotParts;
 
   constructor(slotCount: number, type: HostSlotType) {
     this.#slotCount = slotCount;
-    this.#type = type;
-    this.parts = new HostSlotParts(type, this.#tensors);
+    this.type = type;
   }
 
   /**
@@ -70,7 +68,7 @@ class HostSlots implements SlotTensors {
    * the sixty tensors of a small model. Pages are touched only when slots are written.
    */
   add(tensors: readonly SlotTensor[]): void {
-    const sized = tensors.map(({ shape, type = this.#type }) => {
+    const sized = tensors.map(({ shape, type = this.type }) => {
       const byteLength = bytesOf(type, [this.#slotCount, ...shape]);
       return {
         type,
@@ -130,6 +128,36 @@ class HostSlots implements SlotTensors {
 
   /** Does nothing, because the garbage collector frees host memory. */
   release(): void {}
+
+  partBytes({ stride, count }: SlotPart): number {
+    const elements = this.#tensors.reduce((sum, { size }) => sum + (size / stride) * count, 0);
+    return bytesOf(this.type, [elements]);
+  }
+
+  readPart(slot: number, part: SlotPart, into: Uint8Array): void {
+    let at = 0;
+    for (const run of this.#runsOf(slot, part)) {
+      into.set(run, at);
+      at += run.length;
+    }
+  }
+
+  writePart(slot: number, part: SlotPart, from: Uint8Array): void {
+    let at = 0;
+    for (const run of this.#runsOf(slot, part)) {
+      run.set(from.subarray(at, at + run.length));
+      at += run.length;
+    }
+  }
+
+  /** Yields every contiguous run of bytes of a part. */
+  *#runsOf(slot: number, { stride, start, count }: SlotPart): Generator<Uint8Array> {
+    const elementBytes = bytesOf(this.type, [1]);
+    for (const { bytes, size } of this.#tensors) {
+      for (let at = slot * size + start; at < (slot + 1) * size; at += stride)
+        yield bytes.subarray(at * elementBytes, (at + count) * elementBytes);
+    }
+  }
 }
 
 interface SizedTensor extends Pick<HostSlotTensor, 'type' | 'shape'> {
@@ -149,51 +177,4 @@ function splitBlocks(tensors: readonly SizedTensor[]): SizedTensor[][] {
     left -= tensor.paddedBytes;
   }
   return blocks;
-}
-
-class HostSlotParts implements SlotParts {
-  readonly type: OrtType;
-  readonly #elementBytes: number;
-  readonly #tensors: readonly HostSlotTensor[];
-
-  /** `tensors` may grow later. */
-  constructor(type: OrtType, tensors: readonly HostSlotTensor[]) {
-    this.type = type;
-    this.#elementBytes = bytesOf(type, [1]);
-    this.#tensors = tensors;
-  }
-
-  byteSize({ stride, count }: SlotPart): number {
-    const elements = this.#tensors.reduce((sum, { size }) => sum + (size / stride) * count, 0);
-    return elements * this.#elementBytes;
-  }
-
-  read(slot: number, part: SlotPart, into: Uint8Array): void {
-    let at = 0;
-    this.#eachRun(slot, part, (bytes, start, end) => {
-      into.set(bytes.subarray(start, end), at);
-      at += end - start;
-    });
-  }
-
-  write(slot: number, part: SlotPart, from: Uint8Array): void {
-    let at = 0;
-    this.#eachRun(slot, part, (bytes, start, end) => {
-      bytes.set(from.subarray(at, at + end - start), start);
-      at += end - start;
-    });
-  }
-
-  /** Calls `copy` with the bounds of every contiguous run of bytes. */
-  #eachRun(
-    slot: number,
-    { stride, start, count }: SlotPart,
-    copy: (bytes: Uint8Array, start: number, end: number) => void,
-  ): void {
-    for (const { bytes, size } of this.#tensors) {
-      for (let at = slot * size + start; at < (slot + 1) * size; at += stride) {
-        copy(bytes, at * this.#elementBytes, (at + count) * this.#elementBytes);
-      }
-    }
-  }
 }

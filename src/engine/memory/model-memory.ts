@@ -62,7 +62,7 @@ export interface SlotPart {
 export interface SlotParts {
   /** The element type of all tensors. */
   readonly type: OrtType;
-  byteSize(part: SlotPart): number;
-  read(slot: number, part: SlotPart, into: Uint8Array): void;
-  write(slot: number, part: SlotPart, from: Uint8Array): void;
+  partBytes(part: SlotPart): number;
+  readPart(slot: number, part: SlotPart, into: Uint8Array): void;
+  writePart(slot: number, part: SlotPart, from: Uint8Array): void;
 }

@@ -14,8 +14,8 @@ import {
   type RankedPrefix,
   weightOf,
 } from './filters.ts';
+import type { Penalties } from './penalties.ts';
 import { fillBuckets, type Ranking, rankBuckets, sortRange } from './ranking.ts';
-import type { Penalties } from './sampler.ts';
 
 /** Returns the next number, uniform in [0, 1) with 53 random bits. */
 export type Random = () => number;
@@ -28,7 +28,7 @@ interface DrawInput {
 }
 
 /** The largest values of the row, ranked. All others are at most `tail`. */
-interface Head extends RankedPrefix {
+interface TopCandidates extends RankedPrefix {
   /** The number of tokens with known values of at most `tail`. They are at the end of `order`. */
   others: number;
 }
@@ -44,12 +44,12 @@ let scratch: Ranking = memory;
 /** Chooses a token. Returns undefined if every token is forbidden. */
 export function chooseToken(input: DrawInput, random: Random): number | undefined {
   if (isGreedy(input)) return largest(input);
-  const head = rankHead(input);
-  if (isNothingLeft(head)) return undefined;
+  const top = rankTop(input);
+  if (isNothingLeft(top)) return undefined;
   const uniform = random();
-  if (!isFiltered(input.params, input.row.logits.length)) return drawAny(input, head, uniform);
-  const count = countKept(input, head);
-  return pickByWeight(head, count, uniform * weightOf(head, count)) ?? head.order[count - 1]!;
+  if (!isFiltered(input.params, input.row.logits.length)) return drawAny(input, top, uniform);
+  const count = countKept(input, top);
+  return pickByWeight(top, count, uniform * weightOf(top, count)) ?? top.order[count - 1]!;
 }
 
 /** The probabilities [V] that `chooseToken` draws from. */
@@ -61,11 +61,11 @@ export function probabilities(input: DrawInput): Float64Array {
     if (id !== undefined) probs[id] = 1;
     return probs;
   }
-  const head = rankHead(input);
-  if (isNothingLeft(head)) return probs;
-  const { order, weights } = head;
+  const top = rankTop(input);
+  if (isNothingLeft(top)) return probs;
+  const { order, weights } = top;
   if (isFiltered(input.params, vocabSize)) {
-    for (const id of order.subarray(0, countKept(input, head))) probs[id] = weights[id]!;
+    for (const id of order.subarray(0, countKept(input, top))) probs[id] = weights[id]!;
   } else {
     weighAll(input);
     probs.set(weights);
@@ -79,7 +79,7 @@ function isGreedy({ params }: DrawInput): boolean {
 }
 
 /** Whether every token is forbidden. */
-function isNothingLeft({ count, tail }: Head): boolean {
+function isNothingLeft({ count, tail }: TopCandidates): boolean {
   return count === 0 && tail === Number.NEGATIVE_INFINITY;
 }
 
@@ -87,8 +87,8 @@ function isNothingLeft({ count, tail }: Head): boolean {
 function largest(input: DrawInput): number | undefined {
   const { row, penalties } = input;
   if (row.top && row.top.ids.length > 0 && penalties.isEmpty) return Number(row.top.ids[0]);
-  const head = row.top && rankHead(input);
-  if (head && head.count > 0) return head.order[0]!;
+  const top = row.top && rankTop(input);
+  if (top && top.count > 0) return top.order[0]!;
   const max = fillValues(input);
   if (max === Number.NEGATIVE_INFINITY) return undefined;
   return scratchFor(row.logits.length).values.indexOf(max);
@@ -98,7 +98,7 @@ function largest(input: DrawInput): number | undefined {
  * Ranks the tokens whose values are known, which are the largest logits and the penalized tokens, as far as they are above
  * `tail`.
  */
-function rankHead({ row, params, penalties }: DrawInput): Head {
+function rankTop({ row, params, penalties }: DrawInput): TopCandidates {
   const { logits } = row;
   const top = row.top ?? selectTop(logits);
   const { order, values, weights } = scratchFor(logits.length);
@@ -131,23 +131,23 @@ function floorOf(top: Omit<TopLogits, 'logSumExp'>, vocabSize: number): number {
 }
 
 /** Draws without filters. */
-function drawAny(input: DrawInput, head: Head, uniform: number): number {
-  const bounds = totalBounds(input, head);
+function drawAny(input: DrawInput, top: TopCandidates, uniform: number): number {
+  const bounds = totalBounds(input, top);
   if (bounds) {
-    const first = pickByWeight(head, head.count, uniform * bounds.low);
-    if (first !== undefined && first === pickByWeight(head, head.count, uniform * bounds.high))
+    const first = pickByWeight(top, top.count, uniform * bounds.low);
+    if (first !== undefined && first === pickByWeight(top, top.count, uniform * bounds.high))
       return first;
   }
   const target = uniform * weighAll(input).total;
-  return pickByWeight(head, head.count, target) ?? pickFromRest(head, target);
+  return pickByWeight(top, top.count, target) ?? pickFromRest(top, target);
 }
 
-/** Returns how many tokens of `head.order` the filters keep. Ranks more tokens if necessary. */
-function countKept(input: DrawInput, head: Head): number {
+/** Returns how many tokens of `top.order` the filters keep. Ranks more tokens if necessary. */
+function countKept(input: DrawInput, top: TopCandidates): number {
   const { params } = input;
-  const bounds = () => totalBounds(input, head);
-  const byHead = head.count > 0 ? keptCount(head, params, bounds) : undefined;
-  if (byHead !== undefined) return byHead;
+  const bounds = () => totalBounds(input, top);
+  const byTop = top.count > 0 ? keptCount(top, params, bounds) : undefined;
+  if (byTop !== undefined) return byTop;
 
   const { max, total } = weighAll(input);
   const buckets = fillBuckets(scratch, max);
@@ -161,29 +161,45 @@ function countKept(input: DrawInput, head: Head): number {
   throw new AssertionError('a full ranking does not decide the filters');
 }
 
-/** Returns bounds on the sum of all weights from the head alone, or undefined if the head gives none. */
-function totalBounds({ row, params }: DrawInput, head: Head): Interval | undefined {
-  if (head.count === 0) return undefined;
-  if (head.tail === Number.NEGATIVE_INFINITY) return exactly(weightOf(head, head.count));
+/**
+ * Returns bounds on the sum of all weights exp(logit / temperature - max) from the top candidates alone, or undefined if they give none.
+ * The raw mass m of the N unknown tokens is the rest of the log-sum-exp. With a = 1 / temperature and x_i = exp(logit_i) ≤ t:
+ * N (m/N)^a ≤ Σ x_i^a ≤ m t^(a-1) for a ≥ 1 (convexity; x^a = x · x^(a-1)), and the reverse for a ≤ 1.
+ */
+function totalBounds({ row, params }: DrawInput, top: TopCandidates): Interval | undefined {
+  if (top.count === 0) return undefined;
+  if (top.tail === Number.NEGATIVE_INFINITY) return exactly(weightOf(top, top.count));
   if (!row.top) return undefined;
-  const { order, values } = head;
+  const { order, values } = top;
   const { logSumExp } = row.top;
+  const vocabSize = row.logits.length;
   const max = values[order[0]!]!;
-  const known = { count: head.count + head.others, weight: 0, rawMass: 0 };
+  const known = { weight: 0, rawMass: 0 };
   const add = (id: number) => {
     known.weight += Math.exp(values[id]! - max);
     known.rawMass += Math.exp(row.logits[id]! - logSumExp);
   };
-  order.subarray(0, head.count).forEach(add);
-  order.subarray(order.length - head.others).forEach(add);
-  return boundTotal(known, {
-    vocabSize: row.logits.length,
-    temperature: params.temperature,
-    max,
-    tail: floorOf(row.top, row.logits.length),
-    logSumExp,
-    isMasked: row.top.floor !== undefined,
-  });
+  order.subarray(0, top.count).forEach(add);
+  order.subarray(order.length - top.others).forEach(add);
+
+  const count = vocabSize - top.count - top.others; // N
+  const power = 1 / params.temperature; // a
+  const logTail = floorOf(row.top, vocabSize) - logSumExp; // log t, in units of the whole mass
+  const logUnit = logSumExp * power - max;
+  const atTail = (mass: number) => Math.exp(logUnit + Math.log(mass) + (power - 1) * logTail);
+  const evenly = (mass: number) =>
+    Math.exp(logUnit + Math.log(count) + power * Math.log(mass / count));
+  const error = logSumExpError(vocabSize, logSumExp);
+  // The log-sum-exp of a masked row includes forbidden tokens, so it gives no lower bound.
+  const isMasked = row.top.floor !== undefined;
+  const least = isMasked ? 0 : Math.max(0, Math.exp(-error) - known.rawMass);
+  const most = Math.max(0, Math.exp(error) - known.rawMass);
+  const low = count === 0 ? 0 : power >= 1 ? evenly(least) : atTail(least);
+  const high = count === 0 ? 0 : power >= 1 ? atTail(most) : evenly(most);
+  return {
+    low: (known.weight + low) * (1 - SLACK),
+    high: (known.weight + high) * (1 + SLACK),
+  };
 }
 
 /** Sets the value and the weight of every token. Returns the largest value and the sum of the weights. */
@@ -229,13 +245,13 @@ function pickByWeight(
   return undefined;
 }
 
-/** Continues after the head with all other tokens, by ascending id. */
-function pickFromRest(head: Head, target: number): number {
-  const { order, values, weights, tail } = head;
-  let sum = weightOf(head, head.count);
+/** Continues after the top candidates with all other tokens, by ascending id. */
+function pickFromRest(top: TopCandidates, target: number): number {
+  const { order, values, weights, tail } = top;
+  let sum = weightOf(top, top.count);
   let last = order[0]!;
   for (let id = 0; id < values.length; id++) {
-    if (values[id]! > tail) continue; // already in the head
+    if (values[id]! > tail) continue; // already among the top
     sum += weights[id]!;
     if (weights[id]! > 0) last = id;
     if (target < sum) return id;
@@ -265,55 +281,6 @@ function createScratch(vocabSize: number): Ranking {
 
 /** Covers float64 rounding on both sides of a comparison with the bounds. It is far below float32 rounding. */
 const SLACK = 1e-7;
-
-/** The tokens whose logits are known. */
-interface KnownTokens {
-  /** Their number, and the sum of their weights exp(value - max). */
-  count: number;
-  weight: number;
-  /** The sum of their exp(raw logit - logSumExp). */
-  rawMass: number;
-}
-
-/** Facts about all tokens. */
-interface UnknownTokens {
-  vocabSize: number;
-  temperature: number;
-  /** The largest value (logit after penalties / temperature) of all tokens. */
-  max: number;
-  /** No unknown token has a larger logit. Unknown tokens have no penalties. */
-  tail: number;
-  /** The log-sum-exp of the raw logits, computed in float32. */
-  logSumExp: number;
-  /** Whether the log-sum-exp includes forbidden tokens, so that it gives no lower bound. */
-  isMasked: boolean;
-}
-
-/**
- * Bounds the sum of exp(logit / temperature - max) over all tokens. The raw mass m of the N unknown tokens is the rest
- * of the log-sum-exp. With a = 1 / temperature and x_i = exp(logit_i) ≤ t:
- * N (m/N)^a ≤ Σ x_i^a ≤ m t^(a-1) for a ≥ 1 (convexity; x^a = x · x^(a-1)), and the reverse for a ≤ 1.
- */
-function boundTotal(known: KnownTokens, unknown: UnknownTokens): Interval {
-  const { vocabSize, temperature, max, tail, logSumExp, isMasked } = unknown;
-  const count = vocabSize - known.count; // N
-  const power = 1 / temperature; // a
-  const logTail = tail - logSumExp; // log t, in units of the whole mass
-  const logUnit = logSumExp * power - max;
-  const atTail = (mass: number) => Math.exp(logUnit + Math.log(mass) + (power - 1) * logTail);
-  const evenly = (mass: number) =>
-    Math.exp(logUnit + Math.log(count) + power * Math.log(mass / count));
-
-  const error = logSumExpError(vocabSize, logSumExp);
-  const least = isMasked ? 0 : Math.max(0, Math.exp(-error) - known.rawMass);
-  const most = Math.max(0, Math.exp(error) - known.rawMass);
-  const low = count === 0 ? 0 : power >= 1 ? evenly(least) : atTail(least);
-  const high = count === 0 ? 0 : power >= 1 ? atTail(most) : evenly(most);
-  return {
-    low: (known.weight + low) * (1 - SLACK),
-    high: (known.weight + high) * (1 + SLACK),
-  };
-}
 
 /**
  * The largest error of a float32 log-sum-exp for any order of summation: V roundings of the sum (2^-24 each), a few

@@ -1,7 +1,7 @@
 // The tokens that a sequence must not draw next: tokens that complete a banned word, end it before its minimum length, are not
 // among its allowed tokens, or do not fit its grammar. Decides by token ids alone, without logits.
 import type { SamplingParams } from '../../contracts/generation.ts';
-import type { MatchingWork } from '../../contracts/matching-work.ts';
+import type { WorkBudget } from '../../contracts/work-budget.ts';
 import type { Matcher } from '../../grammar/matcher.ts';
 import type { BannedWords } from '../../grammar/word-ban.ts';
 
@@ -11,7 +11,7 @@ const NOTHING: ReadonlySet<number> = new Set();
 /** The tokens that a sequence may generate next, by its grammar. Must be notified of every token. */
 export type TokenMatcher = Pick<
   Matcher,
-  'grant' | 'prepare' | 'allowed' | 'canEnd' | 'isComplete' | 'forced' | 'accept'
+  'setBudget' | 'prepare' | 'allowed' | 'canEnd' | 'isComplete' | 'forced' | 'accept'
 >;
 /** The words that a sequence must not generate. Must be notified of every token. */
 export type TokenBan = Pick<BannedWords, 'forbidden' | 'accept'>;
@@ -19,12 +19,6 @@ export type TokenBan = Pick<BannedWords, 'forbidden' | 'accept'>;
 type ForcedTokens = ReturnType<Matcher['forced']>;
 
 const NOT_FORCED: ForcedTokens = { ids: [], isEnd: false };
-
-/** The sequence that constraints belong to. */
-interface ConstraintContext {
-  /** The tokens that end the sequence. Default: none. */
-  stopTokenIds?: readonly number[];
-}
 
 /** The constraints of one sequence. */
 export class Constraints {
@@ -38,7 +32,8 @@ export class Constraints {
   #forced = NOT_FORCED;
   #generated = 0;
 
-  constructor(params: Constrained, { stopTokenIds = [] }: ConstraintContext) {
+  /** `stopTokenIds` end the sequence. */
+  constructor(params: Constrained, stopTokenIds: readonly number[] = []) {
     this.#params = params;
     this.#stopTokenIds = stopTokenIds;
     if (params.allowedTokenIds) {
@@ -67,12 +62,12 @@ export class Constraints {
   }
 
   /** Sets how much matching the next calls may do. */
-  grant(work: MatchingWork): void {
-    this.#matcher?.grant(work);
+  setBudget(budget: WorkBudget): void {
+    this.#matcher?.setBudget(budget);
   }
 
   /**
-   * Matches as far as the granted work allows. Returns whether a token can be drawn, which is also false at the end of the
+   * Matches as far as the budget allows. Returns whether a token can be drawn, which is also false at the end of the
    * grammar.
    */
   prepare(): boolean {

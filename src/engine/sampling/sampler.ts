@@ -2,11 +2,12 @@
 // caller turns them into text. The engine checks `isFiniteRow` first.
 import { randomBytes } from 'node:crypto';
 import type { SamplingParams, TokenLogprob } from '../../contracts/generation.ts';
-import type { MatchingWork } from '../../contracts/matching-work.ts';
+import type { WorkBudget } from '../../contracts/work-budget.ts';
 import { TOP_LOGITS_COUNT } from '../../model/top-logits.ts';
 import { type LogitsRow, scoreToken, type TopLogits } from '../logits.ts';
 import { chooseToken, probabilities, type Random } from './choose.ts';
 import { Constraints, type TokenBan, type TokenMatcher } from './constraints.ts';
+import { Penalties } from './penalties.ts';
 
 /** A sampled token. */
 interface SampledToken {
@@ -26,10 +27,10 @@ export interface Sampler {
   follow(matcher: TokenMatcher): void;
   /** Keeps words out of the sequence. Called before the first token. */
   ban(words: TokenBan): void;
-  /** Sets how much matching the next calls may do. Sequences can share a grant. Before the first grant there is no limit. */
-  grant(work: MatchingWork): void;
+  /** Sets the budget of the matching in the next calls. Sequences can share one. Before the first one there is no limit. */
+  setBudget(budget: WorkBudget): void;
   /**
-   * Does the matching that the next token needs, as far as the granted work allows. Returns whether a token can be drawn now.
+   * Does the matching that the next token needs, as far as the budget allows. Returns whether a token can be drawn now.
    * It cannot be drawn while the matching has to continue, or if nothing may follow.
    */
   prepare(): boolean;
@@ -57,7 +58,7 @@ interface SamplerContext {
 /** Creates the sampler of a sequence. */
 export function createSampler(params: SamplingParams, context: SamplerContext): Sampler {
   const penalties = new Penalties(params, context.promptIds);
-  const constraints = new Constraints(params, context);
+  const constraints = new Constraints(params, context.stopTokenIds);
   const random = createRandom(params.seed);
   const isScored = params.topLogprobs !== undefined;
   const record = (id: number) => {
@@ -83,8 +84,8 @@ export function createSampler(params: SamplingParams, context: SamplerContext): 
     ban(words) {
       constraints.ban(words);
     },
-    grant(work) {
-      constraints.grant(work);
+    setBudget(budget) {
+      constraints.setBudget(budget);
     },
     prepare: () => constraints.prepare(),
     get isComplete() {
@@ -113,7 +114,7 @@ export function distribution(
   context: { promptIds: readonly number[]; generatedIds: readonly number[] },
 ): Float64Array {
   const penalties = new Penalties(params, context.promptIds);
-  const constraints = new Constraints(params, {});
+  const constraints = new Constraints(params);
   for (const id of context.generatedIds) {
     penalties.record(id);
     constraints.record(id);
@@ -230,75 +231,4 @@ function withTop({ top }: LogitsRow, allowed: Uint32Array): LogitsRow {
   const values = Float32Array.from(ids, (id) => masked[id]!);
   const floor = top.values.at(-1)!;
   return { logits: masked, top: { values, ids, logSumExp: top.logSumExp, floor } };
-}
-
-// Changes single logits: repetition, frequency and presence penalties, bias, and forbidden tokens. Owns the token counts of one
-// sequence. Temperature, filters and draws come later.
-
-const NONE: ReadonlySet<number> = new Set();
-
-/** The penalties of one sequence. */
-export class Penalties {
-  readonly #params: SamplingParams;
-  /** Token id → how often it was generated. 0: it occurs only in the prompt, or only has a bias. */
-  readonly #generated = new Map<number, number>();
-  /** Ids in the prompt or generated. Filled only if there is a repetition penalty. */
-  readonly #seen = new Set<number>();
-  /** Ids that the next draw must not choose. */
-  #forbidden: ReadonlySet<number> = NONE;
-  readonly #counts: boolean;
-  readonly #repeats: boolean;
-
-  constructor(params: SamplingParams, promptIds: readonly number[]) {
-    this.#params = params;
-    this.#counts = params.presencePenalty !== 0 || params.frequencyPenalty !== 0;
-    this.#repeats = params.repetitionPenalty !== 1;
-    for (const [id, bias] of params.logitBias) if (bias !== 0) this.#generated.set(id, 0);
-    if (!this.#repeats) return;
-    for (const id of promptIds) {
-      this.#seen.add(id);
-      this.#generated.set(id, 0);
-    }
-  }
-
-  /** Forbids tokens until the next call. */
-  forbid(ids: ReadonlySet<number>): void {
-    this.#forbidden = ids;
-  }
-
-  /** The ids whose logit may change, each once. */
-  *ids(): Generator<number> {
-    yield* this.#generated.keys();
-    for (const id of this.#forbidden) if (!this.#generated.has(id)) yield id;
-  }
-
-  /** Whether no logit changes. */
-  get isEmpty(): boolean {
-    return this.#generated.size === 0 && this.#forbidden.size === 0;
-  }
-
-  has(id: number): boolean {
-    return this.#generated.has(id) || this.#forbidden.has(id);
-  }
-
-  /** Counts a generated token. */
-  record(id: number): void {
-    if (this.#repeats) this.#seen.add(id);
-    if (this.#repeats || this.#counts) {
-      this.#generated.set(id, (this.#generated.get(id) ?? 0) + 1);
-    }
-  }
-
-  /**
-   * Returns the logit after repetition penalty, then frequency and presence penalty, then bias. -Infinity if it is forbidden.
-   */
-  apply(id: number, logit: number): number {
-    if (this.#forbidden.has(id)) return Number.NEGATIVE_INFINITY;
-    const { repetitionPenalty, frequencyPenalty, presencePenalty, logitBias } = this.#params;
-    const count = this.#generated.get(id) ?? 0;
-    let out = logit;
-    if (this.#seen.has(id)) out = out > 0 ? out / repetitionPenalty : out * repetitionPenalty;
-    if (count > 0) out -= frequencyPenalty * count + presencePenalty;
-    return out + (logitBias.get(id) ?? 0);
-  }
 }

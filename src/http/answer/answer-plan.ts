@@ -1,16 +1,49 @@
-// The plan of a response, made before its first token: the endpoint, the model, the choices, and how the response is written.
+// The dependencies of answering, and the plan of a response, made before its first token: the endpoint, the model, the choices,
+// and how the response is written.
+import type { ResolvedModel } from '../../../adapters/registry/resolved.ts';
+import type { LocalAdapters } from '../../../adapters/tiers/local-adapters.ts';
 import type { ServeError } from '../../common/errors.ts';
+import type { Logger } from '../../common/log.ts';
+import type { GenerationEvent } from '../../contracts/generation.ts';
 import type { ChatLogprobs, CompletionLogprobs } from '../../contracts/openai.ts';
+import type { EngineClient } from '../../engine-client/client.ts';
 import type { GenAiOperation } from '../../telemetry/gen-ai.ts';
+import type { Telemetry } from '../../telemetry/telemetry.ts';
+import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import type { ToolPlan } from '../../tools/tool-plan.ts';
-import type { RequestModel } from '../request/request-model.ts';
-import type { GenerationEvent, GenerationPlan } from './generation.ts';
+import type { UsageRecorder } from '../../usage/usage-recorder.ts';
+import type { HttpLimits } from '../wire/limits.ts';
+import type { GenerationPlan } from './generation.ts';
 import type { LogprobWriter, TokenNames } from './logprobs.ts';
+
+/** The dependencies of answering. */
+export interface AnswerDeps {
+  readonly client: EngineClient;
+  readonly localAdapters: LocalAdapters;
+  /** The served base. */
+  readonly model: { readonly id: string; readonly baseDigest: string };
+  readonly log: Logger;
+  readonly limits: HttpLimits;
+  readonly telemetry: Telemetry;
+  readonly usage?: { readonly recorder: Pick<UsageRecorder, 'add'> };
+  /** Returns Unix milliseconds. */
+  readonly now: () => number;
+}
+
+/** The model of a response. */
+interface AnsweringModel {
+  readonly resolved: ResolvedModel;
+  /** Resolves the name again after the model's files have changed. */
+  resolveAgain(): Promise<ResolvedModel>;
+  /** Undefined if completions have no text. */
+  readonly tokenizer: Tokenizer | undefined;
+  readonly maxSeqLength: number;
+}
 
 /** A checked request for completions. The adapter's files have not been fetched yet. */
 export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
   endpoint: Endpoint;
-  model: RequestModel;
+  model: AnsweringModel;
   /** The tokens of all prompts, each prompt counted once. */
   promptTokens: number;
   logprobs: LogprobPlan;

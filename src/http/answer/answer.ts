@@ -10,12 +10,11 @@ import {
   type ResolvedModel,
 } from '../../../adapters/registry/resolved.ts';
 import { ServeError } from '../../common/errors.ts';
+import type { AdapterUse, GenerationEvent } from '../../contracts/generation.ts';
 import { toUnixSeconds } from '../../contracts/openai.ts';
 import type { RequestObserver } from '../../telemetry/request-observer.ts';
-import type { AdapterUse } from '../../telemetry/request-trace.ts';
 import type { ShownAdapter } from '../../telemetry/telemetry.ts';
 import { createStreamDecoder } from '../../tokenizer/stream-decoder.ts';
-import type { Deps } from '../deps.ts';
 import { toServeError } from '../wire/errors.ts';
 import { EVENT_STREAM } from '../wire/event-stream.ts';
 import type { HttpLimits } from '../wire/limits.ts';
@@ -23,23 +22,23 @@ import { admitRequest, type HttpEnv } from '../wire/middleware.ts';
 import type { Route } from '../wire/route.ts';
 import { requestDeadline, startRequestTime } from '../wire/route.ts';
 import type {
+  AnswerDeps,
   AnswerHead,
   AnswerPlan,
   BackgroundKeeper,
   DocumentWriter,
   TokenCounts,
 } from './answer-plan.ts';
-import {
-  ClientGone,
-  type GenerationEvent,
-  type GenerationPlan,
-  runGeneration,
-} from './generation.ts';
+import { ClientGone, type GenerationPlan, runGeneration } from './generation.ts';
 import { createTokenNames } from './logprobs.ts';
 import { SseSink } from './sse-sink.ts';
 
 /** Answers a request. If the adapter's files have changed since they were read, retries once with the new files. */
-export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
+export async function answer(
+  c: Context<HttpEnv>,
+  deps: AnswerDeps,
+  plan: AnswerPlan,
+): Promise<Response> {
   checkScores(plan, deps.limits);
   const { limitField } = plan.endpoint;
   await admitRequest(c, { tokens: maxTokens(plan), limitField }); // before any of its files are fetched
@@ -53,7 +52,7 @@ export async function answer(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan):
 }
 
 /** Throws `ServeError` if the engine can't take a request now. */
-export function requireReady(deps: Deps): void {
+export function requireReady(deps: AnswerDeps): void {
   if (deps.client.state === 'ready') return;
   if (deps.client.state === 'stopped') {
     throw new ServeError('overloaded', 'The server is shutting down. Try again.');
@@ -67,7 +66,7 @@ export function requireReady(deps: Deps): void {
  * limit of completion tokens, if it sets one.
  */
 export function queued<Input>(
-  deps: Deps,
+  deps: AnswerDeps,
   maxTokensOf: (input: Input) => number | null | undefined,
 ): Required<Pick<Route<Input>, 'admit' | 'enter'>> {
   return {
@@ -93,13 +92,17 @@ export function queued<Input>(
 /** The values that all steps of one response share. */
 interface AnswerContext {
   c: Context<HttpEnv>;
-  deps: Deps;
+  deps: AnswerDeps;
   plan: AnswerPlan & GenerationPlan;
   head: AnswerHead;
   observer: RequestObserver;
 }
 
-async function answerOnce(c: Context<HttpEnv>, deps: Deps, plan: AnswerPlan): Promise<Response> {
+async function answerOnce(
+  c: Context<HttpEnv>,
+  deps: AnswerDeps,
+  plan: AnswerPlan,
+): Promise<Response> {
   const { endpoint } = plan;
   const model = plan.model.resolved;
   const signal = c.get('signal')!; // its time has been limited since it was admitted
@@ -323,7 +326,7 @@ function setAdapterHeaders(c: Context, model: ResolvedModel, { tier, loadMs }: A
 /** Logs which tenant used how many tokens with which adapter, for billing. No text is logged. */
 function logUsage(
   c: Context<HttpEnv>,
-  { log }: Deps,
+  { log }: AnswerDeps,
   { plan, counts, tier }: { plan: AnswerPlan; counts: TokenCounts; tier: string | undefined },
 ): void {
   const { resolved } = plan.model;
@@ -335,7 +338,7 @@ function logUsage(
 /** Adds the request to the usage of its tenant and model. */
 function recordUsage(
   c: Context<HttpEnv>,
-  { usage, model: base }: Deps,
+  { usage, model: base }: AnswerDeps,
   { plan, counts }: { plan: AnswerPlan; counts: TokenCounts },
 ): void {
   const { resolved } = plan.model;
@@ -353,7 +356,7 @@ function recordUsage(
 /** Starts to observe the response. Telemetry gets names, counts and settings, never the text of a prompt or completion. */
 function observe(
   c: Context<HttpEnv>,
-  { telemetry, model: base }: Deps,
+  { telemetry, model: base }: AnswerDeps,
   { endpoint, model: { resolved: model }, choices, promptTokens, stream }: AnswerPlan,
   responseId: string,
 ): RequestObserver {

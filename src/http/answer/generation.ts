@@ -3,11 +3,16 @@
 import type { LocalLease } from '../../../adapters/tiers/local-adapters.ts';
 import { assertNever } from '../../common/assert.ts';
 import { ServeError } from '../../common/errors.ts';
-import type { GenerationRequest, RequestTime, TokenLogprob } from '../../contracts/generation.ts';
+import type {
+  AdapterUse,
+  GenerationEvent,
+  GenerationRequest,
+  Prefetched,
+  RequestTime,
+} from '../../contracts/generation.ts';
 import type { TenantShare } from '../../contracts/tenant.ts';
-import type { EngineClient, SequenceHandle } from '../../scheduler/client.ts';
-import type { EngineEvent, Prefetched } from '../../scheduler/protocol.ts';
-import type { AdapterUse } from '../../telemetry/request-trace.ts';
+import type { EngineClient, SequenceHandle } from '../../engine-client/client.ts';
+import type { EngineEvent } from '../../scheduler/protocol.ts';
 import type { StreamDecoder, StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
 
 /** One choice of the response, which is one sequence in the engine. */
@@ -27,37 +32,6 @@ export interface GenerationPlan {
   /** How the text of each choice ends. */
   textEnd: StreamDecoderOptions;
 }
-
-/**
- * An event of one choice. Each choice has the events submitted, accepted, admitted, prompt (if the prompt is scored), embedding
- * or scores (if they are requested), any number of tokens, and finished.
- */
-export type GenerationEvent =
-  | { type: 'submitted'; index: number }
-  | { type: 'accepted'; index: number; adapterUse: AdapterUse }
-  /** Occurs once, when the engine has accepted every choice that was submitted at the start. */
-  | { type: 'started'; adapterUse: AdapterUse }
-  /** The choice has a KV slot. A server that shuts down lets it finish. */
-  | { type: 'admitted'; index: number; cachedTokens: number }
-  | { type: 'prompt'; index: number; logprobs: readonly TokenLogprob[] }
-  | { type: 'embedding'; index: number; embedding: Float32Array }
-  | { type: 'scores'; index: number; scores: Float32Array; labels: readonly string[] }
-  /** `text` is empty after half a character, and while the text may still become a stop string. */
-  | {
-      type: 'token';
-      index: number;
-      tokenId: number;
-      text: string;
-      logprob: TokenLogprob | undefined;
-    }
-  /** `rest` is the text that the decoder was still holding back. `stopString` ended the choice. */
-  | {
-      type: 'finished';
-      index: number;
-      reason: 'stop' | 'length';
-      rest: string;
-      stopString?: string | undefined;
-    };
 
 /** How to run a generation. */
 interface GenerationOptions {

@@ -1,6 +1,7 @@
 // Sends the choices of a generation as server-sent events, one per token. If the reader is slow, each choice's text is gathered
 // and sent as one event when the reader has caught up. The endpoint's writer decides how the events look.
 import type { ServeError } from '../../common/errors.ts';
+import type { GenerationEvent } from '../../contracts/generation.ts';
 import { EventStream, type EventStreamOptions } from '../wire/event-stream.ts';
 import type {
   AnswerHead,
@@ -9,7 +10,6 @@ import type {
   TokenCounts,
   WireLogprobs,
 } from './answer-plan.ts';
-import type { GenerationEvent } from './generation.ts';
 import type { LogprobWriter, TokenNames } from './logprobs.ts';
 
 /** The part of a choice that has not been sent yet. */

@@ -10,7 +10,7 @@ import { argumentsOf } from '../../tools/call-constraint.ts';
 import { callingModel, planTools, type ToolPlan, type ToolUse } from '../../tools/tool-plan.ts';
 import type { GivenConstraint } from '../schema/constraints.ts';
 import { toParam } from '../wire/route.ts';
-import type { RequestModel } from './request-model.ts';
+import type { ServedText } from './model-texts.ts';
 
 /** A constraint that can be enforced. It is not compiled if it allows any text. */
 export interface UsableConstraint {
@@ -68,7 +68,7 @@ interface UsableToolPlan extends ToolPlan {
  */
 export async function planToolUse(
   use: ToolUse,
-  { tokenizer, chatTemplate }: RequestModel,
+  { tokenizer, chatTemplate }: ServedText,
   {
     text,
     caller,

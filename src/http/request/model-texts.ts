@@ -8,7 +8,7 @@ import type { LongPrompts } from '../../tools/long-prompts.ts';
 import type { ToolTemplate } from '../../tools/tool-template.ts';
 
 /** A model's tokenizer and chat template. */
-export interface ModelText {
+export interface ServedText {
   /** Undefined if prompts are token ids and completions have no text. */
   readonly tokenizer: Tokenizer | undefined;
   /** Undefined if the model cannot chat. */
@@ -18,7 +18,7 @@ export interface ModelText {
 }
 
 /** A model text with a tokenizer, which adapters can extend. */
-type BaseText = ModelText & { readonly tokenizer: Tokenizer };
+type BaseText = ServedText & { readonly tokenizer: Tokenizer };
 
 /** A model text extended by an adapter's tokens. Undefined if the adapter adds none. */
 type OwnText = (BaseText & { readonly addedTokens: AddedTokens }) | undefined;

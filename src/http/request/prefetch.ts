@@ -2,13 +2,13 @@
 
 import type { LeaseOptions } from '../../../adapters/cache/cache.ts';
 import type { ResolvedAdapter } from '../../../adapters/registry/resolved.ts';
-import type { AdapterUse } from '../../telemetry/request-trace.ts';
+import type { AdapterUse } from '../../contracts/generation.ts';
+import type { AnswerDeps } from '../answer/answer-plan.ts';
 import { toAdapterUse } from '../answer/generation.ts';
-import type { Deps } from '../deps.ts';
 
 /** Fetches an adapter's files and loads them. Throws `ServeError` if the adapter, its store or the engine fails. */
 export async function prefetchAdapter(
-  { localAdapters, client }: Pick<Deps, 'localAdapters' | 'client'>,
+  { localAdapters, client }: Pick<AnswerDeps, 'localAdapters' | 'client'>,
   adapter: ResolvedAdapter,
   { signal, ...options }: LeaseOptions = {},
 ): Promise<AdapterUse> {

@@ -9,7 +9,6 @@ import type { FunctionTool } from '../../contracts/tools.ts';
 import { createStopStrings, type StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
 import type { AnswerPlan, StreamUsage } from '../answer/answer-plan.ts';
 import type { ChoicePlan } from '../answer/generation.ts';
-import type { Deps } from '../deps.ts';
 import type { ChatRequest } from '../schema/chat.ts';
 import type { CompletionRequest } from '../schema/completions.ts';
 import {
@@ -28,6 +27,7 @@ import {
   generationConfigOf,
   type ModelRequest,
   openModel,
+  type RequestDeps,
   requestDefaultsOf,
   withSamplingDefaults,
 } from './request-model.ts';
@@ -104,7 +104,7 @@ interface PromptedRequest<Body> extends Omit<PromptRequest<Body>, 'tools'> {
 /** Builds the prompts of a generation request. Throws a `ServeError` that names the field that cannot be served. */
 export async function buildPrompts<Body extends GenerationBody>(
   c: Context<HttpEnv>,
-  deps: Deps,
+  deps: RequestDeps,
   requestBody: Body,
   shape: GenerationShape<Body>,
 ): Promise<PromptedRequest<Body>> {
@@ -141,7 +141,7 @@ interface PreparedGeneration<Body> {
 /** Prepares a generation request. Throws a `ServeError` that names the field that cannot be served. */
 export async function prepareGeneration<Body extends GenerationBody>(
   c: Context<HttpEnv>,
-  deps: Deps,
+  deps: RequestDeps,
   requestBody: Body,
   shape: GenerationShape<Body>,
 ): Promise<PreparedGeneration<Body>> {

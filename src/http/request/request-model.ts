@@ -8,28 +8,60 @@ import {
   readAdapterLabels,
   readAdapterRequestDefaults,
 } from '../../../adapters/registry/folders.ts';
+import type { Registry } from '../../../adapters/registry/registry.ts';
 import {
   type AdapterPart,
   type ResolvedModel,
   vocabSizeOfPart,
 } from '../../../adapters/registry/resolved.ts';
 import { FileError, ServeError } from '../../common/errors.ts';
+import type { Logger } from '../../common/log.ts';
 import type { Caller } from '../../common/turn-queue.ts';
+import type { AddedTokens } from '../../contracts/added-tokens.ts';
 import type { GenerationConfig } from '../../contracts/generation-config.ts';
 import type { RequestDefaults } from '../../contracts/request-defaults.ts';
 import type { FunctionTool } from '../../contracts/tools.ts';
-import type { Deps, ServedModel } from '../deps.ts';
 import { CONSTRAINT_FIELDS, constraintOf } from '../schema/constraints.ts';
 import { checkTokenIds, type TokenFields } from '../schema/fields.ts';
 import { TOOL_FIELDS } from '../schema/tools.ts';
+import type { HttpLimits } from '../wire/limits.ts';
 import { callerOf, type HttpEnv } from '../wire/middleware.ts';
 import { validateBody } from '../wire/route.ts';
 import { type UsableConstraint, usableConstraint } from './constraint-check.ts';
-import type { ModelText } from './model-texts.ts';
+import type { ModelTexts, ServedText } from './model-texts.ts';
+
+/** The served base. */
+export interface ServedModel {
+  /** Its name. */
+  id: string;
+  /** The artifact's digest in hex. */
+  baseDigest: string;
+  maxSeqLength: number;
+  vocabSize: number;
+  /** The length of an embedding. */
+  hiddenSize: number;
+  eosTokenIds: readonly number[];
+  /** The adapter's tokens. Absent: only the base's tokens. */
+  addedTokens?: AddedTokens | undefined;
+  /** The base's sampling defaults. Absent: OpenAI's defaults apply. */
+  generationConfig?: GenerationConfig;
+}
+
+/** The dependencies of reading a request. */
+export interface RequestDeps
+  extends Omit<ServedText, 'longPrompts'>,
+    Partial<Pick<ServedText, 'longPrompts'>> {
+  readonly registry: Registry;
+  readonly model: ServedModel;
+  /** Undefined if the base has no tokenizer. */
+  readonly texts: ModelTexts | undefined;
+  readonly limits: HttpLimits;
+  readonly log: Logger;
+}
 
 /** A request's model: the base, or an adapter with everything that it adds to the base. */
 export interface RequestModel
-  extends ModelText,
+  extends ServedText,
     Pick<ServedModel, 'vocabSize' | 'eosTokenIds' | 'addedTokens' | 'maxSeqLength'> {
   readonly resolved: ResolvedModel;
   /** Resolves the name again after the model's files have changed. */
@@ -38,7 +70,7 @@ export interface RequestModel
 
 /** A request whose model is open. */
 export interface ModelRequest {
-  readonly deps: Deps;
+  readonly deps: RequestDeps;
   readonly model: RequestModel;
 }
 
@@ -57,7 +89,7 @@ export interface ModelFields {
  */
 export async function openModel(
   c: Context<HttpEnv>,
-  deps: Deps,
+  deps: RequestDeps,
   { model: name, user, prompt_cache_key: cacheKey }: ModelFields,
   ids: TokenFields,
 ): Promise<RequestModel> {
@@ -69,14 +101,18 @@ export async function openModel(
 }
 
 /** Opens the base for a request that names no model. */
-export function openBase(c: Context<HttpEnv>, deps: Deps, ids: TokenFields): Promise<RequestModel> {
+export function openBase(
+  c: Context<HttpEnv>,
+  deps: RequestDeps,
+  ids: TokenFields,
+): Promise<RequestModel> {
   const resolved = { kind: 'base', id: deps.model.id } as const;
   return adaptModel(c, deps, { resolved, resolveAgain: async () => resolved }, ids);
 }
 
 async function adaptModel(
   c: Context<HttpEnv>,
-  deps: Deps,
+  deps: RequestDeps,
   identity: Pick<RequestModel, 'resolved' | 'resolveAgain'>,
   ids: TokenFields,
 ): Promise<RequestModel> {
@@ -94,7 +130,7 @@ type OwnText = Omit<RequestModel, 'resolved' | 'resolveAgain'>;
 async function adaptText(
   base: OwnText,
   parts: readonly AdapterPart[],
-  { texts }: Deps,
+  { texts }: RequestDeps,
 ): Promise<OwnText> {
   const candidates: OwnText[] = [];
   for (const part of parts) {
@@ -124,7 +160,7 @@ function refused(field: string, message: string): ServeError {
  * A composition has no such file.
  */
 export async function generationConfigOf(
-  { model }: Pick<Deps, 'model'>,
+  { model }: Pick<RequestDeps, 'model'>,
   resolved: ResolvedModel,
 ): Promise<GenerationConfig> {
   const { generationConfig = {} } = model;

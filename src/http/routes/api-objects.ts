@@ -16,6 +16,7 @@ import type {
   JobHyperparameters,
 } from '../../contracts/fine-tuning-api.ts';
 import type { Adapter, FineTuningPlan } from '../../contracts/management-api.ts';
+import { apiMetrics } from '../../contracts/metrics.ts';
 import { toUnixSeconds } from '../../contracts/openai.ts';
 import type { StepSamples } from '../../contracts/step-samples.ts';
 import { toWire } from '../../contracts/training-fields.ts';
@@ -25,7 +26,6 @@ import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../../jobs/
 import { resolveHyperparameters } from '../../jobs/job-folder.ts';
 import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../../jobs/names.ts';
 import { shownData } from '../../jobs/reward-events.ts';
-import { checkpointMetrics } from '../../jobs/run-journal.ts';
 
 /** Writes a page in the form that OpenAI's clients follow: while `has_more` is true, they ask for the items after `last_id`. */
 export function toListAnswer<T, Wire extends { id: string }>(
@@ -83,24 +83,26 @@ export function toJob(job: JobRecord): FineTuningJob {
 }
 
 /** The fields that OpenAI's object lacks. */
-function toExtension({ name, request, plan, progress, card, result, startedMs }: JobRecord) {
+function toExtension(job: JobRecord): FineTuningJob['lorikeet'] {
+  const { name, request, plan, progress, card, result, startedMs } = job;
   const { step, totalSteps, trainLoss, best } = progress ?? {};
   const isRewarded = request.objective === 'reinforcement'; // its loss is the negative reward
-  return {
-    ...toWire(request.settings),
+  const fields = {
+    ...request.settings,
     adapter: name,
-    ...(result && { version: result.version, digest: result.digest }),
-    ...(startedMs !== undefined && { started_at: toUnixSeconds(startedMs) }),
-    ...(progress && { step, total_steps: totalSteps }),
-    ...(trainLoss !== undefined && { train_loss: trainLoss }),
-    ...(best &&
-      (isRewarded ? { valid_reward: -best.validationLoss } : { valid_loss: best.validationLoss })),
-    ...(result && progress && { kept_step: best?.step ?? step }),
-    ...(plan && { planned_seconds: plan.seconds, planned_memory_bytes: plan.memoryBytes }),
-    ...(plan?.secondsRange && { planned_seconds_range: plan.secondsRange }),
-    ...(plan?.classCount !== undefined && { num_classes: plan.classCount }),
-    ...(card && { evaluation: card }),
+    version: result?.version,
+    digest: result?.digest,
+    startedAt: startedMs && toUnixSeconds(startedMs),
+    ...{ step, totalSteps, trainLoss },
+    [isRewarded ? 'validReward' : 'validLoss']: best && best.validationLoss * (isRewarded ? -1 : 1),
+    keptStep: result && (best?.step ?? step),
+    plannedSeconds: plan?.seconds,
+    plannedMemoryBytes: plan?.memoryBytes,
+    plannedSecondsRange: plan?.secondsRange,
+    numClasses: plan?.classCount,
+    evaluation: readCard(card),
   };
+  return toWire(fields) as FineTuningJob['lorikeet'];
 }
 
 type Planned = Parameters<typeof resolveHyperparameters>[1];
@@ -136,7 +138,7 @@ export function toCheckpoint(job: JobRecord, checkpoint: JobCheckpoint): FineTun
     fine_tuned_model_checkpoint: isResult ? fineTunedModel(job) : checkpointModel(job, step),
     fine_tuning_job_id: job.id,
     step_number: step,
-    metrics: checkpointMetrics(step, metrics),
+    metrics: { step, ...apiMetrics(metrics) },
   };
 }
 

@@ -1,6 +1,7 @@
 // /v1/fine_tuning/alpha/graders: checks a grader, or runs it on one output. What a grader asks of a model goes to this server's
 // own routes, as requests of the same tenant.
 import type { Context } from 'hono';
+import type { AnswerLine } from '../../batches/context.ts';
 import { fieldError, ServeError } from '../../common/errors.ts';
 import { graderRunSchema, validatedGraderSchema } from '../../contracts/fine-tuning-api.ts';
 import { type Graded, grade, PythonError, type RunPython } from '../../graders/grade.ts';
@@ -14,7 +15,6 @@ import {
 } from '../../graders/schema.ts';
 import { toSample } from '../../graders/template.ts';
 import type { Deps } from '../deps.ts';
-import type { AnswerLine } from '../lines.ts';
 import { runGraderSchema, validateGraderSchema } from '../schema/graders.ts';
 import type { HttpEnv } from '../wire/middleware.ts';
 import { type App, addRoute, json } from '../wire/route.ts';

@@ -12,12 +12,12 @@ import {
   tiersSchema,
 } from '../../contracts/management-api.ts';
 import { toWire } from '../../contracts/training-fields.ts';
-import type { EngineClient } from '../../scheduler/client.ts';
+import type { EngineClient } from '../../engine-client/client.ts';
+import { statsWithin } from '../../telemetry/stats-history.ts';
 import type { Authenticate } from '../../tenants/access.ts';
 import type { Deps } from '../deps.ts';
 import { credentialsOf } from '../wire/middleware.ts';
 import { ANY_QUERY, type App, addRoute, json } from '../wire/route.ts';
-import { statsWithin } from './stats-history.ts';
 
 const healthSchema = z
   .object({

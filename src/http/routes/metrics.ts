@@ -12,11 +12,11 @@ import {
   metricsStatusSchema,
 } from '../../contracts/management-api.ts';
 import { PROMETHEUS_CONTENT_TYPE } from '../../telemetry/prometheus-text.ts';
+import type { LoadSample } from '../../telemetry/stats-history.ts';
 import { readStatus } from '../../telemetry/status.ts';
 import type { Deps } from '../deps.ts';
 import { requireAdmin } from '../wire/middleware.ts';
 import { ANY_QUERY, type App, addRoute, json } from '../wire/route.ts';
-import type { LoadSample } from './stats-history.ts';
 
 const NO_STORE = { 'cache-control': 'no-store' };
 const TEXT_HEADERS = { 'content-type': PROMETHEUS_CONTENT_TYPE, ...NO_STORE };

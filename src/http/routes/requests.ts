@@ -5,7 +5,7 @@ import {
   type RequestList,
   requestListSchema,
 } from '../../contracts/management-api.ts';
-import type { EngineClient } from '../../scheduler/client.ts';
+import type { EngineClient } from '../../engine-client/client.ts';
 import { durationsOf, type RequestRecord, stateOf } from '../../telemetry/request-log.ts';
 import type { Deps } from '../deps.ts';
 import { type App, addRoute, json } from '../wire/route.ts';

@@ -23,25 +23,31 @@ const PART_BYTES = 400_000;
 /** The answer of a request whose result comes later. */
 const futureSchema = z.object({ request_id: z.string() }).openapi('TinkerFuture');
 
+/** The dependencies of Tinker's routes. */
+interface TinkerDeps extends Deps {
+  readonly tinker: TinkerService;
+}
+
 /** Adds the routes. */
-export function addTinkerRoutes(app: App, deps: Deps, tinker: TinkerService): void {
+export function addTinkerRoutes(app: App, shared: Deps, tinker: TinkerService): void {
+  const deps = { ...shared, tinker };
   app.use(`${TINKER_PREFIX}/*`, async (c, next) => {
     await tinker.sessions.whenReopened(c.var.tenant.id);
     await next();
   });
-  addSessionRoutes(app, deps, tinker);
-  addTrainingRoutes(app, deps, tinker);
-  addWeightRoutes(app, deps, tinker);
-  addCopyRoute(app, deps, tinker);
-  addSamplingRoutes(app, deps, tinker);
-  addFutureRoutes(app, deps, tinker);
+  addSessionRoutes(app, deps);
+  addTrainingRoutes(app, deps);
+  addWeightRoutes(app, deps);
+  addCopyRoute(app, deps);
+  addSamplingRoutes(app, deps);
+  addFutureRoutes(app, deps);
   addTinkerLists(app, deps, tinker);
 }
 
 /** Adds a POST route. `handle` returns the answer. */
 function addPost<Body>(
   app: App,
-  { limits, tinker }: Deps,
+  { limits, tinker }: TinkerDeps,
   name: string,
   route: {
     readonly summary: string;
@@ -60,12 +66,13 @@ function addPost<Body>(
     handle: async (c, body) => c.json(await handle(c, body)),
     async onRefused(c, body, error) {
       const target = bodies.targetBody.safeParse(body);
-      if (target.success) await tinker?.refuse(targetOf(c, target.data), error);
+      if (target.success) await tinker.refuse(targetOf(c, target.data), error);
     },
   });
 }
 
-function addSessionRoutes(app: App, deps: Deps, { sessions }: TinkerService): void {
+function addSessionRoutes(app: App, deps: TinkerDeps): void {
+  const { sessions } = deps.tinker;
   addPost(app, deps, 'client/config', {
     summary: 'the settings of clients',
     schema: bodies.anyBody,
@@ -107,7 +114,8 @@ function addSessionRoutes(app: App, deps: Deps, { sessions }: TinkerService): vo
   });
 }
 
-function addTrainingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
+function addTrainingRoutes(app: App, deps: TinkerDeps): void {
+  const { tinker } = deps;
   addPost(app, deps, 'create_model', {
     summary: 'create a model with a new adapter',
     schema: bodies.createModelBody,
@@ -178,7 +186,8 @@ function addTrainingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
   });
 }
 
-function addWeightRoutes(app: App, deps: Deps, tinker: TinkerService): void {
+function addWeightRoutes(app: App, deps: TinkerDeps): void {
+  const { tinker } = deps;
   addPost(app, deps, 'save_weights', {
     summary: 'save a model and the state of its optimizer',
     schema: bodies.saveWeightsBody,
@@ -221,7 +230,8 @@ function addWeightRoutes(app: App, deps: Deps, tinker: TinkerService): void {
   });
 }
 
-function addCopyRoute(app: App, deps: Deps, tinker: TinkerService): void {
+function addCopyRoute(app: App, deps: TinkerDeps): void {
+  const { tinker } = deps;
   addPost(app, deps, 'copy_weights', {
     summary: 'copy a checkpoint into a new run',
     schema: bodies.copyWeightsBody,
@@ -238,7 +248,8 @@ function addCopyRoute(app: App, deps: Deps, tinker: TinkerService): void {
   });
 }
 
-function addSamplingRoutes(app: App, deps: Deps, tinker: TinkerService): void {
+function addSamplingRoutes(app: App, deps: TinkerDeps): void {
+  const { tinker } = deps;
   const { sessions } = tinker;
   addPost(app, deps, 'create_sampling_session', {
     summary: 'create a sampler of a checkpoint or of the base',
@@ -286,7 +297,8 @@ function targetOf(
   return { tenant: c.var.tenant.id, modelId, seq };
 }
 
-function addFutureRoutes(app: App, deps: Deps, tinker: TinkerService): void {
+function addFutureRoutes(app: App, deps: TinkerDeps): void {
+  const { tinker } = deps;
   addRoute(app, {
     method: 'post',
     path: `${TINKER_PREFIX}/retrieve_future`,

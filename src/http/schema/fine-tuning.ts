@@ -7,9 +7,11 @@ import { OBJECTIVES, type Objective } from '../../contracts/preference-settings.
 import {
   extensionFields,
   type Hyperparameter,
+  hyperparameterShape,
   hyperparametersOf,
+  orAbsent,
 } from '../../contracts/training-fields.ts';
-import { GATE_SETTINGS, TRAINING_SETTINGS } from '../../contracts/training-settings.ts';
+import { TRAINING_SETTINGS } from '../../contracts/training-settings.ts';
 import type { MetadataFilter } from '../../jobs/job-service.ts';
 import { CONSTRAINT_FIELDS } from './constraints.ts';
 import { MAX_METADATA_PAIRS, metadataSchema, pageQuery, readBy } from './fields.ts';
@@ -17,17 +19,13 @@ import { checkedGraderSchema } from './graders.ts';
 
 const UNSUPPORTED = 'unsupported_parameter';
 
-function autoOr({ schema, absent, rule }: Hyperparameter) {
-  return z.union([z.literal(absent), schema], { error: `must be ${absent} or ${rule}` }).nullish();
+function autoOr(row: Hyperparameter) {
+  return orAbsent(row, `must be ${row.absent} or ${row.rule}`).nullish();
 }
 
 function hyperparametersSchemaOf(objective: Objective, name: string) {
-  const fields = hyperparametersOf(objective).map((row) => [row.name, autoOr(row)]);
-  return z
-    .strictObject(
-      Object.fromEntries(fields) as Record<Hyperparameter['name'], ReturnType<typeof autoOr>>,
-    )
-    .openapi(name);
+  const rows = hyperparametersOf(objective);
+  return z.strictObject(hyperparameterShape('name', autoOr, rows)).openapi(name);
 }
 
 const hyperparametersSchema = hyperparametersSchemaOf('supervised', 'FineTuningHyperparameters');
@@ -88,22 +86,11 @@ const loraMethodSchema = readBy(
   { type: 'string', enum: ['qlora', 'lora'] },
 );
 
-/** A gate's limit, which replaces its default. */
-function gateLimit<T extends z.ZodType>(row: { schema: T; help: string; default: number }) {
-  return row.schema.optional().openapi({ description: `${row.help}; default ${row.default}` });
-}
-
 /** The settings that OpenAI's API lacks. */
 const extensionSchema = z
   .strictObject({
     ...extensionFields(),
     method: loraMethodSchema,
-    gate: z
-      .strictObject({
-        margin: gateLimit(GATE_SETTINGS.margin),
-        max_forgetting: gateLimit(GATE_SETTINGS.maxForgetting),
-      })
-      .optional(),
     dry_run: z.boolean().optional().openapi({ description: 'Plan the job without creating it' }),
   })
   .openapi('LorikeetSettings');

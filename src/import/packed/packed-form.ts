@@ -1,6 +1,7 @@
 // The interface of the formats that store a linear's quantized weight in several tensors, and checked access to these tensors.
 import { FileError } from '../../common/errors.ts';
 import { type DType, type TensorInfo, type TensorSource, toFloat32 } from '../../common/tensor.ts';
+import { checkShape } from '../checkpoint.ts';
 
 /** The types that scales may have. */
 export const SCALE_DTYPES = ['F32', 'F16', 'BF16'] as const;
@@ -40,25 +41,13 @@ export function expectMatrix(
   throw new FileError(name, 'is not a matrix');
 }
 
-/** Checks a tensor's type and shape. Throws `FileError`. */
-function checkShaped(
-  source: TensorSource,
-  name: string,
-  dtypes: readonly DType[],
-  expected: readonly number[],
-): void {
-  const { shape } = expectInfo(source, name, dtypes);
-  if (shape.length === expected.length && shape.every((dim, i) => dim === expected[i])) return;
-  throw new FileError(name, `has shape [${shape}] instead of [${expected}]`);
-}
-
 /** Reads scales, which must be finite and match the shape, if given. Throws `FileError`. */
 export function readScales(
   source: TensorSource,
   name: string,
   shape = expectInfo(source, name, SCALE_DTYPES).shape,
 ): Float32Array {
-  checkShaped(source, name, SCALE_DTYPES, shape);
+  checkShape(name, expectInfo(source, name, SCALE_DTYPES).shape, shape);
   const scales = toFloat32(source.read(name));
   if (scales.every(Number.isFinite)) return scales;
   throw new FileError(name, 'contains a value that is not finite');
@@ -70,7 +59,7 @@ export function readWords(
   name: string,
   shape: readonly number[],
 ): Uint32Array {
-  checkShaped(source, name, ['I32'], shape);
+  checkShape(name, expectInfo(source, name, ['I32']).shape, shape);
   const { data } = source.read(name);
   const { buffer, byteOffset, byteLength } =
     data.byteOffset % Uint32Array.BYTES_PER_ELEMENT === 0 ? data : new Uint8Array(data);

@@ -13,9 +13,9 @@ import {
 
 const WORD_BITS = 32;
 const AWQ_BITS = 4;
-/** The output that each code of a word belongs to, from the lowest bits up. */
-const AWQ_ORDER = [0, 2, 4, 6, 1, 3, 5, 7] as const;
-const AWQ_PER_WORD = AWQ_ORDER.length;
+/** The place in a word of each of its eight outputs, from the lowest bits up. */
+const AWQ_PLACES = [0, 4, 1, 5, 2, 6, 3, 7] as const;
+const AWQ_PER_WORD = AWQ_PLACES.length;
 
 /** AWQ's GEMM layout: words along the outputs, qweight [in, out / 8]. `groupSize` is undefined for a single group. */
 export function awqForm(groupSize: number | undefined): PackedForm {
@@ -33,23 +33,15 @@ export function awqForm(groupSize: number | undefined): PackedForm {
       const groups = evenGroups(`${module}.scales`, { inputs, count, size: groupSize });
       const words = outputs / AWQ_PER_WORD;
       const codes = readWords(source, `${module}.qweight`, [inputs, words]);
-      const zeroWords = readWords(source, `${module}.qzeros`, [count, words]);
+      const zeros = readWords(source, `${module}.qzeros`, [count, words]);
       const scales = readScales(source, `${module}.scales`, [count, outputs]);
-      const values = new Float32Array(outputs * inputs);
-      for (let input = 0; input < inputs; input++) {
-        const group = groups[input]!;
-        for (let word = 0; word < words; word++) {
-          const code = codes[input * words + word]!;
-          const zero = zeroWords[group * words + word]!;
-          for (let i = 0; i < AWQ_PER_WORD; i++) {
-            const output = word * AWQ_PER_WORD + AWQ_ORDER[i]!;
-            const shift = i * AWQ_BITS;
-            const level = ((code >>> shift) & 15) - ((zero >>> shift) & 15);
-            values[output * inputs + input] = level * scales[group * outputs + output]!;
-          }
-        }
-      }
-      return values;
+      return expand(outputs, groups, (output, input, group) => {
+        const word = Math.floor(output / AWQ_PER_WORD);
+        const place = AWQ_PLACES[output % AWQ_PER_WORD]!;
+        const code = codeIn(codes[input * words + word]!, place, AWQ_BITS);
+        const zero = codeIn(zeros[group * words + word]!, place, AWQ_BITS);
+        return (code - zero) * scales[group * outputs + output]!;
+      });
     },
   };
 }
@@ -83,26 +75,14 @@ export function gptqForm({ bits, groupSize, zeroOffset }: GptqSettings): PackedF
         evenGroups(`${module}.scales`, { inputs, count, size: groupSize });
       const scales = readScales(source, `${module}.scales`, [count, outputs]);
       const zeroCols = Math.ceil(outputs / perWord);
-      const zeroWords = readWords(source, `${module}.qzeros`, [count, zeroCols]);
-      const zeros = new Uint8Array(count * outputs);
-      const mask = 2 ** bits - 1;
-      for (let i = 0; i < zeros.length; i++) {
-        const [group, output] = [Math.floor(i / outputs), i % outputs];
-        const word = zeroWords[group * zeroCols + Math.floor(output / perWord)]!;
-        zeros[i] = ((word >>> ((output % perWord) * bits)) + zeroOffset) & mask;
-      }
+      const zeros = readWords(source, `${module}.qzeros`, [count, zeroCols]);
       const codes = readWords(source, `${module}.qweight`, [inputs / perWord, outputs]);
-      const values = new Float32Array(outputs * inputs);
-      for (let input = 0; input < inputs; input++) {
-        const start = Math.floor(input / perWord) * outputs;
-        const shift = (input % perWord) * bits;
-        const of = groups[input]! * outputs;
-        for (let output = 0; output < outputs; output++) {
-          const level = ((codes[start + output]! >>> shift) & mask) - zeros[of + output]!;
-          values[output * inputs + input] = level * scales[of + output]!;
-        }
-      }
-      return values;
+      return expand(outputs, groups, (output, input, group) => {
+        const code = codeIn(codes[Math.floor(input / perWord) * outputs + output]!, input, bits);
+        const zeroWord = zeros[group * zeroCols + Math.floor(output / perWord)]!;
+        const zero = codeIn(codeIn(zeroWord, output, bits) + zeroOffset, 0, bits);
+        return (code - zero) * scales[group * outputs + output]!;
+      });
     },
   };
 }
@@ -127,7 +107,6 @@ export const COMPRESSED_FORM: PackedForm = {
     const [outputs, inputs] = COMPRESSED_FORM.shape(source, module);
     const bits = findBits(source, `${module}.weight_packed`, inputs);
     const perWord = WORD_BITS / bits;
-    const mask = 2 ** bits - 1;
     const words = Math.ceil(inputs / perWord);
     const codes = readWords(source, `${module}.weight_packed`, [outputs, words]);
     const [, count] = expectMatrix(source, `${module}.weight_scale`, SCALE_DTYPES);
@@ -136,26 +115,36 @@ export const COMPRESSED_FORM: PackedForm = {
       evenGroups(`${module}.weight_scale`, { inputs, count, size: inputs / count });
     const scales = readScales(source, `${module}.weight_scale`, [outputs, count]);
     const zeroName = `${module}.weight_zero_point`;
-    const zeroWords = source.infos.has(zeroName)
+    const zeros = source.infos.has(zeroName)
       ? readWords(source, zeroName, [Math.ceil(outputs / perWord), count])
       : undefined;
-    const values = new Float32Array(outputs * inputs);
-    for (let output = 0; output < outputs; output++) {
-      const zeroRow = Math.floor(output / perWord) * count;
-      const zeroShift = (output % perWord) * bits;
-      for (let input = 0; input < inputs; input++) {
-        const group = groups[input]!;
-        const zero = zeroWords
-          ? (zeroWords[zeroRow + group]! >>> zeroShift) & mask
-          : (mask + 1) / 2;
-        const word = codes[output * words + Math.floor(input / perWord)]!;
-        const level = ((word >>> ((input % perWord) * bits)) & mask) - zero;
-        values[output * inputs + input] = level * scales[output * count + group]!;
-      }
-    }
-    return values;
+    return expand(outputs, groups, (output, input, group) => {
+      const code = codeIn(codes[output * words + Math.floor(input / perWord)]!, input, bits);
+      const zeroWord = zeros?.[Math.floor(output / perWord) * count + group];
+      const zero = zeroWord === undefined ? 2 ** (bits - 1) : codeIn(zeroWord, output, bits);
+      return (code - zero) * scales[output * count + group]!;
+    });
   },
 };
+
+/** Returns a code of a word that holds the codes of consecutive indices. */
+function codeIn(word: number, index: number, bits: number): number {
+  return (word >>> ((index * bits) & (WORD_BITS - 1))) & ((1 << bits) - 1);
+}
+
+/** Computes the weights [out, in]. `groups` [in] has the group of each input. */
+function expand(
+  outputs: number,
+  groups: Int32Array,
+  valueAt: (output: number, input: number, group: number) => number,
+): Float32Array {
+  const values = new Float32Array(outputs * groups.length);
+  for (let output = 0, at = 0; output < outputs; output++) {
+    for (let input = 0; input < groups.length; input++)
+      values[at++] = valueAt(output, input, groups[input]!);
+  }
+  return values;
+}
 
 function findBits(source: TensorSource, name: string, inputs: number): number {
   const [, words] = expectMatrix(source, name, ['I32']);

@@ -30,8 +30,8 @@ class Bench {
   readonly kv: KvCache;
   readonly cache: PrefixCache;
 
-  constructor(blocks: number, { isHalf = false } = {}) {
-    this.kv = new KvCache(config, { slotCount: 3, maxSeqLength: POSITIONS, isHalf });
+  constructor(blocks: number, type: 'f32' | 'f16' = 'f32') {
+    this.kv = new KvCache(config, { slotCount: 3, maxSeqLength: POSITIONS, type });
     const positions = this.kv.positions!;
     const capacityBytes = blocks * BLOCK_TOKENS * positions.byteSize;
     this.cache = new PrefixCache({ positions, served: 'base', capacityBytes, recordsEvents: true });
@@ -165,7 +165,7 @@ test('a block of floats of 16 bits is kept if its values are finite', () => {
     [0xfc00, 2],
     [0x7e00, 2],
   ] as const) {
-    const bench = new Bench(20, { isHalf: true });
+    const bench = new Bench(20, 'f16');
     const prompt = promptOf(4 * BLOCK_TOKENS);
     const { value } = bench.kv.range(SLOT, 1).at(-1)!;
     (value.data as Uint16Array)[(2 * BLOCK_TOKENS + 3) * config.headDim] = bits;

@@ -1,0 +1,33 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { withResolvers } from '../../src/common/waiting.ts';
+import { OpenedParts } from '../../src/compose/opened-parts.ts';
+
+test('parts drain together; those opened last close first, one after the other', async () => {
+  const opened = new OpenedParts();
+  const told: string[] = [];
+  const { promise: idle, resolve: becomeIdle } = withResolvers<void>();
+  opened.add({
+    async drain() {
+      told.push(`engine drains, leaving: ${opened.leaving.signal.aborted}`);
+      await idle;
+    },
+  });
+  opened.add(undefined);
+  opened.add({ close: () => void told.push('store closes') });
+  opened.add({
+    drain: () => becomeIdle(),
+    async close() {
+      told.push('port closes');
+      await Promise.resolve();
+      told.push('port is closed');
+    },
+  });
+  await opened.close();
+  assert.deepEqual(told, [
+    'engine drains, leaving: true',
+    'port closes',
+    'port is closed',
+    'store closes',
+  ]);
+});
