@@ -110,6 +110,7 @@ function pageTables(): string {
   const rules = `suffix: ${suffix}, steps: [${pairs}], name: ${name}, reserved: ${JSON.stringify(reserved)}`;
   return [
     '// Tables that the server shares with its pages. Written by `npm run fix` from src/contracts and src/jobs/names.ts.\n',
+    "/** @type {readonly import('./parameters.js').Parameter[]} */",
     pageTable('SAMPLING_FIELDS', samplingFields()),
     "/** @type {readonly import('../contracts/metrics.ts').PageMetric[]} */",
     pageTable('METRICS', pageMetrics()),

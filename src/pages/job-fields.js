@@ -36,13 +36,10 @@ export function createHyperparameterFields() {
   fill(byId('method-field'), choiceField({ id: 'method', label: 'Method', options: METHODS }));
   fill(
     byId('hyperparameters'),
-    ...FORM_FIELDS.map(({ parent, options, ...field }) => {
-      const placeholder = parent === 'hyperparameters' ? 'auto' : 'default';
-      /** @type {[string, string][]} */
-      const choices = ['', ...(options ?? [])].map((value) => [value, value || 'default']);
-      return options
-        ? choiceField({ ...field, options: choices })
-        : numberField({ ...field, placeholder });
+    ...FORM_FIELDS.map((field) => {
+      if ('options' in field) return choiceField({ ...field, options: choicesOf(field.options) });
+      const placeholder = field.parent === 'hyperparameters' ? 'auto' : 'default';
+      return numberField({ ...field, placeholder });
     }),
     choiceField({ id: 'compute', label: 'Arithmetic', options: COMPUTES }),
   );
@@ -51,6 +48,11 @@ export function createHyperparameterFields() {
   byId('compute').addEventListener('change', () => {
     isComputeChosen = true;
   });
+}
+
+/** The default, and the options. @param {readonly string[]} options @returns {[string, string][]} */
+function choicesOf(options) {
+  return ['', ...options].map((value) => [value, value || 'default']);
 }
 
 /** The fields that the chosen method has. */
@@ -173,8 +175,8 @@ const TYPING_MS = 300;
  */
 export function adapterName(typed) {
   const { suffix, steps, name: pattern, reserved } = NAME_RULES;
-  /** @type {string} */
-  const name = steps.reduce((text, [from, to]) => text.replace(from, to), typed.toLowerCase());
+  const pairs = /** @type {[RegExp, string][]} */ (steps);
+  const name = pairs.reduce((text, [from, to]) => text.replace(from, to), typed.toLowerCase());
   const isName = suffix.test(typed) && pattern.test(name) && !reserved.includes(name);
   return isName ? name : undefined;
 }

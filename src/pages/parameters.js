@@ -12,7 +12,17 @@ import {
 import { SAMPLING_FIELDS } from './tables.js';
 import { numberField } from './widgets.js';
 
-/** @typedef {typeof SAMPLING_FIELDS[number]} Parameter */
+/**
+ * @typedef {object} Parameter
+ * @property {string} name as in the API
+ * @property {string} label
+ * @property {number} min
+ * @property {number} [max]
+ * @property {boolean} [isInteger]
+ * @property {string} standard the default if the model has none
+ * @property {boolean} [isOpenAi] whether OpenAI's clients have it
+ * @property {boolean} [isAdvanced] under "More parameters"
+ */
 
 /** @type {readonly Parameter[]} */
 const PARAMETERS = [

@@ -1,5 +1,6 @@
 // Tables that the server shares with its pages. Written by `npm run fix` from src/contracts and src/jobs/names.ts.
 
+/** @type {readonly import('./parameters.js').Parameter[]} */
 export const SAMPLING_FIELDS = [
   {"name":"temperature","label":"Temperature","min":0,"max":2,"standard":"1","isOpenAi":true},
   {"name":"top_p","label":"Top p","min":0,"max":1,"standard":"1","isOpenAi":true},
