@@ -47,10 +47,16 @@ export class OpenedParts {
     return part;
   }
 
-  /** Closes all parts. */
+  /** Closes all parts, even if some of them fail. Rejects with the first failure. */
   async close(): Promise<void> {
     this.leaving.abort();
-    await Promise.all(this.#parts.map((part) => part.drain?.()));
-    for (const part of this.#parts) await part.close?.();
+    const outcomes = await Promise.allSettled(this.#parts.map(async (part) => part.drain?.()));
+    for (const part of this.#parts) {
+      const close = async () => part.close?.();
+      const [outcome] = await Promise.allSettled([close()]);
+      outcomes.push(outcome);
+    }
+    const failure = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failure) throw failure.reason;
   }
 }

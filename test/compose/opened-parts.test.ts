@@ -31,3 +31,18 @@ test('parts drain together; those opened last close first, one after the other',
     'store closes',
   ]);
 });
+
+test('a part that fails to drain or to close leaves none of the others open', async () => {
+  const opened = new OpenedParts();
+  const closed: string[] = [];
+  opened.add({ close: () => void closed.push('first') });
+  opened.add({ close: () => Promise.reject(new Error('close')) });
+  opened.add({
+    drain() {
+      throw new Error('drain');
+    },
+    close: () => void closed.push('last'),
+  });
+  await assert.rejects(opened.close(), { message: 'drain' });
+  assert.deepEqual(closed, ['last', 'first']);
+});
