@@ -74,8 +74,9 @@ export const batchSchema = z.object({
   token: count,
   lease: z.object({ owner: z.string(), token: z.int(), beat: z.int() }).optional(),
   /** Consecutive interruptions without a new part between them. */
-  // Records of 0.3.0 have another name for it.
   retries: count.default(0),
+  /** Its name in 0.3.0, whose servers do not read records without it. */
+  setbacks: count.default(0),
 });
 
 /** A batch in the store. */
@@ -111,6 +112,7 @@ export function newBatch(
     parts: [],
     token: 0,
     retries: 0,
+    setbacks: 0,
   };
 }
 

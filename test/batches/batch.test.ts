@@ -120,3 +120,9 @@ describe('a status', () => {
     assert.equal(interruptBatch(batch, 'again', 3000), undefined);
   });
 });
+
+test('servers of 0.3.0 and of this version read the same records', () => {
+  const { retries: _, ...old } = BATCH;
+  assert.deepEqual(batchSchema.parse({ ...old, setbacks: 2 }), { ...BATCH, setbacks: 2 });
+  assert.equal(batchSchema.parse(BATCH).setbacks, 0);
+});
