@@ -101,7 +101,7 @@ export class ModelRunner {
     await this.#vocabulary.prepare(weights);
   }
 
-  /** Lists the layouts of runs with adapters of this form, that of prompts first. */
+  /** Lists the layouts of runs with adapters of this form, prompts first. */
   #layoutsOf(adapters: AdapterForm | undefined, head: HeadForm): GraphLayout[] {
     const forms = new Set([this.#kvForm(true), this.#kvForm(false)]);
     return Array.from(forms, (kv) => ({ adapters, kv, head }));

@@ -33,7 +33,7 @@ export interface RoundedUpdate {
   readonly ranks: number;
   /** [rank, in] */
   readonly codesA?: Int8Array;
-  /** [rank]: those of A times those of B. A rank row that changes nothing has the scale 0. */
+  /** [rank]: the scales of A times the scales of B. A rank row that changes nothing has the scale 0. */
   readonly scales?: Float32Array;
   /** [out / 16, ranks, 16] */
   readonly codesB?: Int8Array;

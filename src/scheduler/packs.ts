@@ -8,7 +8,7 @@ const MAX_TOKENS = 256;
 /** The most that padding may add. */
 const MAX_PADDED_RATIO = 1.25;
 
-/** Groups consecutive prompts. The ones of a group may run together: they are in adjacent slots, and of similar length. */
+/** Groups consecutive prompts. Those in a group may run together: they are in adjacent slots, and of similar length. */
 export function packPrefills(
   prefills: readonly StepPrefill[],
   maxSeqLength: number,

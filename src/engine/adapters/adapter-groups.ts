@@ -22,7 +22,7 @@ export const ZERO_SLOT = 0;
 
 /**
  * Groups rows by adapter slot. `rowSlots[i]` is the slot of row i. `usedSlots` is the number of slots in use, including slot 0. The
- * groups cover one range of slots: that of all rows if they use the same one, otherwise all slots from 0 on, or from `lastStart`
+ * groups cover one range of slots: one slot if all rows use it, otherwise all slots from 0 on, or from `lastStart`
  * if no row uses slot 0. Padding repeats the first row of its group, or row 0 in an empty group; its product is dropped.
  */
 export function planGroups(

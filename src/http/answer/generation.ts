@@ -224,7 +224,7 @@ class GenerationRun {
     }
   }
 
-  /** Whether the token ends the completion and is not part of its text. Responses with token ids have it, too. */
+  /** Whether the token ends the completion and is not part of its text. Responses with token ids also have it. */
   #isHidden({ index }: LiveChoice, tokenId: number): boolean {
     const { choices, textEnd } = this.#plan;
     return !textEnd.includesStop && choices[index]!.request.stopTokenIds.includes(tokenId);
