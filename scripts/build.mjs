@@ -1,10 +1,11 @@
 // Builds dist/: one file per program, plus the chunks that programs share, including third-party code. A start then opens a
 // dozen files instead of a thousand, which takes a third of the time. Types are checked by `npm run typecheck`. `--out DIR`
 // writes to another folder.
-import { cpSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { build } from 'esbuild';
+import { tsImport } from 'tsx/esm/api';
 import { NOT_BUNDLED } from './not-bundled.mjs';
 import { ownAddresses } from './own-addresses.mjs';
 
@@ -37,8 +38,8 @@ const { metafile } = await build({
   target: 'node20.19',
   // Prefers ES modules, because esbuild drops their unused exports.
   mainFields: ['module', 'main'],
-  // tsx is only needed to run from source.
-  external: [...NOT_BUNDLED, 'tsx'],
+  // tsx and esbuild are only needed to run from source.
+  external: [...NOT_BUNDLED, 'tsx', 'esbuild'],
   plugins: [builtAddresses],
   // Bundled CommonJS packages use require for Node's built-in modules.
   banner: {
@@ -48,8 +49,19 @@ const { metafile } = await build({
   metafile: true,
   logLevel: 'warning',
 });
-cpSync('src/pages', path.join(out, 'src/pages'), { recursive: true });
-writeFileSync(path.join(out, 'LICENSES.txt'), licenses(Object.keys(metafile.inputs)));
+const { bundlePages } = await tsImport('../src/http/wire/page-bundles.ts', import.meta.url);
+const pages = await bundlePages(path.resolve('src/pages'));
+const pagesFolder = path.join(out, 'src/pages');
+mkdirSync(pagesFolder, { recursive: true });
+for (const entry of readdirSync('src/pages', { withFileTypes: true })) {
+  if (!entry.isFile() || entry.name.endsWith('.d.ts')) continue;
+  cpSync(path.join('src/pages', entry.name), path.join(pagesFolder, entry.name));
+}
+for (const [name, content] of pages.scripts) writeFileSync(path.join(pagesFolder, name), content);
+writeFileSync(
+  path.join(out, 'LICENSES.txt'),
+  licenses([...Object.keys(metafile.inputs), ...Object.keys(pages.inputs)]),
+);
 
 /** Returns the licenses of the bundled packages, which must accompany their code. */
 function licenses(inputs) {

@@ -38,6 +38,14 @@ export function describeProcessor(): Processor {
   return described;
 }
 
+/** Returns how long all cores have been busy since the machine started, in seconds; undefined if the system does not tell. */
+export function machineCpuSeconds(): number | undefined {
+  const busyMs = os
+    .cpus()
+    .reduce((sum, { times: { user, nice, sys, irq } }) => sum + user + nice + sys + irq, 0);
+  return busyMs === 0 ? undefined : busyMs / 1000;
+}
+
 /** Returns the features that the text of `/proc/cpuinfo` lists. Undefined if it lists no flags at all. */
 export function parseFeatures(cpuInfo: string): ProcessorFeature[] | undefined {
   const line = /^(?:flags|Features)\s*:(.*)$/m.exec(cpuInfo)?.[1];

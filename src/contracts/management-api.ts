@@ -118,6 +118,9 @@ export const metricsStatusSchema = z
     trainer_cpu_s: cpuSeconds
       .nullable()
       .openapi({ description: 'The trainers on this machine; null if there are none' }),
+    machine_cpu_s: cpuSeconds.nullable().openapi({
+      description: 'All processes on all cores of this machine; null if the system does not tell',
+    }),
     attached: z.array(z.string()).openapi({
       description: 'Names of the adapters in slots, then of the ones in memory that were used last',
     }),

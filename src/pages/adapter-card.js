@@ -12,7 +12,7 @@ import { SETTINGS, statusWord } from './job-facts.js';
 import { copyButton, dangerButton, tryLink } from './widgets.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
-/** @typedef {import('./server-stats.js').Usage} Usage */
+/** @typedef {import('../contracts/management-api.ts').MetricsStatus['usage'][number]} Usage */
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
 
 /**

@@ -4,7 +4,7 @@ import { accuracyOf } from './job-facts.js';
 
 /** @typedef {import('../contracts/management-api.ts').Adapter} Adapter */
 /** @typedef {Adapter['versions'][number]} Version */
-/** @typedef {import('./server-stats.js').Usage} Usage */
+/** @typedef {import('../contracts/management-api.ts').MetricsStatus['usage'][number]} Usage */
 
 /** The aliases that jobs create: of a fine-tuned model and of its checkpoints. */
 export const MADE_BY_JOBS = /^[0-9a-f]{24}(?:\.ckpt-step-(\d+))?$/;

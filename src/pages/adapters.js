@@ -32,7 +32,7 @@ const cardOf = new WeakMap();
 let base = 'base';
 /** Adapters in the server's local folder. @type {readonly Model[]} */
 let folders = [];
-/** Traffic by adapter; empty without an admin key. @type {readonly import('./server-stats.js').Usage[]} */
+/** Traffic by adapter; empty without an admin key. @type {readonly import('../contracts/management-api.ts').MetricsStatus['usage'][number][]} */
 let usages = [];
 /** The number of the latest search. Responses to older ones are dropped. */
 let latestSearch = 0;
@@ -132,7 +132,7 @@ function showAdapters() {
   byId('adapters-help').hidden = cards.length > 0;
 }
 
-/** @param {Adapter} adapter @param {readonly import('./server-stats.js').Usage[]} usages */
+/** @param {Adapter} adapter @param {readonly import('../contracts/management-api.ts').MetricsStatus['usage'][number][]} usages */
 function cardFor(adapter, usages) {
   const card =
     cardOf.get(adapter) ??

@@ -149,7 +149,7 @@ function showListError(error) {
 }
 
 /** Shows a job's status, and how far it is. @param {Job} job */
-export function statusCell(job) {
+function statusCell(job) {
   const progress = progressText(job, Date.now() / 1000);
   return el(
     'span',

@@ -25,8 +25,10 @@ const TIER = {
   evictions: 'cacheEvictions',
 } as const;
 
-/** Reads the figures. Trainers are not among the metrics. */
-export async function readStatus(metrics: Metrics): Promise<Omit<MetricsStatus, 'trainer_cpu_s'>> {
+/** Reads the figures. Trainers and the rest of the machine are not among the metrics. */
+export async function readStatus(
+  metrics: Metrics,
+): Promise<Omit<MetricsStatus, 'trainer_cpu_s' | 'machine_cpu_s'>> {
   await metrics.collect();
   const slots = metrics.sum('kvSlots');
   const loras = metrics.find('loraRequests')[0]?.labels;

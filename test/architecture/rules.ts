@@ -60,7 +60,7 @@ export const LAYERS: readonly Layer[] = [
     ],
   },
   // Runs in browsers. It takes types from the contracts and everything else from the server.
-  { name: 'pages', files: /^src\/pages\//, may: [], isAlone: true },
+  { name: 'pages', files: /^src\/pages\//, may: [], types: ['contracts'], isAlone: true },
   // The HTTP side, in the order in which a request crosses it backwards: each floor imports those below it.
   {
     name: 'http app',

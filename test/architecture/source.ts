@@ -41,7 +41,7 @@ export function stripComments(text: string): string {
   return text.replace(token, (found) => (found.startsWith('/') ? '' : found));
 }
 
-/** Every source below the folders: TypeScript, and the pages' modules, which browsers take as they are. */
+/** Every source below the folders: TypeScript, and the modules of the pages that browsers take as they are. */
 export function readSources(folders: readonly string[]): SourceFile[] {
   return folders
     .flatMap((folder) =>
@@ -49,7 +49,7 @@ export function readSources(folders: readonly string[]): SourceFile[] {
         path.posix.join(folder, name.replaceAll(path.sep, '/')),
       ),
     )
-    .filter((file) => /\.ts$|^src\/pages\/.*\.js$/.test(file) && !file.endsWith('.d.ts'))
+    .filter((file) => /\.tsx?$|^src\/pages\/.*\.js$/.test(file) && !file.endsWith('.d.ts'))
     .sort()
     .map((file) => ({ path: file, text: readFileSync(file, 'utf8') }));
 }

@@ -24,7 +24,9 @@ async function modulesOf(path: string, found = new Set<string>()): Promise<Set<s
   const response = await app.request(path);
   assert.equal(response.status, 200, path);
   assert.match(response.headers.get('content-type')!, /^text\/javascript/, path);
-  for (const [, target] of (await response.text()).matchAll(/\bfrom '(\.\/[^']+)'/g)) {
+  for (const [, target] of (await response.text()).matchAll(
+    /\b(?:from|import) ?['"](\.\/[^'"]+)['"]/g,
+  )) {
     await modulesOf(new URL(target!, `http://localhost${path}`).pathname, found);
   }
   return found;

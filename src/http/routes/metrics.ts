@@ -3,7 +3,7 @@
 // they are for operators.
 import os from 'node:os';
 import { z } from '@hono/zod-openapi';
-import { describeProcessor } from '../../common/processor.ts';
+import { describeProcessor, machineCpuSeconds } from '../../common/processor.ts';
 import { VERSION } from '../../common/version.ts';
 import {
   type MetricsHistory,
@@ -53,6 +53,7 @@ export function addMetricsRoute(
       const answer: MetricsStatus = {
         ...(await readStatus(telemetry.metrics)),
         trainer_cpu_s: trainerMs === undefined ? null : trainerMs / 1000,
+        machine_cpu_s: machineCpuSeconds() ?? null,
       };
       return c.json(answer, 200, NO_STORE);
     },

@@ -1,5 +1,5 @@
 // Serves the pages for browsers: playground, fine-tuning, adapters, status and the API's document. The pages are static and
-// need no key; they call the API with the reader's key. Their content policy forbids inline code and content from other
+// need no key; they call the API with the reader's key. In a checkout the pages in TSX are bundled when the first page is read. Their content policy forbids inline code and content from other
 // servers. Their paths are relative, so they work below any base path.
 
 import { readdir, readFile } from 'node:fs/promises';
@@ -109,20 +109,31 @@ const FROM_PACKAGES: Readonly<
 /** Returns all files by their served names, without the pages' markup. */
 async function readPageFiles(): Promise<ReadonlyMap<string, StaticFile>> {
   const { resolve } = createRequire(import.meta.url);
-  const localFiles = (await readdir(FOLDER))
+  const names = await readdir(FOLDER);
+  const bundles = names.includes('status') ? await bundleScripts() : [];
+  const localFiles = names
     .filter((name) => path.extname(name) in TYPES)
     .map((name) => [name, path.join(FOLDER, name), ''] as const);
   const packageFiles = Object.entries(FROM_PACKAGES).map(([name, [from, file, ending = '']]) => {
     return [name, path.join(path.dirname(resolve(from)), file), ending] as const;
   });
-  return new Map(
-    await Promise.all(
-      [...localFiles, ...packageFiles].map(async ([name, file, ending]) => {
-        const content = Buffer.concat([await readFile(file), Buffer.from(ending)]);
-        return [name, toStaticFile(content, TYPES[path.extname(name)]!)] as const;
-      }),
-    ),
+  const contents = await Promise.all(
+    [...localFiles, ...packageFiles].map(async ([name, file, ending]) => {
+      return [name, Buffer.concat([await readFile(file), Buffer.from(ending)])] as const;
+    }),
   );
+  return new Map(
+    [...contents, ...bundles].map(([name, content]) => {
+      return [name, toStaticFile(content, TYPES[path.extname(name)]!)] as const;
+    }),
+  );
+}
+
+/** The build writes these scripts next to the other files. */
+async function bundleScripts(): Promise<(readonly [name: string, content: Buffer<ArrayBuffer>])[]> {
+  const { bundlePages } = await import('../wire/page-bundles.ts');
+  const { scripts } = await bundlePages(FOLDER);
+  return [...scripts].map(([name, content]) => [name, Buffer.from(content)]);
 }
 
 /** Returns the text of a page's markup. */

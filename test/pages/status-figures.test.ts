@@ -12,7 +12,7 @@ import {
   reasonsOf,
   recentText,
   statusOfHealth,
-} from '../../src/pages/server-stats.js';
+} from '../../src/pages/status/figures.ts';
 import { readOk, serve } from '../http/served.ts';
 
 /** A status whose time to first token has these cumulative counts up to 0.1, 1 and infinity. */
@@ -96,17 +96,33 @@ test('the page says what makes requests slow, and that nothing does', () => {
     waiting({ reason: 'tenant_share' }),
     waiting({ state: 'prefill', prompt_tokens: 5000 }),
   ];
-  const cpu = { server: 0.2, engine: 1, trainer: 0.75 };
-  assert.deepEqual(reasonsOf({ data, is_training: true } as never, { engine, cpu, cores: 2 }), [
+  const cpu = { server: 0.05, engine: 1, trainer: 0.75, others: undefined };
+  assert.deepEqual(reasonsOf({ data, is_training: true }, { engine, cpu, cores: 2 }), [
     'All 2 slots are taken, with 3 requests in the queue.',
     '1 request: the adapter is being loaded.',
     '1 request: the tenant has its share of the slots.',
     '1 request: a prompt of more than 1,000 tokens is being read.',
-    'A fine-tuning job uses the same cores: 0.75 of them.',
-    'The CPU is busy: 1.95 of 2 cores.',
+    'The CPU is busy: the engine 1.0, fine-tuning 0.8 of 2 cores.',
   ]);
-  const idle = reasonsOf({ object: 'list', data: [], is_training: false }, { engine: null });
-  assert.deepEqual(idle, ['Nothing waits, and no fine-tuning job runs.']);
+  const idle = reasonsOf({ data: [], is_training: false }, { engine: null });
+  assert.deepEqual(idle, ['Nothing waits, and the CPU has time left.']);
+});
+
+test('what takes the CPU is named, the largest part first, and a job that takes next to none is not', () => {
+  const list = { data: [], is_training: true };
+  const reasons = (trainer: number, others: number) =>
+    reasonsOf(list, {
+      engine: null,
+      cpu: { server: 0.01, engine: 0.3, trainer, others },
+      cores: 2,
+    });
+  assert.deepEqual(reasons(0.03294, 1.6), [
+    'The CPU is busy: other programs 1.6, the engine 0.3 of 2 cores.',
+  ]);
+  assert.deepEqual(reasons(0.03294, 0), ['Nothing waits, and the CPU has time left.']);
+  assert.deepEqual(reasonsOf(list, { engine: null }), [
+    'A fine-tuning job runs on the same cores.',
+  ]);
 });
 
 test('the last requests are summed up, without those that run', () => {
@@ -127,10 +143,15 @@ test('the last requests are summed up, without those that run', () => {
 
 test('CPU times become cores in use; a process that has restarted has none', () => {
   const status = (server: number, own: number, trainer: number | null) =>
-    ({ server: { cpu_s: server }, engine: { cpu_s: own }, trainer_cpu_s: trainer }) as never;
+    ({
+      server: { cpu_s: server },
+      engine: { cpu_s: own },
+      trainer_cpu_s: trainer,
+      machine_cpu_s: 3 * own,
+    }) as never;
   const before = { at: 0, status: status(1, 10, 5) };
   const use = cpuBetween(before, { at: 2, status: status(2, 13, null) });
-  assert.deepEqual(use, { server: 0.5, engine: 1.5, trainer: undefined });
+  assert.deepEqual(use, { server: 0.5, engine: 1.5, trainer: undefined, others: 2.5 });
   assert.equal(cpuBetween(before, { at: 2, status: status(2, 3, 6) })?.engine, undefined);
   assert.equal(cpuBetween(undefined, before), undefined);
 });

@@ -1,0 +1,122 @@
+// The state of the status page, read from the server every two seconds. If it stops answering, the last figures stay.
+import { type ReadonlySignal, signal } from '@preact/signals';
+import type { BatchObject } from '../../contracts/batch-object.ts';
+import type { FineTuningJob } from '../../contracts/fine-tuning-api.ts';
+import type { MetricsHistory, MetricsStatus, RequestList } from '../../contracts/management-api.ts';
+import { ApiError, errorText, poll, requestJson } from '../api.js';
+import { keyHeaders } from '../key.js';
+import { type Query, query } from '../store/query.ts';
+import { type Health, type Reading, type ServerStatus, statusOfHealth } from './figures.ts';
+
+const POLL_MS = 2_000;
+const LISTS_POLL_MS = 10_000;
+const JOBS_WAIT_MS = 1_000;
+/** A new half hour appears this late at most. */
+const HISTORY_MS = 600_000;
+/** An hour of readings. */
+const MAX_READINGS = 1_800;
+
+type List<Item> = { readonly data: readonly Item[] };
+
+/** How the page is connected to the server. */
+type Connection =
+  | { readonly kind: 'connecting' | 'connected' }
+  | { readonly kind: 'away'; readonly sinceMs: number; readonly problem: string }
+  | { readonly kind: 'signed out'; readonly problem: string };
+
+/** Everything that the page shows. */
+export interface StatusStore {
+  readonly connection: ReadonlySignal<Connection>;
+  /** Oldest first. */
+  readonly readings: ReadonlySignal<readonly Reading[]>;
+  /** The server's own readings, and what it runs on; undefined without an admin key. */
+  readonly history: ReadonlySignal<MetricsHistory | undefined>;
+  /** Undefined without a key that the server needs. */
+  readonly requests: ReadonlySignal<RequestList | undefined>;
+  /** Whether the user's key is not an admin key. */
+  readonly isPublicOnly: ReadonlySignal<boolean>;
+  readonly jobs: Query<List<FineTuningJob>>;
+  readonly batches: Query<List<BatchObject>>;
+}
+
+/** Starts to read. It ends if the user declines to sign in; signing in later loads the page again. */
+export function createStatusStore(): StatusStore {
+  const connection = signal<Connection>({ kind: 'connecting' });
+  const readings = signal<readonly Reading[]>([]);
+  const history = signal<MetricsHistory>();
+  const requests = signal<RequestList>();
+  const isPublicOnly = signal(false);
+  const jobs = query<List<FineTuningJob>>('v1/fine_tuning/jobs?limit=10', LISTS_POLL_MS);
+  const batches = query<List<BatchObject>>('v1/batches?limit=10', LISTS_POLL_MS);
+  let historyMs = 0;
+
+  /** Read now and then, and when the server responds again, since it may be a new process. */
+  async function refreshHistory() {
+    historyMs = Date.now();
+    history.value = isPublicOnly.value
+      ? undefined
+      : await quietly<MetricsHistory>('metrics/history');
+  }
+
+  /** Asks for a key if the server needs one. */
+  async function readStatus(): Promise<ServerStatus> {
+    if (isPublicOnly.value) {
+      const health = await readHealth();
+      if ('processor' in health) return statusOfHealth(health); // else the key was revoked
+    }
+    try {
+      const status = await requestJson<MetricsStatus>('metrics/status');
+      isPublicOnly.value = false;
+      return status;
+    } catch (error) {
+      if (!(error instanceof ApiError) || error.status !== 403) throw error;
+      isPublicOnly.value = true;
+      return statusOfHealth(await readHealth());
+    }
+  }
+
+  poll(POLL_MS, async () => {
+    try {
+      const status = await readStatus();
+      const isOld = Date.now() - historyMs > HISTORY_MS;
+      if (connection.value.kind === 'away' || isOld) await refreshHistory();
+      // Everything appears together, unless the jobs take long.
+      const isFirst = readings.value.length === 0;
+      if (isFirst) await Promise.race([jobs.first, afterMs(JOBS_WAIT_MS)]);
+      requests.value = await quietly<RequestList>('v1/requests');
+      const { prompt_tokens = null, generated_tokens = null } = status.engine ?? {};
+      const reading = { at: Date.now() / 1000, prompt_tokens, generated_tokens, status };
+      readings.value = [...readings.value, reading].slice(-MAX_READINGS);
+      connection.value = { kind: 'connected' };
+      return undefined;
+    } catch (error) {
+      const problem = errorText(error);
+      if (error instanceof ApiError && error.status === 401) {
+        connection.value = { kind: 'signed out', problem };
+        return 'done';
+      }
+      const { value: last } = connection;
+      const sinceMs = last.kind === 'away' ? last.sinceMs : Date.now();
+      connection.value = { kind: 'away', sinceMs, problem };
+      return undefined;
+    }
+  });
+  return { connection, readings, history, requests, isPublicOnly, jobs, batches };
+}
+
+/** Reads what the page can do without. */
+function quietly<T>(path: string): Promise<T | undefined> {
+  return requestJson<T>(path, { isQuiet: true }).catch(() => undefined);
+}
+
+/** The health is an answer with status 503 as well. */
+async function readHealth(): Promise<Health> {
+  const response = await fetch('health', { headers: keyHeaders(), cache: 'no-store' }).catch(() => {
+    throw new ApiError('The server does not answer.');
+  });
+  return response.json();
+}
+
+function afterMs(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
