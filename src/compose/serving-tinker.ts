@@ -2,7 +2,7 @@
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import type { AnswerLine } from '../batches/context.ts';
+import type { RunLine } from '../batches/context.ts';
 import type { Logger } from '../common/log.ts';
 import type { EngineClient } from '../engine-client/client.ts';
 import type { ServedModel } from '../http/request/request-model.ts';
@@ -24,7 +24,7 @@ interface ServingTinkerOptions {
   readonly own: OwnProcess;
   readonly log: Logger;
   readonly model: Pick<ServedModel, 'maxSeqLength'>;
-  readonly answer: AnswerLine;
+  readonly answer: RunLine;
 }
 
 /** The longest sequence of a pass. The attention of a longer one takes gigabytes. */

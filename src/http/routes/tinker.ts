@@ -52,17 +52,17 @@ function addPost<Body>(
   route: {
     readonly summary: string;
     readonly schema: z.ZodType<Body>;
-    readonly answers?: z.ZodType;
+    readonly response?: z.ZodType;
     handle(c: Context<HttpEnv>, body: Body): object | Promise<object>;
   },
 ): void {
-  const { summary, schema, answers = objectSchema, handle } = route;
+  const { summary, schema, response = objectSchema, handle } = route;
   addRoute(app, {
     method: 'post',
     path: `${TINKER_PREFIX}/${name}`,
     summary: `Tinker: ${summary}`,
     body: { schema, limits },
-    answers: json(answers),
+    response: json(response),
     handle: async (c, body) => c.json(await handle(c, body)),
     async onRefused(c, body, error) {
       const target = bodies.targetBody.safeParse(body);
@@ -119,7 +119,7 @@ function addTrainingRoutes(app: App, deps: TinkerDeps): void {
   addPost(app, deps, 'create_model', {
     summary: 'create a model with a new adapter',
     schema: bodies.createModelBody,
-    answers: futureSchema,
+    response: futureSchema,
     async handle(c, { session_id, model_seq_id, base_model, lora_config: lora, ...body }) {
       await requireBase(deps, c.var.tenant, base_model);
       const { rank, seed = null, train_mlp, train_attn, train_unembed } = lora;
@@ -160,7 +160,7 @@ function addTrainingRoutes(app: App, deps: TinkerDeps): void {
     path: `${TINKER_PREFIX}/forward_backward`,
     summary: 'Tinker: compute a loss and add its gradients; the body is a protobuf message',
     content: PROTOBUF_CONTENT,
-    answers: json(futureSchema),
+    response: json(futureSchema),
     async handle(c) {
       const bytes = await readBytesOfType(c.req.raw, PROTOBUF, deps.limits);
       const { modelId, seqId: seq } = parsePassRequest(bytes);
@@ -171,7 +171,7 @@ function addTrainingRoutes(app: App, deps: TinkerDeps): void {
   addPost(app, deps, 'optim_step', {
     summary: 'update a model by its gradients and clear them',
     schema: bodies.optimStepBody,
-    answers: futureSchema,
+    response: futureSchema,
     async handle(c, { adam_params, ...body }) {
       const params = adam_params ?? bodies.DEFAULT_ADAM;
       const adam = {
@@ -191,7 +191,7 @@ function addWeightRoutes(app: App, deps: TinkerDeps): void {
   addPost(app, deps, 'save_weights', {
     summary: 'save a model and the state of its optimizer',
     schema: bodies.saveWeightsBody,
-    answers: futureSchema,
+    response: futureSchema,
     async handle(c, { path: name, ttl_seconds, overwrite, user_metadata, ...body }) {
       const saved = { kind: 'save', folder: 'weights', name, overwrite } as const;
       const request = { ...saved, ttlS: ttl_seconds ?? null, metadata: user_metadata ?? null };
@@ -201,7 +201,7 @@ function addWeightRoutes(app: App, deps: TinkerDeps): void {
   addPost(app, deps, 'save_weights_for_sampler', {
     summary: 'save a model for sampling',
     schema: bodies.saveForSamplerBody,
-    answers: futureSchema,
+    response: futureSchema,
     async handle(c, { path: name, sampling_session_seq_id, ...body }) {
       const to = targetOf(c, body);
       if (name == null) {
@@ -216,7 +216,7 @@ function addWeightRoutes(app: App, deps: TinkerDeps): void {
   addPost(app, deps, 'load_weights', {
     summary: 'create a model from a checkpoint, or load one into a model',
     schema: bodies.loadWeightsBody,
-    answers: futureSchema,
+    response: futureSchema,
     async handle(c, body) {
       const { path, optimizer: withOptimizer } = body;
       if ('model_id' in body) {
@@ -272,7 +272,7 @@ function addSamplingRoutes(app: App, deps: TinkerDeps): void {
   addPost(app, deps, 'asample', {
     summary: 'draw samples',
     schema: bodies.sampleBody,
-    answers: futureSchema,
+    response: futureSchema,
     async handle(c, { sampling_session_id: samplerId, seq_id, ...body }) {
       const { tenant } = c.var;
       const { model } =
@@ -304,7 +304,7 @@ function addFutureRoutes(app: App, deps: TinkerDeps): void {
     path: `${TINKER_PREFIX}/retrieve_future`,
     summary: 'Tinker: wait for a result, at most 20 s',
     body: { schema: bodies.retrieveBody, limits: deps.limits },
-    answers: { ...json(objectSchema), ...PROTOBUF_CONTENT },
+    response: { ...json(objectSchema), ...PROTOBUF_CONTENT },
     async handle(c, { request_id }) {
       const outcome = await tinker.wait(c.var.tenant.id, request_id);
       switch (outcome.kind) {

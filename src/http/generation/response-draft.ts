@@ -17,8 +17,8 @@ import type {
   ResponseSettings,
   ResponseUsage,
 } from '../../contracts/responses.ts';
-import type { AnswerPart, CallParser } from '../../tools/call-parser.ts';
-import type { AnswerHead, TokenCounts, WireLogprobs } from './answer-plan.ts';
+import type { CallParser, CompletionPart } from '../../tools/call-parser.ts';
+import type { ResponseHead, TokenCounts, WireLogprobs } from './generation-plan.ts';
 
 /** How a request wants its response to be written and kept. */
 export interface ResponseOptions {
@@ -33,7 +33,7 @@ export interface ResponseOptions {
 
 /** The id of a request's response, and how its text is read. */
 interface DraftOptions extends ResponseOptions {
-  readonly head: AnswerHead;
+  readonly head: ResponseHead;
   /** Undefined if the completion is text only. */
   readonly parser: CallParser | undefined;
   /** Receives the event of each change of an item. */
@@ -128,7 +128,7 @@ export class ResponseDraft {
     };
   }
 
-  #addParts(parts: readonly AnswerPart[]): void {
+  #addParts(parts: readonly CompletionPart[]): void {
     for (const part of parts) {
       if (part.type === 'content') this.#addText(part.text);
       else if (part.type === 'call') this.#openCall(part.id, part.name);
