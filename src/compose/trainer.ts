@@ -195,11 +195,11 @@ class TrainerProgram {
   }
 
   /** Performs tasks in the order in which they come, until the parent asks for a pause. */
-  async serve({ model, directory, threads }: Request<'serve'>): Promise<void> {
+  async serve({ model, ...options }: Request<'serve'>): Promise<void> {
     const { send, signal, listen } = this.#channel;
     using artifact = await this.#openBase(model);
-    const service = new TrainService({ artifact, directory, threads });
-    await makeFolder(directory);
+    const service = new TrainService({ artifact, ...options });
+    await makeFolder(options.directory);
     let last: Promise<void> = Promise.resolve();
     listen(({ id, task }) => {
       last = last
