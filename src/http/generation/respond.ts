@@ -78,13 +78,13 @@ export function queued<Input>(
     },
     enter(c, input) {
       const maxTokens = maxTokensOf(input) ?? undefined;
-      const place = deps.client.reserve({
+      const entry = deps.client.reserve({
         tenant: c.get('tenant'),
         time: c.get('time'),
         maxTokens,
       });
-      c.set('place', place);
-      return place;
+      c.set('queueEntry', entry);
+      return entry;
     },
   };
 }
@@ -221,7 +221,7 @@ async function run(
   const cachedByPrompt = new Map<readonly number[], number>();
   const cachedTokens = () => [...cachedByPrompt.values()].reduce((sum, count) => sum + count, 0);
   let adapterUse: AdapterUse | undefined;
-  c.get('place')[Symbol.dispose](); // each choice has its own queue entry from here
+  c.get('queueEntry')[Symbol.dispose](); // each choice has its own queue entry from here
   const events = runSequences(deps.client, plan, {
     maxInFlight: deps.limits.maxSequencesInFlight,
     createDecoder: (end) =>
