@@ -11,6 +11,7 @@ import { createLog } from '../../src/common/log.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { configBytes, sampleTensors } from './sample.ts';
 
 const WEIGHTS = serializeSafetensors(sampleTensors());
@@ -57,10 +58,7 @@ test('the base answers to its names, whatever folders there are', async (t) => {
   for (const name of ['base', 'default', 'sample', 'sample-alias']) {
     assert.deepEqual(await resolve(name), { kind: 'base', id: 'sample' });
   }
-  assert.deepEqual(
-    (await registry.list(LOCAL_TENANT, ALL)).items.map((entry) => entry.id),
-    ['sample'],
-  );
+  assert.deepEqual(pluck((await registry.list(LOCAL_TENANT, ALL)).items, 'id'), ['sample']);
   const local = [new FolderAdapters(undefined, { baseNames: ['sample'] })];
   const bare = new Registry({ base: BASE, local });
   assert.deepEqual(await bare.resolve(LOCAL_TENANT, 'base'), { kind: 'base', id: 'sample' });
@@ -115,10 +113,7 @@ test('what cannot be served is not listed, and its reason can be asked for', asy
   assert.deepEqual(await list(), ['sample', 'good']);
   assert.deepEqual(await list(), ['sample', 'good']);
   const refused = await new FolderAdapters(root, { baseNames: [] }).refused();
-  assert.deepEqual(
-    refused.map(({ name }) => name),
-    ['deep', 'html', 'spaced name', 'velora'],
-  );
+  assert.deepEqual(pluck(refused, 'name'), ['deep', 'html', 'spaced name', 'velora']);
   for (const [i, reason] of [
     /not JSON/,
     /header/,
@@ -232,10 +227,7 @@ test('folders are added, changed and removed without a restart', async (t) => {
   assert.notEqual(before.digest, after.digest);
   rmSync(folder, { recursive: true });
   await assert.rejects(resolve('a'), MISS);
-  assert.deepEqual(
-    (await registry.list(LOCAL_TENANT, ALL)).items.map((entry) => entry.id),
-    ['sample'],
-  );
+  assert.deepEqual(pluck((await registry.list(LOCAL_TENANT, ALL)).items, 'id'), ['sample']);
 });
 
 test('a folder replaced by another one of equal sizes and times is another adapter', async (t) => {
@@ -321,10 +313,7 @@ test('the list gives each adapter its base and its age', async (t) => {
   publish(root, 'a');
   utimesSync(path.join(folder, 'adapter_config.json'), 1234, 1234);
   const entries = (await registry.list(LOCAL_TENANT, ALL)).items;
-  assert.deepEqual(
-    entries.map((entry) => entry.id),
-    ['sample', 'a', 'b'],
-  );
+  assert.deepEqual(pluck(entries, 'id'), ['sample', 'a', 'b']);
   assert.deepEqual(entries[2], {
     id: 'b',
     created: 1234,

@@ -11,6 +11,7 @@ import {
 import { systemClock } from '../../src/common/waiting.ts';
 import { LOCAL_TENANT, type Tenant } from '../../src/contracts/tenant.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { createPublished, storeIsDown, watchStore } from './published.ts';
 import { configBytes, weightsNamed } from './sample.ts';
 
@@ -232,10 +233,7 @@ describe('tenants', () => {
       await assert.rejects(registry.resolve(limited, model), MISS, model);
     }
     const none = tenant('acme', { allowedAdapters: [] });
-    assert.deepEqual(
-      (await registry.list(none, ALL)).items.map(({ id }) => id),
-      ['toy'],
-    );
+    assert.deepEqual(pluck((await registry.list(none, ALL)).items, 'id'), ['toy']);
   });
 
   test('find a local folder before what is shared in the store, after their own', async (t) => {
@@ -501,10 +499,7 @@ describe('removing', () => {
     assert.equal((await resolve(acme, 'zen')).digest, second);
     await registry.remove(acme, 'zen');
     for (const model of ['zen', 'zen@2']) await assert.rejects(registry.resolve(acme, model), MISS);
-    assert.deepEqual(
-      (await registry.list(acme, ALL)).items.map(({ id }) => id),
-      ['toy'],
-    );
+    assert.deepEqual(pluck((await registry.list(acme, ALL)).items, 'id'), ['toy']);
   });
 
   test('a fine-tuned model takes its versions and every name for them along', async () => {

@@ -1,4 +1,5 @@
 // Published adapters as clients see them besides generations: headers, prefetch, deletion, loading by path.
+
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -10,6 +11,7 @@ import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { configBytes } from '../adapters/sample.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { serveKeyed } from './keyed.ts';
 import { servePublished } from './published.ts';
 import { idle, readError, readOk, serve } from './served.ts';
@@ -232,10 +234,7 @@ describe('loading by path', () => {
     assert.deepEqual(await load('zen', 'two', { load_inplace: true }), added);
     assert.notEqual(await digestOf('zen'), first);
     const list = (await (await app.request('/v1/models')).json()) as { data: { id: string }[] };
-    assert.deepEqual(
-      list.data.map(({ id }) => id),
-      ['toy', 'zen'],
-    );
+    assert.deepEqual(pluck(list.data, 'id'), ['toy', 'zen']);
     const removed = [200, "Success: LoRA adapter 'zen' removed successfully."];
     assert.deepEqual(await unload('zen'), removed);
     assert.equal(await digestOf('zen'), 404);

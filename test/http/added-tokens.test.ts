@@ -8,7 +8,7 @@ import { Registry } from '../../adapters/registry/registry.ts';
 import type { ChatCompletion, Completion } from '../../src/contracts/openai.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { readError, readOk, serve, utf8 } from './served.ts';
+import { assertRefused, readOk, serve, utf8 } from './served.ts';
 
 /** The model has 260 tokens, its tokenizer 259. */
 const WORD = 259;
@@ -98,10 +98,7 @@ test('tokens that do not fit are refused by their adapter', async () => {
     ['words+other', 'model', /two adapters with their own vocabularies cannot be composed/],
   ] as const) {
     const response = await post('/v1/completions', { model, prompt: 'a' });
-    assert.equal(response.status, 422, model);
-    const error = await readError(response);
-    assert.equal(error.param, param);
-    assert.match(error.message, message);
+    await assertRefused(response, { status: 422, param, message }, model);
   }
   said = [WORD];
   assert.equal((await complete('words+0.5*same')).text, '<word>');

@@ -7,6 +7,7 @@ import type {
   Completion,
   CompletionChunk,
 } from '../../src/contracts/openai.ts';
+import { pluck } from '../pluck.ts';
 import { readError, readFrames, readOk, serve, utf8 } from './served.ts';
 
 const URL = '/v1/chat/completions';
@@ -74,10 +75,7 @@ describe('a chat completion', () => {
     assert.equal(token!.token, 'H');
     assert.deepEqual(token!.bytes, [72]);
     assert.ok(Math.abs(token!.logprob) < 1e-6);
-    assert.deepEqual(
-      token!.top_logprobs.map((top) => top.token),
-      ['H'],
-    );
+    assert.deepEqual(pluck(token!.top_logprobs, 'token'), ['H']);
   });
 
   test('needs a chat template', async () => {

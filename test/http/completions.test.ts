@@ -3,7 +3,16 @@ import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Completion, CompletionChunk } from '../../src/contracts/openai.ts';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
-import { createByteTokenizer, readError, readFrames, readOk, serve, utf8 } from './served.ts';
+import { pluck } from '../pluck.ts';
+import {
+  assertRefused,
+  createByteTokenizer,
+  readError,
+  readFrames,
+  readOk,
+  serve,
+  utf8,
+} from './served.ts';
 
 const URL = '/v1/completions';
 const NONE_CACHED = { prompt_tokens_details: { cached_tokens: 0 } };
@@ -87,10 +96,7 @@ describe('a completion', () => {
         await post(URL, { ...request, prompt, n: 2, best_of: 2 }),
       );
       assert.equal(body.choices.length, count);
-      assert.deepEqual(
-        body.choices.map(({ index }) => index),
-        [...Array(count).keys()],
-      );
+      assert.deepEqual(pluck(body.choices, 'index'), [...Array(count).keys()]);
       assert.equal(body.usage.prompt_tokens, 3);
       assert.equal(body.usage.completion_tokens, count * 5);
     }
@@ -119,8 +125,7 @@ describe('a completion with echo and logprobs', () => {
     let encoded = 0;
     const { post } = serve({ tokenizer: countingTokenizer(() => encoded++) });
     const body = { ...request, prompt: ['a', 'b'.repeat(300), ...Array(50).fill('c'.repeat(300))] };
-    const error = await readError(await post(URL, body));
-    assert.equal(error.code, 'context_length_exceeded');
+    await assertRefused(await post(URL, body), { code: 'context_length_exceeded' });
     assert.equal(encoded, 2);
   });
 
@@ -225,12 +230,10 @@ describe('a model without a tokenizer', () => {
   });
 
   test('refuses text and messages', async () => {
-    const error = await readError(await post(URL, request));
-    assert.equal(error.param, 'prompt');
+    await assertRefused(await post(URL, request), { param: 'prompt' });
     const messages = [{ role: 'user', content: 'hi' }];
     const chat = await post('/v1/chat/completions', { model: 'base', messages });
-    assert.equal(chat.status, 400);
-    assert.equal((await readError(chat)).param, 'messages');
+    await assertRefused(chat, { status: 400, param: 'messages' });
   });
 });
 

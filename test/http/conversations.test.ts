@@ -1,7 +1,9 @@
 // Conversations that the server keeps, as the official client creates, reads and continues them.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
+import { pluck } from '../pluck.ts';
 import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
 import { connect } from './openai-client.ts';
@@ -68,10 +70,7 @@ test('its items are added, read and deleted one by one', async () => {
   const reasoning = { type: 'reasoning' as const, id: 'rs_1', summary: [] };
   const items = [user('A'), reasoning, user('B')];
   const { data } = await client.conversations.items.create(conversation_id, { items });
-  assert.deepEqual(
-    data.map(({ type }) => type),
-    ['message', 'message'],
-  );
+  assert.deepEqual(pluck(data, 'type'), ['message', 'message']);
   const [first] = data;
   assert.ok(first?.type === 'message');
   const read = await client.conversations.items.retrieve(first.id, { conversation_id });

@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { EmbeddingList } from '../../src/contracts/openai.ts';
+import { pluck } from '../pluck.ts';
 import { serveKeyed } from './keyed.ts';
 import { hiddenOf } from './scripted-engine.ts';
-import { idle, readError, readOk, serve } from './served.ts';
+import { assertRefused, idle, readError, readOk, serve } from './served.ts';
 
 const URL = '/v1/embeddings';
 
@@ -47,10 +48,7 @@ describe('embeddings', () => {
       [prompts[3], [prompts[3]!]],
     ] as const) {
       const { data, usage } = await embed({ input, model: 'alpha', pooling: 'last' });
-      assert.deepEqual(
-        data.map(({ index }) => index),
-        [...ids.keys()],
-      );
+      assert.deepEqual(pluck(data, 'index'), [...ids.keys()]);
       data.forEach(({ embedding }, i) => {
         assertNear(embedding, expected(ids[i]!, 'last'));
       });
@@ -87,12 +85,11 @@ describe('embeddings', () => {
   test('fill the context, and more is refused with both counts', async () => {
     const { usage } = await embed({ input: 'x'.repeat(64) });
     assert.equal(usage.prompt_tokens, 64);
-    const error = await readError(
-      await served.post(URL, { model: 'base', input: ['a', 'x'.repeat(65)] }),
-    );
-    assert.equal(error.code, 'context_length_exceeded');
-    assert.equal(error.param, 'input');
-    assert.match(error.message, /maximum context length is 64 .*\(65 in the input/);
+    await assertRefused(await served.post(URL, { model: 'base', input: ['a', 'x'.repeat(65)] }), {
+      code: 'context_length_exceeded',
+      param: 'input',
+      message: /maximum context length is 64 .*\(65 in the input/,
+    });
   });
 
   test('refuse what cannot be answered, by the name of the field', async () => {

@@ -8,7 +8,7 @@ import type { FineTuningJob } from '../../src/contracts/fine-tuning-api.ts';
 import { listKeys, wrapStore } from '../adapters/store/wrapped-store.ts';
 import { ACME, openServer, upload } from '../jobs/simulated.ts';
 import { serveKeyed } from './keyed.ts';
-import { readError, readOk } from './served.ts';
+import { assertRefused, readError, readOk } from './served.ts';
 import { serveJobs, toSide } from './with-jobs.ts';
 
 const JOBS = '/v1/fine_tuning/jobs';
@@ -253,8 +253,7 @@ describe('a job’s body', () => {
       assert.equal((await readOk<FineTuningJob>(await create({ model }))).model, model);
     }
     for (const model of ['zen+zen', '0.5*zen']) {
-      const error = await readError(await create({ model }));
-      assert.deepEqual([error.code, error.param], ['invalid_request', 'model']);
+      await assertRefused(await create({ model }), { code: 'invalid_request', param: 'model' });
     }
   });
 });
@@ -263,8 +262,7 @@ test('a grader may ask the base, and any adapter that a request may use', async 
   const { create, publish } = await served();
   await publish(LOCAL, 'zen');
   const grader = several('toy', 'default', 'zen@1', 'zen:latest', '0.5*zen');
-  const { param } = await readError(await create(rewarded({}, { grader })));
-  assert.equal(param, 'training_file'); // is checked next, and has no prompts
+  await assertRefused(await create(rewarded({}, { grader })), { param: 'training_file' }); // is checked next, and has no prompts
 });
 
 test('a job with a grader in Python is refused by name unless it trains where Python is allowed', async () => {
@@ -292,8 +290,7 @@ test('a job with a grader in Python is refused by name unless it trains where Py
     }
   }
   const { create } = await served({ training: { pythonGraders } });
-  const { param } = await readError(await create(rewarded({}, { grader: PYTHON })));
-  assert.equal(param, 'training_file'); // is checked next, and has no prompts
+  await assertRefused(await create(rewarded({}, { grader: PYTHON })), { param: 'training_file' }); // is checked next, and has no prompts
 });
 
 test('unsupported routes and fields are refused by name', async () => {
@@ -305,8 +302,7 @@ test('unsupported routes and fields are refused by name', async () => {
     ['DELETE', `${permissions}/cp_1`],
   ] as const) {
     const response = await app.request(path, { method });
-    assert.equal(response.status, 400);
-    assert.equal((await readError(response)).code, 'unsupported_parameter');
+    await assertRefused(response, { status: 400, code: 'unsupported_parameter' });
   }
 });
 
@@ -370,8 +366,7 @@ describe('an Idempotency-Key', () => {
     const { create } = await served({ server: { now: () => nowMs } });
     const first = await idOf(await create({ seed: 1 }, keyed('k')));
     const response = await create({ seed: 2 }, keyed('k'));
-    assert.equal(response.status, 422);
-    assert.equal((await readError(response)).code, 'idempotency_key_reused');
+    await assertRefused(response, { status: 422, code: 'idempotency_key_reused' });
     nowMs += 24 * 3600 * 1000 + 1;
     assert.notEqual(await idOf(await create({ seed: 2 }, keyed('k'))), first);
   });

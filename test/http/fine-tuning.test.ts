@@ -1,5 +1,6 @@
 // The fine-tuning API through OpenAI's own client: shapes, pages and texts. Store, worker and processes are real. The trainer
 // is simulated, and the engine says which adapter it was given.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
@@ -10,6 +11,7 @@ import {
   fineTuningJobSchema,
 } from '../../src/contracts/fine-tuning-api.ts';
 import { gates, type Told, toldPairs, toldPrompts, toldRows } from '../jobs/simulated.ts';
+import { pluck } from '../pluck.ts';
 import { until } from '../until.ts';
 import { connect } from './openai-client.ts';
 import { BASE_ALIAS, sayingOf } from './published.ts';
@@ -277,10 +279,7 @@ test('a job of rewards has its grader, OpenAI’s events, and the best three che
     ...{ ...measured, ...gradingData(0.5) },
   });
   const checkpoints = await collect(api.checkpoints.list(made.id));
-  assert.deepEqual(
-    checkpoints.map(({ step_number }) => step_number),
-    [5, 3, 1],
-  );
+  assert.deepEqual(pluck(checkpoints, 'step_number'), [5, 3, 1]);
   assert.deepEqual(checkpoints.at(-1)!.metrics, { step: 1, ...measured });
   assert.equal(checkpoints[1]!.fine_tuned_model_checkpoint, job.fine_tuned_model);
   // The schemas drop what they do not describe.
@@ -522,10 +521,7 @@ test('the samples of a job are listed by step, once each, even if its trainer di
     return (await response.json()) as { data: FineTuningJobSamples[] };
   };
   const all = await list('limit=100');
-  assert.deepEqual(
-    all.data.map(({ step }) => step),
-    [6, 5, 4, 3, 2, 1],
-  );
+  assert.deepEqual(pluck(all.data, 'step'), [6, 5, 4, 3, 2, 1]);
   const sample = { text: 'Blue.', tokens: 2, finish: 'stop', reward: 0.5, parts: { alike: 5 } };
   assert.deepEqual(await list('after=6'), {
     object: 'list',

@@ -7,7 +7,7 @@ import { Registry } from '../../adapters/registry/registry.ts';
 import type { GraderRun } from '../../src/contracts/fine-tuning-api.ts';
 import { PythonGraders } from '../../src/graders/python.ts';
 import { connect } from './openai-client.ts';
-import { readError, serve, utf8 } from './served.ts';
+import { assertRefused, readError, serve, utf8 } from './served.ts';
 
 const GRADED = '{"steps":[],"result":0.7}';
 const served = serve({ adapters: ['alpha'], maxSeqLength: 512, reply: () => utf8(GRADED) });
@@ -192,10 +192,7 @@ test('a grader in Python runs if the operator allows it', { skip }, async () => 
     ['x = 1', /defines no function grade/],
   ] as const) {
     const refused = await allowing.post(`${path}/validate`, { grader: { ...python, source } });
-    assert.equal(refused.status, 400);
-    const error = await readError(refused);
-    assert.equal(error.param, 'grader.source');
-    assert.match(error.message, message);
+    await assertRefused(refused, { status: 400, param: 'grader.source', message });
   }
 });
 
@@ -248,7 +245,6 @@ test('a wrong grader is refused with its field', async () => {
     [{ ...multi, graders: [multi] }, 'invalid_request', 'grader.graders[0].type'],
   ] as const) {
     const response = await served.post('/v1/fine_tuning/alpha/graders/validate', { grader });
-    const error = await readError(response);
-    assert.deepEqual([error.code, error.param], [code, param], error.message);
+    await assertRefused(response, { code, param });
   }
 });

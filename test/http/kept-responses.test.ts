@@ -11,7 +11,7 @@ import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { storeIsDown } from '../adapters/published.ts';
 import { serveKeyed } from './keyed.ts';
 import { connect } from './openai-client.ts';
-import { readError, readOk, serve, shownPrompt, utf8 } from './served.ts';
+import { assertRefused, readError, readOk, serve, shownPrompt, utf8 } from './served.ts';
 
 const URL = '/v1/responses';
 const memory = createMemoryStore();
@@ -64,10 +64,7 @@ test('the tokens of a request are counted as its response counts them', async ()
 
 test('the compaction of OpenAI’s API is refused by name, not as a wrong method', async () => {
   const response = await ask('acme', `${URL}/compact`, { model: 'base' });
-  assert.deepEqual(
-    [response.status, (await readError(response)).code],
-    [400, 'unsupported_parameter'],
-  );
+  await assertRefused(response, { status: 400, code: 'unsupported_parameter' });
 });
 
 test('the routes beside a response allow only their own method', async () => {
@@ -154,11 +151,10 @@ test('another tenant’s, an expired and a made-up response get the same errors'
       bodies.add(await response.text());
     }
     const next = { model: 'base', input: 'B', previous_response_id: name };
-    const error = await readError(await ask('acme', URL, next));
-    assert.deepEqual(
-      [error.code, error.param],
-      ['previous_response_not_found', 'previous_response_id'],
-    );
+    await assertRefused(await ask('acme', URL, next), {
+      code: 'previous_response_not_found',
+      param: 'previous_response_id',
+    });
   }
   assert.equal(bodies.size, 1);
 });

@@ -1,7 +1,7 @@
 // A server that is about to stop: load balancers learn it first, and requests that have not started can go elsewhere.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readError, serve, utf8 } from './served.ts';
+import { assertRefused, serve, utf8 } from './served.ts';
 
 const URL = '/v1/completions';
 const request = { model: 'base', prompt: 'a', max_tokens: 5, stream: true };
@@ -34,9 +34,7 @@ test('a stream that waits for a slot is refused with a status; one that runs is 
   const waiting = served.post(URL, request);
   while ((await served.client.stats()).waiting === 0) await new Promise(setImmediate);
   const drained = served.client.drain(10_000);
-  const refusal = await waiting;
-  assert.equal(refusal.status, 503);
-  assert.equal((await readError(refusal)).code, 'overloaded');
+  await assertRefused(await waiting, { status: 503, code: 'overloaded' });
   open();
   const text = await running.text();
   assert.match(text, /"finish_reason":"length"[\s\S]*data: \[DONE\]\n\n$/);

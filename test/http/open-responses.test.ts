@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import { z } from 'zod';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { PLAIN } from '../tools/templates.ts';
-import { createByteTokenizer, readError, readOk, serve, utf8 } from './served.ts';
+import { assertRefused, createByteTokenizer, readOk, serve, utf8 } from './served.ts';
 
 const text = z.string();
 const count = z.int();
@@ -176,10 +176,9 @@ describe('Open Responses', () => {
 
   test('skips image input: bases read only text, so it is refused by name', async () => {
     const image = { type: 'input_image', image_url: 'data:image/png;base64,' };
-    const error = await readError(await respond([message('user', [image])]));
-    assert.deepEqual(
-      [error.code, error.param],
-      ['unsupported_parameter', 'input[0].content[0].type'],
-    );
+    await assertRefused(await respond([message('user', [image])]), {
+      code: 'unsupported_parameter',
+      param: 'input[0].content[0].type',
+    });
   });
 });

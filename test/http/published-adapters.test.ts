@@ -1,4 +1,5 @@
 // Published adapters over HTTP: versions, aliases and files, of the tenant itself and shared ones, but never another tenant's.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { Registry } from '../../adapters/registry/registry.ts';
@@ -7,8 +8,9 @@ import type { Adapter, AdapterList } from '../../src/contracts/management-api.ts
 import type { Model, ModelList } from '../../src/contracts/openai.ts';
 import { createPublished, sampleFolder } from '../adapters/published.ts';
 import { ORIGIN, writeOrigin } from '../adapters/repository/shelf.ts';
+import { pluck } from '../pluck.ts';
 import { type KeyedOptions, serveKeyed } from './keyed.ts';
-import { readError, readOk } from './served.ts';
+import { assertRefused, readError, readOk } from './served.ts';
 
 const BASE = { id: 'toy', names: [], digest: 'b'.repeat(64) };
 const CARD = { gates: [], skipped: [], validation_loss: 0.5, base_validation_loss: 2 };
@@ -91,23 +93,14 @@ describe('reading', () => {
     await publish('shared', 'all');
     await publish('other', 'secret');
     const list = await get<AdapterList>('acme', '');
-    assert.deepEqual(
-      list.data.map(({ id }) => id),
-      ['acme/a', 'acme/abc', 'acme/b', 'shared/all'],
-    );
+    assert.deepEqual(pluck(list.data, 'id'), ['acme/a', 'acme/abc', 'acme/b', 'shared/all']);
     const first = await get<AdapterList>('acme', '?limit=2');
     assert.deepEqual([first.has_more, first.last_id], [true, 'acme/abc']);
     const rest = await get<AdapterList>('acme', `?limit=2&after=${first.last_id}`);
-    assert.deepEqual(
-      rest.data.map(({ id }) => id),
-      ['acme/b', 'shared/all'],
-    );
+    assert.deepEqual(pluck(rest.data, 'id'), ['acme/b', 'shared/all']);
     assert.equal(rest.has_more, false);
     const found = await get<AdapterList>('acme', '?search=A');
-    assert.deepEqual(
-      found.data.map(({ name }) => name),
-      ['a', 'abc', 'all'],
-    );
+    assert.deepEqual(pluck(found.data, 'name'), ['a', 'abc', 'all']);
   });
 });
 
@@ -191,9 +184,7 @@ describe('the text about an adapter', () => {
     await publish('acme', 'zen');
     await readOk(await ask('acme', ABOUT, { description: 'A', revision: 0 }));
     const late = await ask('acme', ABOUT, { description: 'B', revision: 0 });
-    assert.equal(late.status, 412);
-    const { code, param } = await readError(late);
-    assert.deepEqual([code, param], ['precondition_failed', 'revision']);
+    await assertRefused(late, { status: 412, code: 'precondition_failed', param: 'revision' });
     // The same text again is a repeated request.
     await readOk(await ask('acme', ABOUT, { description: 'A', revision: 0 }));
     const { about } = await get('acme', '/zen');
@@ -214,8 +205,7 @@ describe('the text about an adapter', () => {
       ['kind', { kind: 'image' }],
       ['descripton', { descripton: 'x' }],
     ] as const) {
-      const refused = await ask('acme', ABOUT, body);
-      assert.deepEqual([refused.status, (await readError(refused)).param], [400, param]);
+      await assertRefused(await ask('acme', ABOUT, body), { status: 400, param });
     }
     assert.equal((await ask('other', ABOUT, { owner: 'acme', tags: [] })).status, 404);
     assert.equal((await ask('acme', '/v1/adapters/nothing', { tags: [] })).status, 404);
@@ -235,10 +225,7 @@ describe('removal and download', () => {
     for (let i = 0; i < 2; i++) await publish('acme', 'zen');
     assert.match((await readError(await remove('acme', '/zen/versions/2'))).message, /in use/);
     await readOk(await remove('acme', '/zen/versions/1'));
-    assert.deepEqual(
-      (await get('acme', '/zen')).versions.map(({ version }) => version),
-      [2],
-    );
+    assert.deepEqual(pluck((await get('acme', '/zen')).versions, 'version'), [2]);
     await readOk(await remove('acme', '/zen'));
     assert.equal((await ask('acme', '/v1/adapters/zen')).status, 404);
     assert.equal((await ask('acme', '/v1/models/zen')).status, 404);
@@ -309,10 +296,7 @@ describe('ownership', () => {
     });
     await publish('acme', 'zen');
     await publish('acme', 'tone');
-    assert.deepEqual(
-      (await get<AdapterList>('acme', '')).data.map(({ name }) => name),
-      ['zen'],
-    );
+    assert.deepEqual(pluck((await get<AdapterList>('acme', '')).data, 'name'), ['zen']);
     assert.equal((await ask('acme', '/v1/adapters/tone')).status, 404);
   });
 });

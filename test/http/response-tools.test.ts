@@ -1,4 +1,5 @@
 // Function tools of the Responses API: how calls are answered and streamed, and how their results continue.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
@@ -7,6 +8,7 @@ import { createLog } from '../../src/common/log.ts';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
 import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
+import { pluck } from '../pluck.ts';
 import { PLAIN } from '../tools/templates.ts';
 import { connect } from './openai-client.ts';
 import { createByteTokenizer, readError, readOk, serve, utf8 } from './served.ts';
@@ -77,10 +79,7 @@ describe('a response with calls', () => {
   test('has no message if there are only calls', async () => {
     answer = written('clock', '{}');
     const { output } = await respond({ parallel_tool_calls: false });
-    assert.deepEqual(
-      output.map(({ type }) => type),
-      ['function_call'],
-    );
+    assert.deepEqual(pluck(output, 'type'), ['function_call']);
   });
 
   test('has a call of the named function, if one is required', async () => {

@@ -1,9 +1,11 @@
 // The answers of POST /v1/responses. The corpus has its bad inputs.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type OpenAI from 'openai';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
-import { readError, readOk, serve, shownPrompt, utf8 } from './served.ts';
+import { pluck } from '../pluck.ts';
+import { assertRefused, readError, readOk, serve, shownPrompt, utf8 } from './served.ts';
 
 const URL = '/v1/responses';
 const request = { model: 'base', input: 'Hi', max_output_tokens: 5, temperature: 0 };
@@ -133,10 +135,7 @@ describe('a response', () => {
     const [token] = message.content[0]!.logprobs;
     assert.equal(token!.token, 'H');
     assert.deepEqual(token!.bytes, [72]);
-    assert.deepEqual(
-      token!.top_logprobs.map((top) => top.token),
-      ['H'],
-    );
+    assert.deepEqual(pluck(token!.top_logprobs, 'token'), ['H']);
   });
 
   test('needs a chat template', async () => {
@@ -163,8 +162,7 @@ test('old turns are dropped if the request allows it, but not instructions and s
     message('user', 'last'),
   ];
   const body = { ...request, instructions: 'I', input, max_output_tokens: 100 };
-  const error = await readError(await post(URL, body));
-  assert.deepEqual([error.code, error.param], ['context_length_exceeded', 'input']);
+  await assertRefused(await post(URL, body), { code: 'context_length_exceeded', param: 'input' });
   await readOk(await post(URL, { ...body, truncation: 'auto' }));
   assert.equal(
     prompts.at(-1),

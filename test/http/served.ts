@@ -184,6 +184,26 @@ export async function readError(response: Response): Promise<ErrorEnvelope['erro
   return body.error;
 }
 
+interface Refusal {
+  status?: number;
+  code?: string;
+  param?: string | null;
+  message?: RegExp;
+}
+
+/** Fails unless the response is an error with these members. */
+export async function assertRefused(
+  response: Response,
+  { message = /./, ...expected }: Refusal,
+  what = '',
+): Promise<void> {
+  const error = await readError(response);
+  const members = { status: response.status, code: error?.code, param: error?.param };
+  const told = `${what} ${response.status} ${JSON.stringify(error)}`;
+  assert.deepEqual(members, { ...members, ...expected }, told);
+  assert.match(error.message, message, told);
+}
+
 /** The frames of an event stream: their data, parsed but for `[DONE]`. */
 export async function readFrames(response: Response): Promise<unknown[]> {
   const text = await response.text();

@@ -7,7 +7,7 @@ import type {
   ChatCompletionChunk,
   Completion,
 } from '../../src/contracts/openai.ts';
-import { readError, readFrames, readOk, serve } from './served.ts';
+import { assertRefused, readError, readFrames, readOk, serve } from './served.ts';
 
 const URL = '/v1/chat/completions';
 const SCHEMA = {
@@ -300,10 +300,7 @@ for (const [name, fields, param, message] of REFUSED) {
   test(`${name} is refused by the name of the field`, async () => {
     const { post, client } = serve();
     const response = await post('/v1/completions', { model: 'base', prompt: 'Hi', ...fields });
-    assert.equal(response.status, 400);
-    const error = await readError(response);
-    assert.equal(error.param, param);
-    assert.match(error.message, message);
+    await assertRefused(response, { status: 400, param, message });
     assert.equal((await client.stats()).steps, 0);
   });
 }
@@ -341,7 +338,6 @@ test('a constraint that other fields leave no token for ends with an error', asy
   const body = { model: 'base', prompt: 'Hi', regex: 'ab', max_tokens: 9 };
   for (const fields of [{ bad_words: ['ab'] }, { allowed_token_ids: [97] }, { min_tokens: 5 }]) {
     const response = await post('/v1/completions', { ...body, ...fields });
-    assert.equal(response.status, 400);
-    assert.match((await readError(response)).message, /No token can be generated/);
+    await assertRefused(response, { status: 400, message: /No token can be generated/ });
   }
 });

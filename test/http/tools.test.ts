@@ -5,7 +5,15 @@ import OpenAI from 'openai';
 import type { ChatCompletion, ChatCompletionChunk } from '../../src/contracts/openai.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { PLAIN } from '../tools/templates.ts';
-import { createByteTokenizer, readError, readFrames, readOk, serve, utf8 } from './served.ts';
+import {
+  assertRefused,
+  createByteTokenizer,
+  readError,
+  readFrames,
+  readOk,
+  serve,
+  utf8,
+} from './served.ts';
 
 const URL = '/v1/chat/completions';
 const tokenizer = createByteTokenizer(PLAIN);
@@ -400,9 +408,7 @@ describe('a request about tools is refused for', () => {
   const { post } = serveAnswers(() => 'ok');
   for (const [why, fields, param] of REFUSED) {
     test(why, async () => {
-      const response = await post(URL, { ...request, ...fields });
-      assert.equal(response.status, 400);
-      assert.equal((await readError(response)).param, param);
+      await assertRefused(await post(URL, { ...request, ...fields }), { status: 400, param });
     });
   }
 

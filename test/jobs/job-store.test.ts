@@ -1,4 +1,5 @@
 // Jobs in a store: races lose no change and no event and repeat none, and marks lead to every job that is not over.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
@@ -10,6 +11,7 @@ import { systemClock } from '../../src/common/waiting.ts';
 import { type JobRecord, messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
 import { wrapStore } from '../adapters/store/wrapped-store.ts';
+import { pluck } from '../pluck.ts';
 import { JOB, newJob } from './sample-jobs.ts';
 
 /** Of another tenant. */
@@ -198,10 +200,7 @@ describe('marks', () => {
     for (const key of ['x', 'x.y', 'ftjob-1', '..a']) {
       await store.put(`.active-jobs/${key}`, new Uint8Array());
     }
-    assert.deepEqual(
-      (await jobs.readMarked(await jobs.marks())).map(({ id }) => id),
-      [job.id],
-    );
+    assert.deepEqual(pluck(await jobs.readMarked(await jobs.marks()), 'id'), [job.id]);
   });
 });
 

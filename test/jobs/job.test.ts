@@ -1,4 +1,5 @@
 // A job as functions from state to state: transitions, repeated actions of clients, events.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
@@ -19,6 +20,7 @@ import {
   withFault,
   withInterruption,
 } from '../../src/jobs/job.ts';
+import { pluck } from '../pluck.ts';
 import { messagesOf, newJob } from './sample-jobs.ts';
 
 const ACTIONS: readonly JobAction[] = [
@@ -85,7 +87,7 @@ describe('a job', () => {
         }
         assert.equal(ends, Number(hasEnded(job)));
         assert.deepEqual(
-          job.recentEvents.map(({ seq }) => seq),
+          pluck(job.recentEvents, 'seq'),
           job.recentEvents.map((_, i) => i),
         );
       }),
@@ -221,14 +223,8 @@ test('of rewarded checkpoints those with the highest rewards are kept, and other
     return isKept;
   });
   assert.deepEqual(wanted, [true, true, true, true, false, true]);
-  assert.deepEqual(
-    job.checkpoints.map(({ step }) => step),
-    [1, 3, 6],
-  );
-  assert.deepEqual(
-    job.dropped.map(({ step }) => step),
-    [2, 4],
-  );
+  assert.deepEqual(pluck(job.checkpoints, 'step'), [1, 3, 6]);
+  assert.deepEqual(pluck(job.dropped, 'step'), [2, 4]);
   assert.ok(!isWanted(job, of(3, 0.9)));
 });
 

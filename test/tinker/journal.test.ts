@@ -1,4 +1,5 @@
 // What a session keeps on the disk, until it is no longer needed: requests, results and states of its models.
+
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -7,6 +8,7 @@ import { SessionJournal } from '../../src/tinker/journal.ts';
 import type { SessionFacts } from '../../src/tinker/journal-entries.ts';
 import { Sessions } from '../../src/tinker/sessions.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 
 const FACTS = { tenant: 'acme', base: 'b'.repeat(64), metadata: { why: 'test' } };
 const pass = (size: number) => ({ kind: 'pass', bytes: new Uint8Array(size).fill(7) }) as const;
@@ -107,10 +109,7 @@ test('requests that are written at the same time share the limit', async (t) => 
   const { journal: full } = await reopen(root);
   const added = [2, 3, 4].map((seq) => full.addRequest(0, seq, pass(400)));
   const outcomes = await Promise.allSettled(added);
-  assert.deepEqual(
-    outcomes.map(({ status }) => status),
-    ['fulfilled', 'rejected', 'rejected'],
-  );
+  assert.deepEqual(pluck(outcomes, 'status'), ['fulfilled', 'rejected', 'rejected']);
 });
 
 test('the sampler that was not used for the longest time is forgotten with its file', async (t) => {
@@ -184,10 +183,7 @@ test('sessions of this base continue with their samplers; those of others wait f
   const sessions = new Sessions({ now: () => now, base: FACTS.base, root, log, onEnd });
   sessions.reopen(async ({ id }) => assert.equal(id, 'one'));
   await sessions.whenReopened('acme');
-  assert.deepEqual(
-    sessions.of('acme').map(({ id }) => id),
-    ['one'],
-  );
+  assert.deepEqual(pluck(sessions.of('acme'), 'id'), ['one']);
   assert.deepEqual(readdirSync(root).sort(), ['new', 'one']);
   assert.deepEqual(sessions.samplingSession('acme', 'one:sample:7'), { ...sampler, id: 'one:sample:7' });
   assert.equal(await sessions.joinSamplingSession('acme', 'one:sample:7'), 3);

@@ -1,4 +1,5 @@
 // Training runs in a store: their checkpoints are versions with an alias, belong to one tenant, and go when they expire.
+
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -13,6 +14,7 @@ import { NO_STEPS } from '../../src/tinker/loss-curve.ts';
 import { type CheckpointCursor, Runs } from '../../src/tinker/runs.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 
 const ID = 'tinker-0123456789abcdef01234567:train:0';
 const ALL = { offset: 0, limit: Infinity };
@@ -162,10 +164,7 @@ test('a damaged record is left out of both lists, and logged', async () => {
   await save('weights', 'a');
   await runs.create({ ...NEW, id: `${ID}1` });
   await store.put(`acme/.tinker/${NAME}1/run.json`, Buffer.from('{'));
-  assert.deepEqual(
-    (await runs.list('acme', ALL)).runs.map(({ id }) => id),
-    [ID],
-  );
+  assert.deepEqual(pluck((await runs.list('acme', ALL)).runs, 'id'), [ID]);
   assert.equal((await runs.checkpoints('acme', ALL)).items.length, 1);
   assert.equal(logged.length, 2);
 });
@@ -354,9 +353,6 @@ test('a checkpoint expires when its owner says so later, or no longer', async ()
   await runs.expire('acme', at('sampler_weights', 'kept'), null);
   time.ms += 60_000;
   const { checkpoints } = await runs.find('acme', ID);
-  assert.deepEqual(
-    checkpoints.map(({ name }) => name),
-    ['kept'],
-  );
+  assert.deepEqual(pluck(checkpoints, 'name'), ['kept']);
   await assert.rejects(runs.expire('acme', at('weights', 'none'), 5), { code: 'not_found' });
 });

@@ -1,5 +1,6 @@
 // Rows of texts with labels: what a run makes of them, what its card and `lorikeet eval` say, which rows are refused, and
 // that the score of a text does not depend on the texts beside it.
+
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -16,6 +17,7 @@ import { mergeModel } from '../../trainer/commands/merge.ts';
 import { DatasetError } from '../../trainer/data/example.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import {
   checkGradients,
   examples,
@@ -59,10 +61,7 @@ test('a run on texts with labels makes a classifier, which its card and eval mea
     card.gates.map(({ gate, passed }) => [gate, passed]),
     ['finite', 'weights', 'applied', 'validation'].map((gate) => [gate, true]),
   );
-  assert.deepEqual(
-    card.skipped.map(({ gate }) => gate),
-    ['generation', 'forgetting'],
-  );
+  assert.deepEqual(pluck(card.skipped, 'gate'), ['generation', 'forgetting']);
   assert.equal(stepsOf(run).at(-1)!.validationTokenAccuracy, 1);
   const warnings = run.messages.filter((m) => m.type === 'event' && m.level === 'warn');
   assert.deepEqual(warnings, []);
@@ -94,10 +93,7 @@ test('macro F1 is the mean over the classes that occur in rows or answers', asyn
   const files = await readAdapterFiles(path.join(dir, 'adapter'));
   // Two animals with right labels, one colour that is labelled as an animal, and no food at all.
   const held = [...rows(2, 70), { ...rows(1, 73)[0]!, label: 'animal' }];
-  assert.deepEqual(
-    held.map(({ label }) => label),
-    ['animal', 'animal', 'animal'],
-  );
+  assert.deepEqual(pluck(held, 'label'), ['animal', 'animal', 'animal']);
   const { card } = await evaluateFiles(files, { data: writeRows(t, held) });
   assert.equal(card['accuracy'], 2 / 3);
   assert.ok(Math.abs(Number(card['macro_f1']) - (0.8 + 0) / 2) < 1e-12);

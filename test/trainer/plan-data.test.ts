@@ -1,4 +1,5 @@
 // A job's plan and a job's faults as programs get them.
+
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -15,6 +16,7 @@ import { gb, type RunChoice, recommendCompute } from '../../trainer/planner/meth
 import { toPlannedExample } from '../../trainer/planner/run-plan.ts';
 import { toFault } from '../../trainer/run/faults.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 
 const TOY = path.resolve('models/toy');
 
@@ -87,10 +89,7 @@ test('a plan counts what will be trained, and shows the first batch with what is
   assert.ok(plan.memoryBytes > 1e8);
   const [from, to] = plan.secondsRange;
   assert.ok(0 < from && from < plan.seconds && plan.seconds < to);
-  assert.deepEqual(
-    plan.warnings.map(({ code }) => code),
-    ['few_examples'],
-  );
+  assert.deepEqual(pluck(plan.warnings, 'code'), ['few_examples']);
 });
 
 test('the plan of a classifier names the classes, and shows the class of each text', async (t) => {

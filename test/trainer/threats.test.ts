@@ -1,5 +1,6 @@
 // Rows and settings that are wrong, odd or hostile (B59 to B65 of the project's list of threats): what a command line
 // answers to each. Everything up to the first step, in this process.
+
 import assert from 'node:assert/strict';
 import { appendFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -14,6 +15,7 @@ import { parseJob, readJob } from '../../trainer/job/job.ts';
 import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
 import { withNames } from '../../trainer/run/faults.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 
 const TOY = path.resolve('models/toy');
 
@@ -166,10 +168,7 @@ for (const [name, content, examples, codes] of TAKEN) {
     const { code, error, run } = await answer(write(t, content));
     assert.equal(code, 0, error);
     assert.equal(run!.train.examples.length, examples);
-    assert.deepEqual(
-      run!.warnings.map((warning) => warning.code),
-      codes,
-    );
+    assert.deepEqual(pluck(run!.warnings, 'code'), codes);
   });
 }
 
@@ -209,10 +208,7 @@ test('B63: what is over the context is cut off, counted, and dropped where nothi
   assert.deepEqual([counts.examples, counts.truncated, counts.masked], [11, 11, 1]);
   assert.equal(examples.length, 10);
   assert.ok(examples.every(({ ids }) => ids.length === 128));
-  assert.deepEqual(
-    run!.warnings.map(({ code }) => code),
-    ['nothing_to_learn'],
-  );
+  assert.deepEqual(pluck(run!.warnings, 'code'), ['nothing_to_learn']);
 });
 
 test('B64: control tokens, NUL and lone surrogates in a text become no control ids', async (t) => {
