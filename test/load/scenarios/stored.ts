@@ -1,6 +1,6 @@
 // L4 and L5: adapters in an S3 server that is 50 ms away: more than there is room for, and ones that nobody has asked for.
-import { readArtifact } from '../../../src/import/artifact.ts';
 import { timePost } from '../../api.ts';
+import { readDecoder } from '../../bench/base.ts';
 import { type Figure, toFigure } from '../../bench/report.ts';
 import { gapFigures, hitFigures } from '../../bench/tiers/figures.ts';
 import { measureHits } from '../../bench/tiers/hits.ts';
@@ -27,8 +27,7 @@ const POOL = 4;
 async function open({ model, scratch, after }: Context): Promise<Shelf> {
   const fault = await prepareS3Server();
   if (fault) throw new Error(fault);
-  const { config, tensors } = readArtifact(model);
-  tensors.close();
+  const config = readDecoder(model);
   return openShelf({ scratch, model, config, latencyMs: LATENCY_MS, cleanup: after });
 }
 
