@@ -4,7 +4,7 @@
 import { loadConfig } from '../../src/settings/config.ts';
 import { postJson } from '../api.ts';
 import { readOptions } from '../options.ts';
-import { type Figure, toFigure, toMarkdown } from './report.ts';
+import { atMost, type Figure, toFigure, toMarkdown } from './report.ts';
 import { startLorikeet } from './servers.ts';
 
 const options = readOptions({
@@ -66,13 +66,15 @@ async function measure(url: string): Promise<Figure[]> {
       last[kind].push(times.last);
     }
   }
-  const target = { kind: 'ratio', bound: 'at most', limit: 0.15 } as const;
-  const sides = ({ cached, computed }: typeof alone) => ({ ours: cached, other: computed });
+  const target = atMost(0.15, 'ratio');
   const many = `${AT_ONCE} requests at once`;
   return [
-    toFigure(`first token, ${commonTokens} common tokens`, 'ms', { ...sides(alone), target }),
-    toFigure(`the same, ${many}, median`, 'ms', sides(together)),
-    toFigure(`the same, ${many}, last`, 'ms', sides(last)),
+    toFigure(`first token, ${commonTokens} common tokens`, 'ms', alone.cached, {
+      other: alone.computed,
+      target,
+    }),
+    toFigure(`the same, ${many}, median`, 'ms', together.cached, { other: together.computed }),
+    toFigure(`the same, ${many}, last`, 'ms', last.cached, { other: last.computed }),
   ];
 }
 
