@@ -22,7 +22,7 @@ import { canonical, satisfies } from './schema-check.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
 import { SchemaReader } from './schema-reader.ts';
 import { boundsOf, StringPatterns } from './schema-strings.ts';
-import { numberPattern } from './schema-values.ts';
+import { numberPattern } from './numbers.ts';
 import { choice, EMPTY, type PatternRule, type TextPattern, text } from './text-pattern.ts';
 
 /** A typical schema has fewer than 100. Alternatives count once per combination. */
