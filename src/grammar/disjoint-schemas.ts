@@ -122,11 +122,8 @@ export class DisjointSchemas {
 
   /** Whether a member can occur in what is written. */
   #isWritten(normal: Normalized, name: string): boolean {
-    const isDeclared =
-      normal.required.some(({ value }) => value === name) ||
-      normal.dependents.some(([, others]) => others.includes(name));
     return (
-      isDeclared ||
+      normal.required.some(({ value }) => value === name) ||
       hasOthers(normal, this.#source.reading) ||
       normal.alternatives.length > 0 ||
       normal.objects.some((rule) => memberParts(rule, name).length > 0)

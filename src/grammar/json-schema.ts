@@ -3,7 +3,7 @@
 
 import { largest } from '../common/long-arrays.ts';
 import type { SchemaReading } from '../contracts/generation.ts';
-import { containingPattern, listPattern, setPattern, tuplePattern } from './array-pattern.ts';
+import { arrayPattern, containingPattern, setPattern } from './array-pattern.ts';
 import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ContradictionError, GrammarError, located } from './grammar-error.ts';
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE } from './json-text.ts';
@@ -254,11 +254,7 @@ class SchemaConverter implements MemberSource {
   #object(normal: Normalized, path: string): TextPattern {
     this.#refuseExcluded('object', normal, path);
     const isPlain =
-      normal.objects.length +
-        normal.required.length +
-        normal.names.length +
-        normal.dependents.length ===
-      0;
+      normal.objects.length + normal.required.length + normal.names.length === 0;
     if (isPlain && !normal.limits.minProperties && !normal.limits.maxProperties) return ANY_OBJECT;
     return located(path, () => objectPattern(objectShape(normal, path, this)));
   }
@@ -281,15 +277,10 @@ class SchemaConverter implements MemberSource {
         containingPattern(this.convert(rest), this.convert([...rest, ...contains]), bounds),
       );
     }
-    if (length > 0)
-      return tuplePattern(
-        Array.from({ length }, (_, i) => this.convert(itemAt(i))),
-        this.convert(rest),
-        bounds,
-      );
-    if (rest.length === 0 && bounds.min === 0 && bounds.max === Number.POSITIVE_INFINITY)
-      return ANY_ARRAY;
-    return listPattern(this.convert(rest), bounds);
+    const isAny = bounds.min === 0 && bounds.max === Number.POSITIVE_INFINITY;
+    if (length + rest.length === 0 && isAny) return ANY_ARRAY;
+    const first = Array.from({ length }, (_, i) => this.convert(itemAt(i)));
+    return arrayPattern(first, this.convert(rest), bounds);
   }
 
   /** Matches an array of different items. */

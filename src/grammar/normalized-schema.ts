@@ -88,8 +88,6 @@ interface Content {
   readonly objects: readonly ObjectRule[];
   readonly required: readonly Located<string>[];
   readonly names: readonly Part[];
-  /** Members that a member requires. */
-  readonly dependents: readonly (readonly [string, readonly string[]])[];
   readonly arrays: readonly ArrayRule[];
   readonly unique: Located<true> | undefined;
   readonly contains: readonly Part[];
@@ -112,7 +110,6 @@ const NOTHING: Content = {
   objects: [],
   required: [],
   names: [],
-  dependents: [],
   arrays: [],
   unique: undefined,
   contains: [],
@@ -134,7 +131,6 @@ export class Normalized implements Content {
   declare readonly objects: Content['objects'];
   declare readonly required: Content['required'];
   declare readonly names: Content['names'];
-  declare readonly dependents: Content['dependents'];
   declare readonly arrays: Content['arrays'];
   declare readonly unique: Content['unique'];
   declare readonly contains: Content['contains'];

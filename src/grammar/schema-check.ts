@@ -128,7 +128,6 @@ function objectSatisfies(
   const has = (name: string) => Object.hasOwn(value, name);
   return (
     normal.required.every(({ value: name }) => has(name)) &&
-    normal.dependents.every(([name, others]) => !has(name) || others.every(has)) &&
     Object.entries(value).every(
       ([name, member]) =>
         normal.names.every((part) => below(name, part)) &&

@@ -57,16 +57,6 @@ export function negations(
         new Normalized({ ...object, objects: [absentMember(value, pointer)] }),
     ),
     ...(normal.names.length > 0 ? [refuse(['object'], 'propertyNames')] : []),
-    ...normal.dependents.flatMap(([name, names]) =>
-      names.map(
-        (other) =>
-          new Normalized({
-            ...object,
-            required: [{ value: name, path }],
-            objects: [absentMember(other, path)],
-          }),
-      ),
-    ),
     ...normal.arrays.flatMap((rule) => negateArray(rule, negate, refuse)),
     ...(normal.unique ? [refuse(['array'], 'uniqueItems')] : []),
     ...normal.contains.map(

@@ -132,7 +132,6 @@ export class SchemaReader {
         .flat()
         .map((name) => at('required', name)),
       names: partIf('propertyNames'),
-      dependents: dependentsOf(schema),
       arrays: arrayRules(schema, path),
       unique: schema['uniqueItems'] === true ? at('uniqueItems', true as const) : undefined,
       contains: partIf('contains'),
@@ -164,15 +163,10 @@ export class SchemaReader {
     if (schema['oneOf'])
       alternatives.push({ options: options('oneOf'), isExclusive: true, path: `${path}/oneOf` });
     if (schema['if'] !== undefined) append(alternatives, this.#conditional(schema, path));
-    const schemas = {
-      ...(schema['dependentSchemas'] as Schema),
-      ...(schema['dependencies'] as Schema),
-    };
-    for (const [name, inner] of Object.entries(schemas)) {
-      if (Array.isArray(inner)) continue;
-      const keyword = Object.hasOwn((schema['dependencies'] as Schema) ?? {}, name)
-        ? 'dependencies'
-        : 'dependentSchemas';
+    const dependents = ['dependentSchemas', 'dependentRequired', 'dependencies'].flatMap((keyword) =>
+      Object.entries((schema[keyword] ?? {}) as Schema).map((entry) => [keyword, ...entry] as const),
+    );
+    for (const [keyword, name, inner] of dependents) {
       const here = `${path}/${keyword}/${toPointer(name)}`;
       const absent = new Normalized({
         about: ['object'],
@@ -181,7 +175,7 @@ export class SchemaReader {
       const present = new Normalized({
         about: ['object'],
         required: [{ value: name, path: here }],
-        parts: [{ schema: inner, path: here }],
+        parts: [{ schema: Array.isArray(inner) ? { required: inner } : inner, path: here }],
       });
       alternatives.push({
         options: [
@@ -310,11 +304,4 @@ function arrayRules(schema: Schema, path: string): ArrayRule[] {
       others: others === undefined ? undefined : { schema: others, path: `${path}/${rest}` },
     },
   ];
-}
-
-function dependentsOf(schema: Schema): [string, string[]][] {
-  const all = { ...(schema['dependentRequired'] as Schema), ...(schema['dependencies'] as Schema) };
-  return Object.entries(all).filter((entry): entry is [string, string[]] =>
-    Array.isArray(entry[1]),
-  );
 }
