@@ -16,13 +16,13 @@ import {
   type Part,
   typesOf,
 } from './normalized-schema.ts';
+import { numberPattern } from './numbers.ts';
 import { type MemberSource, objectShape } from './object-members.ts';
 import { objectPattern } from './object-pattern.ts';
 import { canonical, satisfies } from './schema-check.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
 import { SchemaReader } from './schema-reader.ts';
 import { boundsOf, StringPatterns } from './schema-strings.ts';
-import { numberPattern } from './numbers.ts';
 import { choice, EMPTY, type PatternRule, type TextPattern, text } from './text-pattern.ts';
 
 /** A typical schema has fewer than 100. Alternatives count once per combination. */
@@ -253,8 +253,7 @@ class SchemaConverter implements MemberSource {
 
   #object(normal: Normalized, path: string): TextPattern {
     this.#refuseExcluded('object', normal, path);
-    const isPlain =
-      normal.objects.length + normal.required.length + normal.names.length === 0;
+    const isPlain = normal.objects.length + normal.required.length + normal.names.length === 0;
     if (isPlain && !normal.limits.minProperties && !normal.limits.maxProperties) return ANY_OBJECT;
     return located(path, () => objectPattern(objectShape(normal, path, this)));
   }

@@ -3,6 +3,7 @@ import { largest, smallest } from '../common/long-arrays.ts';
 import { ContradictionError, GrammarError, located } from './grammar-error.ts';
 import { ANY_INTEGER, ANY_NUMBER, MAX_DIGITS } from './json-text.ts';
 import type { Located, Normalized } from './normalized-schema.ts';
+import { LIMITS, type OrderTest } from './schema-keywords.ts';
 import { stateGraph } from './state-graph.ts';
 import { chars, choice, sequence, type TextPattern, text } from './text-pattern.ts';
 
@@ -13,15 +14,7 @@ const MIN_DIGITS = 4;
 /** Powers of ten are exact up to 22. */
 const MAX_DECIMALS = 20;
 
-/** Whether a number may have an order relative to a value: below 0 if it is less, 0 if it equals the value. */
-type OrderTest = (order: number) => boolean;
-
-const BOUNDS: Readonly<Record<string, OrderTest>> = {
-  minimum: (order) => order >= 0,
-  exclusiveMinimum: (order) => order > 0,
-  maximum: (order) => order <= 0,
-  exclusiveMaximum: (order) => order < 0,
-};
+const BOUNDS = ['minimum', 'exclusiveMinimum', 'maximum', 'exclusiveMaximum'] as const;
 
 /** A value that numbers are compared with: a bound, or an excluded value. */
 interface Comparison {
@@ -35,9 +28,9 @@ export function numberPattern(
   { limits, multiples, excluded }: Normalized,
   path: string,
 ): TextPattern {
-  const bounds = Object.entries(BOUNDS).flatMap(([name, isAllowed]) => {
-    const limit = limits[name as keyof typeof limits];
-    return limit ? [{ value: limit.value, isAllowed }] : [];
+  const bounds = BOUNDS.flatMap((name) => {
+    const value = limits[name]?.value;
+    return value === undefined ? [] : [{ value, isAllowed: LIMITS[name].isAllowed }];
   });
   const others = excluded
     .filter((value) => typeof value === 'number')
@@ -99,7 +92,7 @@ function signed(
     isAllowed: (order: number) => isAllowed(sign * order),
   }));
   if (sign > 0) return [decimals(magnitudes, type, multiple)];
-  const zero = { whole: '0', fraction: '', isAllowed: BOUNDS['exclusiveMinimum']! };
+  const zero = { whole: '0', fraction: '', isAllowed: LIMITS.exclusiveMinimum.isAllowed };
   return [sequence(text('-'), decimals([...magnitudes, zero], type, multiple))];
 }
 

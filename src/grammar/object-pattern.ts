@@ -42,7 +42,13 @@ interface Members extends Pick<ObjectShape, 'min' | 'max'> {
  * Matches an object. Other members may repeat a name, so they count as one towards the least number. If the members come in
  * any order and are more than `MAX_TRACKED`, optional ones may be repeated as well.
  */
-export function objectPattern({ members, others, min, max, isUnordered }: ObjectShape): TextPattern {
+export function objectPattern({
+  members,
+  others,
+  min,
+  max,
+  isUnordered,
+}: ObjectShape): TextPattern {
   const declared = members.map(({ name, isRequired, value }) => ({
     item: shared(member(text(JSON.stringify(name)), value)),
     isRequired,
@@ -89,7 +95,10 @@ function inAnyOrder({ declared, other, min, max }: Members, tracked: readonly nu
         const missing = written.length >= max ? [] : tracked.filter((i) => !written.includes(i));
         const edges = missing.map((i) => {
           const all = [...written, i].sort((a, b) => a - b);
-          return { item: declared[i]!.item, to: { ...state, before: 'comma' as const, written: all } };
+          return {
+            item: declared[i]!.item,
+            to: { ...state, before: 'comma' as const, written: all },
+          };
         });
         if (isEmpty) return edges;
         return [...edges, { item: any, to: { ...state, before: 'comma', hasOthers: min > 1 } }];
