@@ -1,6 +1,6 @@
 // The routes of a server, for requests of this process to an engine in it: the same models, prompts and constraints as over HTTP.
 
-import type { AnswerLine } from '../batches/context.ts';
+import type { RunLine } from '../batches/context.ts';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import { createLog } from '../common/log.ts';
 import { LOCAL_TENANT, type Tenant } from '../contracts/tenant.ts';
@@ -26,7 +26,7 @@ interface LocalRoutesOptions {
 interface LocalRoutesParts {
   readonly access: Access;
   readonly adapters: ServingAdapters;
-  readonly answer: AnswerLine;
+  readonly answer: RunLine;
   readonly tenant: Tenant;
   readonly signal: AbortSignal;
 }

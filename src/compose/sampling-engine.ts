@@ -25,7 +25,7 @@ interface GraderModels {
  * resumed run samples the same ones. Throws `ConfigError` if the tenant may not use one of the models, or if
  * Python is needed and does not run.
  */
-export function withSampler<T>(
+export function withSamplingEngine<T>(
   { tenant, models, usesPython }: GraderModels,
   context: ProgramContext,
   work: (sampler: CompletionSampler) => Promise<T>,

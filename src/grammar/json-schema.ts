@@ -3,7 +3,7 @@
 
 import { largest } from '../common/long-arrays.ts';
 import type { SchemaReading } from '../contracts/generation.ts';
-import { containingPattern, listPattern, setPattern, tuplePattern } from './array-pattern.ts';
+import { arrayPattern, containingPattern, setPattern } from './array-pattern.ts';
 import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ContradictionError, GrammarError, located } from './grammar-error.ts';
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE } from './json-text.ts';
@@ -16,13 +16,13 @@ import {
   type Part,
   typesOf,
 } from './normalized-schema.ts';
+import { numberPattern } from './numbers.ts';
 import { type MemberSource, objectShape } from './object-members.ts';
 import { objectPattern } from './object-pattern.ts';
 import { canonical, satisfies } from './schema-check.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
 import { SchemaReader } from './schema-reader.ts';
 import { boundsOf, StringPatterns } from './schema-strings.ts';
-import { numberPattern } from './schema-values.ts';
 import { choice, EMPTY, type PatternRule, type TextPattern, text } from './text-pattern.ts';
 
 /** A typical schema has fewer than 100. Alternatives count once per combination. */
@@ -253,12 +253,7 @@ class SchemaConverter implements MemberSource {
 
   #object(normal: Normalized, path: string): TextPattern {
     this.#refuseExcluded('object', normal, path);
-    const isPlain =
-      normal.objects.length +
-        normal.required.length +
-        normal.names.length +
-        normal.dependents.length ===
-      0;
+    const isPlain = normal.objects.length + normal.required.length + normal.names.length === 0;
     if (isPlain && !normal.limits.minProperties && !normal.limits.maxProperties) return ANY_OBJECT;
     return located(path, () => objectPattern(objectShape(normal, path, this)));
   }
@@ -281,15 +276,10 @@ class SchemaConverter implements MemberSource {
         containingPattern(this.convert(rest), this.convert([...rest, ...contains]), bounds),
       );
     }
-    if (length > 0)
-      return tuplePattern(
-        Array.from({ length }, (_, i) => this.convert(itemAt(i))),
-        this.convert(rest),
-        bounds,
-      );
-    if (rest.length === 0 && bounds.min === 0 && bounds.max === Number.POSITIVE_INFINITY)
-      return ANY_ARRAY;
-    return listPattern(this.convert(rest), bounds);
+    const isAny = bounds.min === 0 && bounds.max === Number.POSITIVE_INFINITY;
+    if (length + rest.length === 0 && isAny) return ANY_ARRAY;
+    const first = Array.from({ length }, (_, i) => this.convert(itemAt(i)));
+    return arrayPattern(first, this.convert(rest), bounds);
   }
 
   /** Matches an array of different items. */

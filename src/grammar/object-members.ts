@@ -32,7 +32,7 @@ export function objectShape(normal: Normalized, path: string, source: MemberSour
   const { min, max } = boundsOf(normal, 'Properties');
   const hasMore = hasOthers(normal, source.reading);
   const required = new Set(normal.required.map(({ value }) => value));
-  const names = memberNames(normal, hasMore);
+  const names = memberNames(normal);
   const members = names.flatMap((name) => {
     const isRequired = required.has(name);
     const parts = normal.objects.flatMap((rule) => memberParts(rule, name));
@@ -44,29 +44,17 @@ export function objectShape(normal: Normalized, path: string, source: MemberSour
     const pointer = normal.required.find(({ value }) => value === name)!.path;
     throw new ContradictionError(`"${name}" is required, but no value of it is allowed`, pointer);
   });
-  const indexOf = new Map(members.map(({ name }, i) => [name, i]));
-  const dependents = normal.dependents.flatMap(([name, others]) => {
-    const index = indexOf.get(name);
-    // An index of -1 is never written.
-    return index === undefined
-      ? []
-      : others.map((other) => [index, indexOf.get(other) ?? -1] as const);
-  });
   const others = otherMembers(normal, names, hasMore, path, source);
   const { isUnordered = false } = source.reading;
-  return { members, others, min, max, dependents, isUnordered };
+  return { members, others, min, max, isUnordered };
 }
 
 /** Returns the names that come first, in the order of the schemas. */
-function memberNames({ objects, required, dependents }: Normalized, hasMore: boolean): string[] {
+function memberNames({ objects, required }: Normalized): string[] {
   const names = new Set([
     ...objects.flatMap(({ properties }) => [...properties.keys()]),
     ...required.map(({ value }) => value),
   ]);
-  for (const [name, others] of dependents) {
-    if (hasMore) names.add(name);
-    if (names.has(name)) for (const other of others) names.add(other);
-  }
   if (names.size > MAX_MEMBERS) throw new GrammarError(`has more than ${MAX_MEMBERS} properties`);
   return [...names];
 }

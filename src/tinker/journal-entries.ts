@@ -21,7 +21,7 @@ export const factsSchema = z.object({
 /** The facts of a session that never change. */
 export type SessionFacts = z.infer<typeof factsSchema>;
 
-export const samplerSchema = z.object({
+export const samplingSessionSchema = z.object({
   /** The name of the model that answers. */
   model: z.string(),
   /** The base, by the name that the client used. */
@@ -31,7 +31,7 @@ export const samplerSchema = z.object({
   clones: z.int().nonnegative(),
 });
 /** A client's source of samples. */
-export type SamplerFacts = z.infer<typeof samplerSchema>;
+export type SamplingSessionFacts = z.infer<typeof samplingSessionSchema>;
 
 const errorSchema: z.ZodType<PlainError> = z.object({
   code: z.custom<PlainError['code']>((code) => typeof code === 'string'),
@@ -86,7 +86,7 @@ export const requestSchema = z.discriminatedUnion('kind', [
     overwrite: z.boolean(),
     metadata: metadataSchema,
   }),
-  /** Makes a sampler of this number within the session. */
+  /** Makes a sampling session of this number within the session. */
   z.object({ kind: z.literal('sampler'), sampler: z.int().nonnegative() }),
   /** Fails. Its client was refused, and does not use the number again. */
   z.object({ kind: z.literal('refused'), error: errorSchema }),

@@ -3,17 +3,18 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
+import { sharedPath, skipUnless, testUnless } from '../shared.ts';
 import { runLorikeet, startServing } from './program.ts';
 import { readLines, servedLoss, writeRows } from './rows.ts';
 
 const golden = sharedPath('golden');
 const skip = skipUnless(golden);
+const test = testUnless(skip);
 
 interface Log {
   readonly settings: Readonly<Record<string, number>>;
@@ -135,16 +136,14 @@ function assertPlanned({ dir }: Run): void {
 }
 
 for (const name of ['lora-qv', 'qlora-all', 'rslora']) {
-  test(`${name}: losses, gradient norms and the last weights are peft's`, { skip }, async (t) => {
+  test(`${name}: losses, gradient norms and the last weights are peft's`, async (t) => {
     const run = await repeat(t, name);
     assertFollows(run, name);
     assertPlanned(run);
   });
 }
 
-test("full: the last weights are transformers', and are imported and served", {
-  skip,
-}, async (t) => {
+test("full: the last weights are transformers', and are imported and served", async (t) => {
   const run = await repeat(t, 'full');
   assertFollows(run, 'full');
   assertPlanned(run);

@@ -5,16 +5,18 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
 import { fetchVersion } from '../../adapters/repository/versions.ts';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import { writeAdapter } from '../adapters/repository/shelf.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
+import { testUnless } from '../shared.ts';
 import { environmentOf, prepareS3Server, startS3Server } from './s3-server.ts';
 
 const skip = await prepareS3Server();
+const test = testUnless(skip);
 const server = skip ? undefined : await startS3Server({ after });
 const ZEN = { tenant: 'local', name: 'zen' };
 let shelves = 0;
@@ -69,9 +71,7 @@ async function readLatest(reader: AdapterRepository): Promise<number> {
   return pointer.version;
 }
 
-test('T21, I18: killed with SIGKILL before and after each of its calls, a publication leaves the old or the new and goes on', {
-  skip,
-}, async (t) => {
+test('T21, I18: killed with SIGKILL before and after each of its calls, a publication leaves the old or the new and goes on', async (t) => {
   const { repository, home, publish } = openShelf(t);
   await repository.publish(ZEN, { directory: writeAdapter(home, 1) });
   const counting = publish(writeAdapter(home, 2), 'whole');
@@ -97,9 +97,7 @@ test('T21, I18: killed with SIGKILL before and after each of its calls, a public
   assert.equal(new Set(versions.map(({ digest }) => digest)).size, versions.length);
 });
 
-test('F24, T21, I18: a push that is killed at any moment goes on when it is run again, and readers see no half', {
-  skip,
-}, async (t) => {
+test('F24, T21, I18: a push that is killed at any moment goes on when it is run again, and readers see no half', async (t) => {
   const { repository, home, lorikeet } = openShelf(t);
   await repository.publish(ZEN, { directory: writeAdapter(home, 1) });
   const random = seededRandom(7);
@@ -122,7 +120,7 @@ test('F24, T21, I18: a push that is killed at any moment goes on when it is run 
   assert.equal((await repository.listVersions('local', 'zen')).length, 2);
 });
 
-test('a large file tells its progress part by part', { skip }, async (t) => {
+test('a large file tells its progress part by part', async (t) => {
   const { home, store } = openShelf(t);
   const file = path.join(home, 'large');
   writeFileSync(file, Buffer.alloc(20 * 2 ** 20, 7));
@@ -136,9 +134,7 @@ test('a large file tells its progress part by part', { skip }, async (t) => {
   assert.equal(told.at(-1), 20 * 2 ** 20);
 });
 
-test('T22: ten processes that publish at once bring ten versions, none lost', {
-  skip,
-}, async (t) => {
+test('T22: ten processes that publish at once bring ten versions, none lost', async (t) => {
   const { repository, home, publish } = openShelf(t);
   const runs = Array.from({ length: 10 }, (_, i) =>
     publish(writeAdapter(home, i + 1), `publication ${i}`),
@@ -153,7 +149,7 @@ test('T22: ten processes that publish at once bring ten versions, none lost', {
   assert.equal(await readLatest(repository), 10);
 });
 
-test('the command publishes to a bucket and pulls the same bytes from it', { skip }, async (t) => {
+test('the command publishes to a bucket and pulls the same bytes from it', async (t) => {
   const { home, lorikeet } = openShelf(t);
   const directory = writeAdapter(home, 1);
   const copy = path.join(home, 'copy');
@@ -175,9 +171,7 @@ test('the command publishes to a bucket and pulls the same bytes from it', { ski
   }
 });
 
-test('a bucket that is not there, and credentials that are refused, are told with what to do', {
-  skip,
-}, async (t) => {
+test('a bucket that is not there, and credentials that are refused, are told with what to do', async (t) => {
   const { lorikeet } = openShelf(t);
   const absent = lorikeet('ls', '--store', 's3://no-such-bucket/x');
   assert.deepEqual(await absent.closed, [1, null]);

@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -13,6 +12,7 @@ import {
 } from '@aws-sdk/client-s3';
 import OpenAI, { toFile } from 'openai';
 import { temporaryFolder } from '../fixtures.ts';
+import { testUnless } from '../shared.ts';
 import { runLorikeet, startServing } from './program.ts';
 import {
   addUser,
@@ -24,6 +24,7 @@ import {
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const skip = await prepareS3Server();
+const test = testUnless(skip);
 const PREFIX = 'production';
 const USERS = ['read-only', 'server', 'publisher', 'operator'] as const;
 type User = (typeof USERS)[number];
@@ -74,9 +75,7 @@ async function openBucket(t: { after(fn: () => unknown): void }) {
   };
 }
 
-test('a publisher publishes for its tenant and moves its aliases, and nothing else; an operator collects', {
-  skip,
-}, async (t) => {
+test('a publisher publishes for its tenant and moves its aliases, and nothing else; an operator collects', async (t) => {
   const { home, clients, Bucket, adapters } = await openBucket(t);
   const folder = writeToyAdapter(path.join(home, 'adapter'), 1);
   const acme = ['--tenant', 'acme'];
@@ -125,9 +124,7 @@ test('a publisher publishes for its tenant and moves its aliases, and nothing el
   await works('operator', 'gc', '--grace', '0');
 });
 
-test('a server with the server policy serves, trains and tidies up; with the read-only one it serves', {
-  skip,
-}, async (t) => {
+test('a server with the server policy serves, trains and tidies up; with the read-only one it serves', async (t) => {
   const { home, environment, adapters } = await openBucket(t);
   const folder = writeToyAdapter(path.join(home, 'adapter'), 1);
   const pushed = await adapters('operator', 'push', folder, '--name', 'zen', '--tenant', 'local');

@@ -1,5 +1,6 @@
 // The Files API: files come back unchanged, belong to their tenant, and are bounded.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -185,6 +186,23 @@ describe('an upload', () => {
     assert.ok(peak - before < 48 * 2 ** 20, `${(peak - before) / 2 ** 20} MiB`);
     assert.deepEqual(readdirSync(directory), []);
   });
+});
+
+test('an upload beyond the limit of the process is 413, and says whose limit it is', async (t) => {
+  const { upload, directory } = serveFiles();
+  const limitFiles = (bytes: number | 'unlimited') =>
+    spawnSync('prlimit', ['--pid', `${process.pid}`, `--fsize=${bytes}:`]);
+  if (limitFiles(2 ** 16).status !== 0) return t.skip('needs prlimit of util-linux');
+  try {
+    const response = await upload(form('a'.repeat(2 ** 18)));
+    assert.equal(response.status, 413);
+    const { code, message } = await readError(response);
+    assert.equal(code, 'payload_too_large');
+    assert.match(message, /^The file is too large for the file system of the server, or for the/);
+    assert.deepEqual(readdirSync(directory), []);
+  } finally {
+    limitFiles('unlimited');
+  }
 });
 
 test('an upload is refused if a part has no name', async () => {

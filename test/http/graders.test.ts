@@ -1,7 +1,9 @@
 // Graders through OpenAI's own client: every kind that this server has, errors of a run, and what is refused by name.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import type OpenAI from 'openai';
+import { Registry } from '../../adapters/registry/registry.ts';
 import type { GraderRun } from '../../src/contracts/fine-tuning-api.ts';
 import { PythonGraders } from '../../src/graders/python.ts';
 import { connect } from './openai-client.ts';
@@ -43,6 +45,27 @@ test('a valid grader is answered as it was sent', async () => {
   const listed = { type: 'multi', name: 'all', graders: [check], calculate_output: 'colour' };
   const grader = listed as unknown as OpenAI.Graders.MultiGrader;
   assert.deepEqual(await graders.validate({ grader }), { grader });
+});
+
+test('the models of a grader are looked up at the same time', async () => {
+  let [running, most] = [0, 0];
+  class Counting extends Registry {
+    override async resolve(...given: Parameters<Registry['resolve']>) {
+      most = Math.max(most, ++running);
+      await setImmediate();
+      running--;
+      return super.resolve(...given);
+    }
+  }
+  const base = { id: 'a', names: ['b', 'c'], digest: 'b'.repeat(64) };
+  const counted = serve({ registry: new Counting({ base, local: [] }) });
+  const judges = Object.fromEntries(
+    ['a', 'b', 'c'].map((name) => [name, { ...judge, name, model: name }]),
+  );
+  const grader = { type: 'multi', name: 'all', graders: judges, calculate_output: 'a + b + c' };
+  const response = await counted.post('/v1/fine_tuning/alpha/graders/validate', { grader });
+  assert.equal(response.status, 200, await response.text());
+  assert.equal(most, 3);
 });
 
 describe('a run', () => {

@@ -60,6 +60,16 @@ test('the compaction of OpenAI’s API is refused by name, not as a wrong method
   await assertRefused(response, { status: 400, code: 'unsupported_parameter' });
 });
 
+test('the routes beside a response allow only their own method', async () => {
+  for (const route of ['compact', 'input_tokens']) {
+    const { status, headers } = await served.app.request(`${URL}/${route}`, {
+      method: 'OPTIONS',
+      headers: { authorization: `Bearer ${served.keys['acme']!.text}` },
+    });
+    assert.deepEqual([status, headers.get('allow')], [405, 'POST'], route);
+  }
+});
+
 test('a response can be read, listed with its input, and deleted', async () => {
   const input = ['A', 'B', 'C'].map((content) => ({ role: 'user' as const, content }));
   const made = await client.responses.create({ model: 'base', input, metadata: { a: 'b' } });

@@ -8,7 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
-import type { AnswerLine } from '../../src/batches/context.ts';
+import type { RunLine } from '../../src/batches/context.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
@@ -94,7 +94,7 @@ export interface Served {
   engine: ScriptedEngine;
   leases: FakeLeases;
   /** Answers the lines of batches. */
-  answerLine: AnswerLine;
+  answerLine: RunLine;
   /** Lines that were logged. */
   logged: string[];
   post(path: string, body: unknown, init?: RequestInit): Promise<Response>;

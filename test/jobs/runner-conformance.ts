@@ -32,7 +32,7 @@ export function workOf(
   return {
     jobId: 'ftjob-1',
     tenant: 'local',
-    token: ++tokens,
+    fencingToken: ++tokens,
     runDir: path.join(dir, 'run'),
     gate: { margin: 0.1 },
     job: { model: '/here/model', data, script },
@@ -43,7 +43,7 @@ export function workOf(
 
 /** Under the next lease. */
 export function again(work: RunRequest, changes: Partial<RunRequest> = {}): RunRequest {
-  return { ...work, token: ++tokens, isResume: true, ...changes };
+  return { ...work, fencingToken: ++tokens, isResume: true, ...changes };
 }
 
 /** A run that a test follows. */

@@ -33,7 +33,7 @@ const chat = (...contents: string[]) => ({
 
 interface Machine {
   memory?: number;
-  samplerBytes?: number;
+  samplingEngineBytes?: number;
 }
 
 async function planOf(json: Record<string, unknown>, machine?: Machine): Promise<JobPlan> {
@@ -42,14 +42,14 @@ async function planOf(json: Record<string, unknown>, machine?: Machine): Promise
 
 async function wholePlanOf(
   json: Record<string, unknown>,
-  { memory, samplerBytes = 0, ...model }: Machine & { size?: string } = {},
+  { memory, samplingEngineBytes = 0, ...model }: Machine & { size?: string } = {},
 ): Promise<Plan> {
   const request = { job: { file: undefined, overrides: {} }, size: undefined, ...model };
   const sources = {
     json: { model: TOY, ...json },
     findModel: async (name: string) => name,
     checkJob: async () => {},
-    samplerBytes: () => samplerBytes,
+    samplingEngineBytes: () => samplingEngineBytes,
   };
   return makePlan({ ...request, configFile: undefined, memory }, sources);
 }
@@ -143,11 +143,11 @@ test('the recommended run takes as much as the plan says of the same run, and th
   const asked = rows(t, Array(12).fill(chat('What is the sky?')));
   const sampled = { objective: 'reinforcement', grader: EXACT, completionLength: 16 };
   const compute = recommendCompute('qlora');
-  for (const [json, samplerBytes] of [
+  for (const [json, samplingEngineBytes] of [
     [{ data: answered, compute }, 0],
     [{ data: asked, compute, ...sampled }, 1e8],
   ] as const) {
-    const plan = await wholePlanOf(json, { memory: 6e8, samplerBytes });
+    const plan = await wholePlanOf(json, { memory: 6e8, samplingEngineBytes });
     const { method, rank, bytes } = recommendationOf(plan);
     assert.deepEqual([method, rank, bytes], ['qlora', 16, plan.job!.memoryBytes]);
     assert.ok(plan.text.includes(`Memory   about ${gb(bytes)} (`), plan.text);
@@ -280,11 +280,11 @@ test('a grader that names a value of no row is a fault of the job', async (t) =>
 test('a run that learns from rewards counts the engine that samples, and is refused if they do not fit together', async (t) => {
   const data = rows(t, Array(12).fill(chat('Hi')));
   const job = { data, objective: 'reinforcement', grader: EXACT, completionLength: 16 };
-  const [alone, together] = [await planOf(job), await planOf(job, { samplerBytes: 1e9 })];
+  const [alone, together] = [await planOf(job), await planOf(job, { samplingEngineBytes: 1e9 })];
   assert.equal(together.memoryBytes, alone.memoryBytes + 1e9);
   const memory = alone.memoryBytes + 5e8;
   assert.equal((await planOf(job, { memory })).memoryBytes, alone.memoryBytes);
-  await assert.rejects(planOf(job, { memory, samplerBytes: 1e9 }), {
+  await assert.rejects(planOf(job, { memory, samplingEngineBytes: 1e9 }), {
     name: 'ConfigError',
     message:
       /^completions: training takes about .* samples 64 completions of up to \d+ tokens together/,

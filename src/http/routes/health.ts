@@ -83,9 +83,9 @@ export function addHealthRoutes(
     path: '/health',
     summary: 'State and figures of the engine',
     query: ANY_QUERY,
-    answers: json(healthSchema),
+    response: json(healthSchema),
     description: 'Requests are served',
-    otherAnswers: notReady(healthSchema),
+    otherResponses: notReady(healthSchema),
     isOpen: true,
     async handle(c) {
       const stats = (await statsWithin(client, limits.statsTimeoutMs)) ?? client.lastStats;
@@ -113,9 +113,9 @@ export function addHealthRoutes(
     path: '/readyz',
     summary: 'Whether requests are served',
     query: ANY_QUERY,
-    answers: json(statusSchema),
+    response: json(statusSchema),
     description: 'Yes',
-    otherAnswers: notReady(statusSchema),
+    otherResponses: notReady(statusSchema),
     isOpen: true,
     handle(c) {
       const status = serverStatus(deps);
@@ -127,7 +127,7 @@ export function addHealthRoutes(
     path: '/livez',
     summary: 'Whether this process answers',
     query: ANY_QUERY,
-    answers: json(statusSchema),
+    response: json(statusSchema),
     description: 'Yes',
     isOpen: true,
     handle: (c) => c.json({ status: 'live' }),

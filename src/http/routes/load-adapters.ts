@@ -11,8 +11,8 @@ import { fieldError, ServeError } from '../../common/errors.ts';
 import { isOneLine } from '../../contracts/adapter-about.ts';
 import { prefetchSchema } from '../../contracts/management-api.ts';
 import { MAX_RANK } from '../../contracts/training-settings.ts';
-import { requireReady } from '../answer/answer.ts';
 import type { Deps } from '../deps.ts';
+import { requireReady } from '../generation/respond.ts';
 import { prefetchAdapter } from '../request/prefetch.ts';
 import { MAX_UNIX_SECONDS } from '../schema/fields.ts';
 import { toEnvelope } from '../wire/errors.ts';
@@ -50,7 +50,7 @@ const loadBody = z
   .openapi('LoadLoraAdapterRequest');
 
 const unloadBody = z.strictObject({ lora_name: z.string() }).openapi('UnloadLoraAdapterRequest');
-const textAnswer = { 'text/plain': { schema: z.string() } };
+const plainText = { 'text/plain': { schema: z.string() } };
 
 const serverInfoSchema = z
   .object({
@@ -74,7 +74,7 @@ export function addPrefetchRoute(app: App, deps: Deps): void {
     params: { name: 'Any form of its name' },
     summary: 'Load an adapter before requests name it',
     body: { schema: prefetchBody, limits: deps.limits, isOptional: true },
-    answers: json(prefetchSchema),
+    response: json(prefetchSchema),
     admit: () => requireReady(deps),
     async handle(c, { keep_warm_until: until }) {
       const keepWarmMs = until == null ? 0 : toKeepWarmMs(until, deps.now());
@@ -115,12 +115,12 @@ export function addLoadRoutes(app: App, deps: Deps, loaded: LoadedAdapters): voi
     path: '/v1/load_lora_adapter',
     summary: 'Serve a local adapter folder under a name until the server ends (admin)',
     body: { schema: loadBody, limits },
-    answers: textAnswer,
+    response: plainText,
     admit,
     async handle(c, { lora_name: name, lora_path: folder, load_inplace: mayReplace }) {
       if (loaded.has(name) && !mayReplace) {
         const message = 'lora_name: is already loaded; set load_inplace to replace it';
-        return answerInvalidInput(c, message);
+        return refuseInput(c, message);
       }
       await loaded.load(name, folder, check);
       return c.text(`Success: LoRA adapter '${name}' added successfully.`);
@@ -131,14 +131,11 @@ export function addLoadRoutes(app: App, deps: Deps, loaded: LoadedAdapters): voi
     path: '/v1/unload_lora_adapter',
     summary: 'Stop serving a name that was loaded by path (admin)',
     body: { schema: unloadBody, limits },
-    answers: textAnswer,
+    response: plainText,
     admit,
     handle(c, { lora_name: name }) {
       if (!loaded.unload(name)) {
-        return answerInvalidInput(
-          c,
-          'lora_name: cannot be found among the adapters loaded by path',
-        );
+        return refuseInput(c, 'lora_name: cannot be found among the adapters loaded by path');
       }
       return c.text(`Success: LoRA adapter '${name}' removed successfully.`);
     },
@@ -154,7 +151,7 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
     query: z.strictObject({ config_format: z.literal('json').optional() }),
     summary:
       'What a trainer asks of vLLM: the types, and how many adapters of which rank are served (admin)',
-    answers: json(serverInfoSchema),
+    response: json(serverInfoSchema),
     admit,
     handle: (c) =>
       c.json({
@@ -178,7 +175,7 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
         .optional(),
     }),
     summary: 'Take no steps until /resume, at most for five minutes (admin)',
-    answers: textAnswer,
+    response: plainText,
     admit,
     handle(c) {
       client.pause.begin();
@@ -189,7 +186,7 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
     method: 'post',
     path: '/resume',
     summary: 'End a pause (admin)',
-    answers: textAnswer,
+    response: plainText,
     admit,
     handle(c) {
       client.pause.end();
@@ -199,7 +196,7 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
 }
 
 /** Adds vLLM's form of the error, by which operators like KubeAI see that a repeated load or unload has nothing to do. */
-function answerInvalidInput(c: Context<HttpEnv>, message: string): Response {
+function refuseInput(c: Context<HttpEnv>, message: string): Response {
   const error = new ServeError('invalid_request', message, { param: 'lora_name' });
   const ofVllm = { object: 'error', message, type: 'InvalidUserInput', param: null, code: 400 };
   return c.json({ ...ofVllm, ...toEnvelope(error) }, 400);

@@ -22,7 +22,7 @@ export function addRequestsRoute(app: App, deps: Deps): void {
     path: '/v1/requests',
     summary: 'List running and recent requests',
     query: querySchema,
-    answers: json(requestListSchema),
+    response: json(requestListSchema),
     handle(c, { id }) {
       const tenant = c.get('tenant');
       const records = telemetry.requests.list(tenant.isAdmin ? undefined : tenant.id);

@@ -95,8 +95,8 @@ export function checkTokenIds(fields: TokenFields, size: number): void {
     } else if (value && 'kind' in value && value.kind === 'ids') {
       for (const [i, ids] of value.prompts.entries()) {
         const wrong = wrongItem(ids);
-        const place = value.prompts.length > 1 ? `prompt ${i}: ` : '';
-        if (wrong >= 0) refuse(param, `${place}item ${wrong}`);
+        const prefix = value.prompts.length > 1 ? `prompt ${i}: ` : '';
+        if (wrong >= 0) refuse(param, `${prefix}item ${wrong}`);
       }
     }
   }
@@ -134,8 +134,8 @@ export function toPrompts(bounds: { vocabSize: number; maxPrompts: number }) {
       }
       const wrong = ids.findIndex((id) => !isTokenId(id, bounds.vocabSize));
       if (wrong < 0) continue;
-      const place = isOneList ? '' : `prompt ${i}: `;
-      return addIssue(ctx, `${place}item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
+      const prefix = isOneList ? '' : `prompt ${i}: `;
+      return addIssue(ctx, `${prefix}item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
     }
     return { kind: 'ids', prompts };
   };

@@ -144,7 +144,7 @@ export const copyWeightsBody = z
   })
   .openapi('TinkerCopy');
 
-export const samplerBody = z
+export const samplingSessionBody = z
   .object({
     session_id: id,
     sampling_session_seq_id: number,
@@ -153,7 +153,7 @@ export const samplerBody = z
   })
   .openapi('TinkerSampler');
 
-export const samplerIdBody = z.object({ sampling_session_id: id }).openapi('TinkerSamplerId');
+export const samplingSessionIdBody = z.object({ sampling_session_id: id }).openapi('TinkerSamplerId');
 
 const chunk = z.object(
   { type: z.literal('encoded_text').default('encoded_text'), tokens: z.array(number) },

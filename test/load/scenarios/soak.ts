@@ -9,8 +9,8 @@ import {
 } from '../../../adapters/repository/repository.ts';
 import { createS3Store } from '../../../adapters/store/s3.ts';
 import { SHARED_OWNER } from '../../../src/contracts/tenant.ts';
-import { readArtifact } from '../../../src/import/artifact.ts';
 import { writeAdapters } from '../../bench/adapters.ts';
+import { readDecoder } from '../../bench/base.ts';
 import { type Fault, type FaultProxy, startFaultProxy } from '../../e2e/fault-proxy.ts';
 import { environmentOf, prepareS3Server, startS3Server } from '../../e2e/s3-server.ts';
 import { enginePidOf } from '../../processes.ts';
@@ -204,12 +204,10 @@ async function openStore({ model, scratch, after, tell }: Context): Promise<Stor
     );
   const direct = open(s3.endpoint);
   const faulty = open(proxy.endpoint);
-  const { config, tensors } = readArtifact(model);
-  tensors.close();
   const root = path.join(scratch, 'contents');
   mkdirSync(root);
   const shape = { label: CHURN, rank: 8, targets: ['q_proj', 'v_proj'] } as const;
-  const contents = writeAdapters(root, config, { shape, count: CONTENTS, seed: 50 });
+  const contents = writeAdapters(root, readDecoder(model), { shape, count: CONTENTS, seed: 50 });
   const to = { tenant: SHARED_OWNER, name: CHURN };
   /** Version → digest, of publications that said that they are there. */
   const confirmed = new Map<number, string>();
