@@ -1,6 +1,8 @@
 // Responses in the background: the client asks for them later, or cancels them.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { withResolvers } from '../../src/common/waiting.ts';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
 import { until } from '../until.ts';
 import { keeping } from './kept.ts';
@@ -32,10 +34,7 @@ const ended = (id: string) =>
 
 /** Holds the engine back after the prompt until the returned function is called. */
 function holdDecoding(): () => void {
-  let release = () => {};
-  const held = new Promise<void>((resolve) => {
-    release = resolve;
-  });
+  const { promise: held, resolve: release } = withResolvers<void>();
   engine.beforeRun = (batch) => (batch.kind === 'prefill' ? undefined : held);
   return () => {
     engine.beforeRun = () => {};

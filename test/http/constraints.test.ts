@@ -6,7 +6,7 @@ import type {
   ChatCompletionChunk,
   Completion,
 } from '../../src/contracts/openai.ts';
-import { assertRefused, readFrames, readOk, serve, utf8 } from './served.ts';
+import { assertRefused, readChunks, readOk, serve, utf8 } from './served.ts';
 
 const CHAT = '/v1/chat/completions';
 const COMPLETIONS = '/v1/completions';
@@ -146,7 +146,7 @@ test('return_tokens_as_token_ids names tokens by their ids', async () => {
 test('continuous_usage_stats counts each choice in every chunk', async () => {
   const options = { include_usage: true, continuous_usage_stats: true };
   const body = { model: 'base', messages, stream: true, n: 2, stream_options: options };
-  const frames = (await readFrames(await post(CHAT, body))).slice(0, -1) as ChatCompletionChunk[];
+  const frames = await readChunks<ChatCompletionChunk>(await post(CHAT, body));
   for (const index of [0, 1]) {
     const own = frames.filter(({ choices }) => choices[0]?.index === index);
     const counts = own.map(({ usage }) => usage!.completion_tokens);

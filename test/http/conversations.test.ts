@@ -7,19 +7,13 @@ import { pluck } from '../pluck.ts';
 import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
 import { connect } from './openai-client.ts';
-import { readError, readOk, shownPrompt, utf8 } from './served.ts';
+import { readError, readOk, recordPrompts } from './served.ts';
 
 const URL = '/v1/conversations';
 const clock = { ms: Date.now() };
-const prompts: string[] = [];
-const served = serveKeyed({
-  tenants: { acme: {}, other: {} },
-  ...keeping({ now: () => clock.ms }),
-  reply(promptIds) {
-    prompts.push(shownPrompt(promptIds));
-    return utf8('Hello');
-  },
-});
+const { prompts, reply } = recordPrompts();
+const kept = keeping({ now: () => clock.ms });
+const served = serveKeyed({ tenants: { acme: {}, other: {} }, ...kept, reply });
 const { ask } = served;
 const apiKey = served.keys['acme']!.text;
 const client = await connect(served, apiKey);

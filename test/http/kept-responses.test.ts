@@ -11,26 +11,19 @@ import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { storeIsDown } from '../adapters/published.ts';
 import { serveKeyed } from './keyed.ts';
 import { connect } from './openai-client.ts';
-import { assertRefused, readError, readOk, serve, shownPrompt, utf8 } from './served.ts';
+import { assertRefused, readError, readOk, recordPrompts, serve } from './served.ts';
 
 const URL = '/v1/responses';
 const memory = createMemoryStore();
 const clock = { ms: Date.now() };
-const prompts: string[] = [];
+const { prompts, reply } = recordPrompts();
 const keptResponses = new KeptResponses({
   store: guardStore(memory, createLog('silent')),
   keepMs: 3_600_000,
   maxBytes: 2 ** 30,
   now: () => clock.ms,
 });
-const served = serveKeyed({
-  tenants: { acme: {}, other: {} },
-  keptResponses,
-  reply(promptIds) {
-    prompts.push(shownPrompt(promptIds));
-    return utf8('Hello');
-  },
-});
+const served = serveKeyed({ tenants: { acme: {}, other: {} }, keptResponses, reply });
 const { ask } = served;
 const client = await connect(served, served.keys['acme']!.text);
 
@@ -89,11 +82,10 @@ test('a response can be read, listed with its input, and deleted', async () => {
   }
   assert.deepEqual(texts, ['C', 'B', 'A']);
   const unknown = { after: `msg_${'0'.repeat(32)}` };
-  await assert.rejects(
-    client.responses.inputItems.list(made.id, unknown),
-    (error: InstanceType<typeof OpenAI.BadRequestError>) =>
-      error.status === 400 && error.param === 'after',
-  );
+  await assert.rejects(client.responses.inputItems.list(made.id, unknown), {
+    status: 400,
+    param: 'after',
+  });
   await client.responses.delete(made.id);
   await assert.rejects(client.responses.retrieve(made.id), OpenAI.NotFoundError);
 });

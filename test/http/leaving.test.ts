@@ -1,6 +1,8 @@
 // A server that is about to stop: load balancers learn it first, and requests that have not started can go elsewhere.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { withResolvers } from '../../src/common/waiting.ts';
 import { assertRefused, serve, utf8 } from './served.ts';
 
 const URL = '/v1/completions';
@@ -24,10 +26,7 @@ test('/readyz and /health say 503 while requests are still answered', async () =
 
 test('a stream that waits for a slot is refused with a status; one that runs is finished', async () => {
   const served = serve({ slotCount: 1, reply: () => utf8('Hello') });
-  let open = () => {};
-  const gate = new Promise<void>((resolve) => {
-    open = resolve;
-  });
+  const { promise: gate, resolve: open } = withResolvers<void>();
   served.engine.beforeRun = (batch) => (batch.kind === 'decode' ? gate : undefined);
   const running = await served.post(URL, request);
   assert.equal(running.status, 200);

@@ -32,10 +32,7 @@ function open(options: Partial<KeyedOptions> = {}) {
   const get = async <T = Adapter>(tenant: string, path: string) =>
     readOk<T>(await served.ask(tenant, `/v1/adapters${path}`));
   const remove = (tenant: string, path: string) =>
-    served.ask(tenant, `/v1/adapters${path}`, undefined, {
-      method: 'DELETE',
-      headers: { authorization: `Bearer ${served.keys[tenant]!.text}` },
-    });
+    served.ask(tenant, `/v1/adapters${path}`, undefined, { method: 'DELETE' });
   return { ...served, repository, publish, get, remove };
 }
 
@@ -47,24 +44,15 @@ describe('reading', () => {
   test('shows versions with sizes, base and card, newest first, and the targets of aliases', async () => {
     const { publish, get } = open();
     await publish('acme', 'zen', { aliases: ['stable'] });
-    const digest = await publish('acme', 'zen', {
-      baseDigest: BASE.digest,
-      job: 'ftjob-1',
-      metrics: { evaluation: CARD },
-    });
+    const made = { baseDigest: BASE.digest, job: 'ftjob-1', metrics: { evaluation: CARD } };
+    const digest = await publish('acme', 'zen', made);
     const zen = await get('acme', '/zen');
     assert.deepEqual([zen.id, zen.owner, zen.is_writable], ['acme/zen', 'acme', true]);
-    assert.deepEqual(
-      zen.versions.map(({ version, base, job }) => [version, base, job]),
-      [
-        [2, 'served', 'ftjob-1'],
-        [1, 'unknown', null],
-      ],
-    );
-    assert.equal(zen.versions[0]!.digest, digest);
-    assert.deepEqual(zen.versions[0]!.evaluation, CARD);
-    assert.ok(zen.versions[0]!.bytes > 100);
-    assert.equal(zen.versions[0]!.training, null);
+    const shown = zen.versions.map(({ version, base, job }) => `${version} ${base} ${job}`);
+    assert.deepEqual(shown, ['2 served ftjob-1', '1 unknown null']);
+    const { evaluation, bytes, training, ...newest } = zen.versions[0]!;
+    assert.deepEqual([newest.digest, evaluation, training], [digest, CARD, null]);
+    assert.ok(bytes > 100);
     assert.deepEqual(aliasesOf(zen), { latest: whole(2), stable: whole(1) });
     assert.deepEqual(zen.aliases.find(({ alias }) => alias === 'latest')?.previous, whole(1));
   });
@@ -118,15 +106,10 @@ describe('aliases', () => {
     const back = await readOk<Adapter>(await ask('acme', `${latest}/rollback`, {}));
     assert.deepEqual(aliasesOf(back), { latest: whole(2) });
     assert.equal(await root(), 'zen@2');
-    const split = [
-      { version: 1, percent: 10 },
-      { version: 2, percent: 90 },
-    ];
+    const split = [10, 90].map((percent, i) => ({ version: i + 1, percent }));
     const stable = '/v1/adapters/zen/aliases/stable';
-    assert.deepEqual(
-      aliasesOf(await readOk(await ask('acme', stable, { split })))['stable'],
-      split,
-    );
+    const divided = await readOk<Adapter>(await ask('acme', stable, { split }));
+    assert.deepEqual(aliasesOf(divided)['stable'], split);
     await readOk(await remove('acme', '/zen/aliases/stable'));
     assert.deepEqual(Object.keys(aliasesOf(await get('acme', '/zen'))), ['latest']);
     assert.equal((await remove('acme', '/zen/aliases/stable')).status, 404);
@@ -138,11 +121,8 @@ describe('aliases', () => {
     const path = '/v1/adapters/zen/aliases/latest';
     assert.equal((await ask('acme', path, { version: 9 })).status, 404);
     assert.equal((await ask('acme', path, {})).status, 400);
-    const half = [
-      { version: 1, percent: 50 },
-      { version: 1, percent: 50 },
-    ];
-    assert.equal((await readError(await ask('acme', path, { split: half }))).param, 'split');
+    const halves = Array(2).fill({ version: 1, percent: 50 });
+    await assertRefused(await ask('acme', path, { split: halves }), { param: 'split' });
     assert.equal((await ask('acme', `${path}/rollback`, {})).status, 400);
   });
 });
@@ -243,10 +223,8 @@ describe('removal and download', () => {
     const bytes = await weights.arrayBuffer();
     assert.equal(String(bytes.byteLength), weights.headers.get('content-length'));
     assert.equal((await ask('acme', `${files}/manifest.json`)).status, 404);
-    assert.equal(
-      (await ask('acme', '/v1/adapters/zen/versions/x/files/adapter_config.json')).status,
-      404,
-    );
+    const odd = await ask('acme', '/v1/adapters/zen/versions/x/files/adapter_config.json');
+    assert.equal(odd.status, 404);
   });
 });
 

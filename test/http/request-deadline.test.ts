@@ -1,7 +1,9 @@
 // Requests that are not answered in time, by their own header or by the server's default.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { withResolvers } from '../../src/common/waiting.ts';
 import { assertRefused, idle, readError, readFrames, serve } from './served.ts';
 
 const URL = '/v1/completions';
@@ -13,10 +15,7 @@ const within = (ms: number | string) => ({
 /** A server whose engine stands still from the nth run on, until `resume`. */
 function standstill(options: Parameters<typeof serve>[0] = {}, from = 1) {
   const served = serve(options);
-  let resume = () => {};
-  const resumed = new Promise<void>((resolve) => {
-    resume = resolve;
-  });
+  const { promise: resumed, resolve: resume } = withResolvers<void>();
   let runs = 0;
   served.engine.beforeRun = () => (++runs < from ? undefined : resumed);
   return { ...served, resume };

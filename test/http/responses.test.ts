@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import type OpenAI from 'openai';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
 import { pluck } from '../pluck.ts';
-import { assertRefused, readError, readOk, serve, shownPrompt, utf8 } from './served.ts';
+import { assertRefused, readError, readOk, recordPrompts, serve } from './served.ts';
 
 const URL = '/v1/responses';
 const request = { model: 'base', input: 'Hi', max_output_tokens: 5, temperature: 0 };
@@ -22,15 +22,8 @@ const asOfficial = ({ usage, output, error, reasoning, text, tools, ...response 
   }) satisfies OpenAI.Responses.Response;
 
 describe('a response', () => {
-  const prompts: string[] = [];
-  const served = serve({
-    adapters: ['alpha'],
-    reply: (promptIds) => {
-      prompts.push(shownPrompt(promptIds));
-      return utf8('Hello');
-    },
-  });
-  const { post } = served;
+  const { prompts, reply } = recordPrompts();
+  const { post } = serve({ reply });
 
   test('has one message, the settings of the request and the usage', async () => {
     const body = { ...request, metadata: { topic: 'greetings' }, instructions: 'Be brief' };
@@ -145,13 +138,8 @@ describe('a response', () => {
 });
 
 test('old turns are dropped if the request allows it, but not instructions and system messages', async () => {
-  const prompts: string[] = [];
-  const { post } = serve({
-    reply: (promptIds) => {
-      prompts.push(shownPrompt(promptIds));
-      return utf8('Hello');
-    },
-  });
+  const { prompts, reply } = recordPrompts();
+  const { post } = serve({ reply });
   const message = (role: string, content: string) => ({ role, content });
   const input = [
     message('system', 'S'),

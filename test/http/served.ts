@@ -60,8 +60,18 @@ function byteAlphabet(): string[] {
 }
 
 /** A prompt as text; control tokens are shown as `|`. */
-export function shownPrompt(promptIds: readonly number[]): string {
+function shownPrompt(promptIds: readonly number[]): string {
   return promptIds.map((id) => (id < 256 ? String.fromCharCode(id) : '|')).join('');
+}
+
+/** A reply that is always the same, and the prompts that it got, as `shownPrompt` shows them. */
+export function recordPrompts(answer = 'Hello') {
+  const prompts: string[] = [];
+  const reply: Reply = (promptIds) => {
+    prompts.push(shownPrompt(promptIds));
+    return utf8(answer);
+  };
+  return { prompts, reply };
 }
 
 export const utf8 = (text: string): number[] => [...Buffer.from(text)];
@@ -212,4 +222,11 @@ export async function readFrames(response: Response): Promise<unknown[]> {
     .filter((frame) => frame.startsWith('data: '))
     .map((frame) => frame.slice('data: '.length))
     .map((data) => (data === '[DONE]' ? data : JSON.parse(data)));
+}
+
+/** The chunks of a generation's stream, which ends with `[DONE]`. */
+export async function readChunks<Chunk>(response: Response): Promise<Chunk[]> {
+  const frames = await readFrames(response);
+  assert.equal(frames.pop(), '[DONE]');
+  return frames as Chunk[];
 }

@@ -1,10 +1,12 @@
 // What only a socket shows: the parser's limits, slow and lying senders, and an orderly end.
+
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Agent, get, request } from 'node:http';
 import { connect } from 'node:net';
 import { after, describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { withResolvers } from '../../src/common/waiting.ts';
 import { startServer } from '../../src/http/wire/server.ts';
 import { idle, type Served, serve, utf8 } from './served.ts';
 
@@ -224,10 +226,7 @@ describe('a server that is retired', () => {
 /** A stream whose first step waits for `resume`. */
 async function openStuckStream() {
   const served = serve({ reply: () => utf8('Hello') });
-  let resume = () => {};
-  const stuck = new Promise<void>((resolve) => {
-    resume = resolve;
-  });
+  const { promise: stuck, resolve: resume } = withResolvers<void>();
   served.engine.beforeRun = () => stuck;
   const server = await listen(served);
   const body = JSON.stringify({ model: 'base', prompt: 'a', stream: true });

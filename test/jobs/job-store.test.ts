@@ -5,7 +5,7 @@ import { describe, test } from 'node:test';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
-import { ServeError } from '../../src/common/errors.ts';
+import type { ServeError } from '../../src/common/errors.ts';
 import { createLog } from '../../src/common/log.ts';
 import { systemClock } from '../../src/common/waiting.ts';
 import { type JobRecord, messageEvent, withEvents } from '../../src/jobs/job.ts';
@@ -129,7 +129,7 @@ describe('a job', () => {
       });
       await assert.rejects(
         jobs.change(name, (now) => now),
-        (error: ServeError) => error.status === 404,
+        { status: 404 },
       );
     }
     assert.equal(new Set(answers).size, 1);
@@ -141,9 +141,7 @@ describe('a job', () => {
   test('whose record is damaged is an alert, not a crash', async () => {
     const { store, jobs } = await stored();
     await store.put(`${JOB.tenant}/.jobs/${JOB.id}/job.json`, Buffer.from('{"schema":1}'));
-    await assert.rejects(jobs.get(JOB), (error: ServeError) => {
-      return error instanceof ServeError && error.code === 'object_damaged';
-    });
+    await assert.rejects(jobs.get(JOB), { name: 'ServeError', code: 'object_damaged' });
   });
 });
 

@@ -258,10 +258,10 @@ describe('its owner', () => {
     const server = openServer(createMemoryStore(), { limits: { maxActive: 2 } });
     const first = await server.create();
     await server.create();
-    await assert.rejects(server.create(), (error: ServeError) => {
-      return (
-        error.status === 429 && error.retryAfterS === 60 && /2 unfinished jobs/.test(error.message)
-      );
+    await assert.rejects(server.create(), {
+      status: 429,
+      retryAfterS: 60,
+      message: /2 unfinished jobs/,
     });
     const rival = { ...ACME, id: 'rival' };
     const trainingFile = await upload(server.files, {}, 'rival');

@@ -133,10 +133,8 @@ test('a page of checkpoints reads no further runs, and the next one continues af
     page = await runs.checkpoints('acme', { offset: 0, limit: 1, after });
   }
   assert.deepEqual(paged, all);
-  assert.deepEqual(
-    namesOf(await runs.checkpoints('acme', { offset: 2, limit: 2 })),
-    all.slice(2, 4),
-  );
+  const middle = await runs.checkpoints('acme', { offset: 2, limit: 2 });
+  assert.deepEqual(namesOf(middle), all.slice(2, 4));
 });
 
 test('the models of a session are in the order of their numbers, in lists and on pages', async () => {
@@ -237,20 +235,17 @@ test('the record of an older server is read, and written as one of this server',
     [run.baseModel, run.baseDigest, run.changedMs, run.curve.steps, run.metadata],
     ['toy', 'a'.repeat(64), 900_000, 3, OLDER.metadata],
   );
-  assert.deepEqual(
-    run.checkpoints.map(({ createdMs, expiresMs, request }) => [createdMs, expiresMs, request]),
-    [
-      [800_000, null, undefined],
-      [900_000, 1_100_000, 7],
-    ],
-  );
+  const times = run.checkpoints.map(({ createdMs, expiresMs, request }) => [
+    createdMs,
+    expiresMs,
+    request,
+  ]);
+  assert.deepEqual(times.flat(), [800_000, null, undefined, 900_000, 1_100_000, 7]);
   assert.deepEqual(run.checkpoints[0]!.metadata, OLDER.checkpoints[0]!.metadata);
   await runs.note('acme', ID, run.curve, 2_000_500);
   const written = JSON.parse(await text((await store.get(key))!.body));
-  assert.deepEqual(
-    [written.schema, written.changedMs, written.base_model],
-    [2, 2_000_500, undefined],
-  );
+  const { schema, changedMs, base_model } = written;
+  assert.deepEqual([schema, changedMs, base_model], [2, 2_000_500, undefined]);
   assert.deepEqual((await runs.find('acme', ID)).checkpoints, run.checkpoints);
 });
 

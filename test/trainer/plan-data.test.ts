@@ -189,17 +189,14 @@ test('bad lines are data: code, field, the first ten line numbers', async (t) =>
     param: 'training_file',
     lines: [3, 4],
   });
-  const many = await faultOf({
-    data: rows(t, [good]),
-    validation: rows(t, Array(30).fill('[')),
-  });
-  assert.equal(many!.code, 'invalid_training_file');
+  const many = await faultOf({ data: rows(t, [good]), validation: rows(t, Array(30).fill('[')) });
+  const { message, ...fault } = many!;
   assert.match(
-    many!.message,
+    message,
     /validation file \S+ is invalid. It has 30 bad lines; the first 10: Line 1: /,
   );
-  assert.equal(many!.param, 'validation_file');
-  assert.deepEqual(many!.lines, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  const lines = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+  assert.deepEqual(fault, { code: 'invalid_training_file', param: 'validation_file', lines });
   const masked = { messages: [{ role: 'assistant', content: 'a', weight: 0 }] };
   const nothing = await faultOf({ data: rows(t, [good]), validation: rows(t, [masked]) });
   assert.match(nothing!.message, /^The validation file \S+ is invalid\. It has nothing/);
@@ -247,31 +244,25 @@ test('a message names settings as the user gave them: fields, flags, or keys of 
     'modulesToSave[1]: no norm ends in "x". There is trainHead (trainEmbeddings).',
     'rankPattern.q: needs 3',
   ];
-  const names = (source: JobSource) => nameSettings(faults.join('\n'), sourceNames(source));
-  assert.equal(
-    names({ file: undefined, overrides: {}, isFromApi: true }),
-    [
-      'lorikeet.lora_bias: cannot be combined with lorikeet.dora',
-      'lorikeet.modules_to_save[1]: no norm ends in "x". There is lorikeet.train_head (lorikeet.train_embeddings).',
-      'rankPattern.q: needs 3',
-    ].join('\n'),
-  );
-  assert.equal(
-    names({ file: 'job.json', overrides: { loraBias: true, trainHead: 'full' } }),
-    [
-      '--lora-bias: cannot be combined with dora',
-      'modulesToSave[1]: no norm ends in "x". There is --train-head (trainEmbeddings).',
-      'rankPattern.q: needs 3',
-    ].join('\n'),
-  );
-  assert.match(
-    names({ file: undefined, overrides: {} }),
-    /^--modules-to-save\[1\].* --train-head /m,
-  );
+  const names = (source: JobSource) =>
+    nameSettings(faults.join('\n'), sourceNames(source)).split('\n');
+  assert.deepEqual(names({ file: undefined, overrides: {}, isFromApi: true }), [
+    'lorikeet.lora_bias: cannot be combined with lorikeet.dora',
+    'lorikeet.modules_to_save[1]: no norm ends in "x". There is lorikeet.train_head (lorikeet.train_embeddings).',
+    'rankPattern.q: needs 3',
+  ]);
+  const overrides = { loraBias: true, trainHead: 'full' };
+  assert.deepEqual(names({ file: 'job.json', overrides }), [
+    '--lora-bias: cannot be combined with dora',
+    'modulesToSave[1]: no norm ends in "x". There is --train-head (trainEmbeddings).',
+    'rankPattern.q: needs 3',
+  ]);
+  const [, second] = names({ file: undefined, overrides: {} });
+  assert.match(second!, /^--modules-to-save\[1\].* --train-head /);
 });
 
 test('a grader that names a value of no row is a fault of the job', async (t) => {
-  const prompt = { messages: [{ role: 'user', content: 'Hi' }] };
+  const prompt = chat('Hi');
   const job = { data: rows(t, [{ ...prompt, slots: { answer: 'a' } }, prompt]) };
   const check = { type: 'string_check', name: 'right', operation: 'eq', reference: 'a' };
   const graderOf = (input: string) => ({
@@ -287,10 +278,7 @@ test('a grader that names a value of no row is a fault of the job', async (t) =>
 });
 
 test('a run that learns from rewards counts the engine that samples, and is refused if they do not fit together', async (t) => {
-  const data = rows(
-    t,
-    Array.from({ length: 12 }, () => ({ messages: [{ role: 'user', content: 'Hi' }] })),
-  );
+  const data = rows(t, Array(12).fill(chat('Hi')));
   const job = { data, objective: 'reinforcement', grader: EXACT, completionLength: 16 };
   const [alone, together] = [await planOf(job), await planOf(job, { samplingEngineBytes: 1e9 })];
   assert.equal(together.memoryBytes, alone.memoryBytes + 1e9);

@@ -8,6 +8,7 @@ import type { ResolvedAdapter } from '../../../adapters/registry/resolved.ts';
 import { DiskTier } from '../../../adapters/tiers/disk.ts';
 import { Fetcher } from '../../../adapters/tiers/fetcher.ts';
 import { LocalAdapters } from '../../../adapters/tiers/local-adapters.ts';
+import { withResolvers } from '../../../src/common/waiting.ts';
 import { temporaryFolder } from '../../fixtures.ts';
 import { pluck } from '../../pluck.ts';
 import { publishedVersion, SpoiltStore, toResolved } from './published.ts';
@@ -53,10 +54,7 @@ test('T18, I11: a hundred requests at once for one cold adapter make one fetch, 
   const { store, local } = setUp(t);
   const version = store.add(publishedVersion('a'));
   const first = new AbortController();
-  let arrived = () => {};
-  const isAsked = new Promise<void>((resolve) => {
-    arrived = resolve;
-  });
+  const { promise: isAsked, resolve: arrived } = withResolvers<void>();
   store.spoil = async (object) => {
     arrived();
     return object;
