@@ -15,7 +15,7 @@ import type { ObjectStore } from '../../adapters/store/store.ts';
 import { postJson, streamedText } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts';
-import { type Serving, startServing } from './program.ts';
+import { type Serving, serveFor } from './program.ts';
 import { environmentOf, type S3Kind, type S3Server, startS3Server } from './s3-server.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
@@ -80,13 +80,12 @@ export async function startStage(
   let started = 0;
   const start = async () => {
     const args = ['--model', 'models/toy', '--weights', 'f32', '--slots', '8', '--threads', '1'];
-    const serving = await startServing(args, path.join(folder, `home-${++started}`), {
+    const serving = await serveFor(t, args, path.join(folder, `home-${++started}`), {
       ...environmentOf(proxy.endpoint),
       LORIKEET_STORE: `s3://${s3.bucket}`,
       LORIKEET_S3_PATH_STYLE: '1',
       ...settings,
     });
-    t.after(() => serving.stop());
     return serving;
   };
   await publish('resident');

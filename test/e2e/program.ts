@@ -1,7 +1,9 @@
 // Runs the command as a user does: a child process, its output, its exit code. Each test has a data folder of its own.
+import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
+import { temporaryFolder } from '../fixtures.ts';
 
 const COMMAND = path.resolve('bin/lorikeet.mjs');
 
@@ -23,6 +25,17 @@ export async function runLorikeet(
   return { code, ...output };
 }
 
+/** Runs one command, which must succeed. Returns its output. */
+export async function succeed(
+  args: readonly string[],
+  home: string,
+  environment?: Environment,
+): Promise<string> {
+  const { code, out, error } = await runLorikeet(args, home, environment);
+  assert.equal(code, 0, `${args.join(' ')}: ${error}`);
+  return out;
+}
+
 /** Creates a key for a tenant with the command. */
 export async function createKey(
   tenant: string,
@@ -30,9 +43,7 @@ export async function createKey(
   ...args: readonly string[]
 ): Promise<{ id: string; key: string }> {
   const create = ['keys', 'create', '--tenant', tenant, '--json', ...args];
-  const { code, out, error } = await runLorikeet(create, home);
-  if (code !== 0) throw new Error(`no key for ${tenant}: ${error}`);
-  return JSON.parse(out);
+  return JSON.parse(await succeed(create, home));
 }
 
 export interface Serving {
@@ -69,6 +80,18 @@ export async function startServing(
       return (await closed)[0];
     },
   };
+}
+
+/** Starts `lorikeet serve`, which is stopped at the end of a test. By default its data folder is new. */
+export async function serveFor(
+  t: { after(end: () => unknown): void },
+  args: readonly string[],
+  home = temporaryFolder(t),
+  environment?: Environment,
+): Promise<Serving> {
+  const serving = await startServing(args, home, environment);
+  t.after(() => serving.stop());
+  return serving;
 }
 
 type Environment = Readonly<Record<string, string>>;

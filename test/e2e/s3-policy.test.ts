@@ -13,7 +13,7 @@ import {
 import OpenAI, { toFile } from 'openai';
 import { temporaryFolder } from '../fixtures.ts';
 import { testUnless } from '../shared.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { runLorikeet, serveFor } from './program.ts';
 import {
   addUser,
   environmentOf,
@@ -132,8 +132,7 @@ test('a server with the server policy serves, trains and tidies up; with the rea
   const start = async (user: User, rest: Record<string, string> = {}) => {
     const args = ['--model', 'models/toy', '--slots', '4', '--threads', '1'];
     const env = { ...environment(user), ...rest };
-    const serving = await startServing(args, path.join(home, `serves-${user}`), env);
-    t.after(() => serving.stop());
+    const serving = await serveFor(t, args, path.join(home, `serves-${user}`), env);
     return new OpenAI({ baseURL: `${serving.url}/v1`, apiKey: 'none', maxRetries: 0 });
   };
   const ask = (client: OpenAI, model: string) =>
