@@ -115,12 +115,28 @@ export function spawnLorikeet(
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  return { child, output: outputOf(child) };
+}
+
+/** What a process has written until now. */
+export function outputOf(child: ChildProcess): { out: string; error: string } {
   const output = { out: '', error: '' };
-  child.stdout.on('data', (chunk) => {
+  child.stdout?.on('data', (chunk) => {
     output.out += chunk;
   });
-  child.stderr.on('data', (chunk) => {
+  child.stderr?.on('data', (chunk) => {
     output.error += chunk;
   });
-  return { child, output };
+  return output;
+}
+
+/** Resolves with the URL that a server prints once it is ready. */
+export async function whenServed(child: ChildProcess): Promise<string> {
+  let text = '';
+  for await (const chunk of child.stdout!) {
+    text += chunk;
+    const found = / is served at (\S+)/.exec(text);
+    if (found) return found[1]!;
+  }
+  throw new Error(`ended before it was ready: ${text}`);
 }

@@ -16,10 +16,10 @@ import { testUnless } from '../shared.ts';
 import { runLorikeet, serveFor } from './program.ts';
 import {
   addUser,
-  environmentOf,
   prepareS3Server,
   type S3Server,
   startS3Server,
+  storeEnvironment,
 } from './s3-server.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
@@ -56,11 +56,8 @@ async function openBucket(t: { after(fn: () => unknown): void }) {
   const Bucket = server.bucket;
   await root.send(new PutBucketPolicyCommand({ Bucket, Policy: bucketPolicy(Bucket) }));
   const home = temporaryFolder(t);
-  const environment = (user: User) => ({
-    ...environmentOf(server.endpoint, users[user]),
-    LORIKEET_STORE: `s3://${Bucket}/${PREFIX}`,
-    LORIKEET_S3_PATH_STYLE: '1',
-  });
+  const environment = (user: User) =>
+    storeEnvironment(server, { prefix: PREFIX, user: users[user] });
   const clients = {} as Record<User, S3Client>;
   for (const user of USERS) clients[user] = new S3Client({ ...options, credentials: users[user] });
   t.after(() => [root, ...Object.values(clients)].map((client) => client.destroy()));
