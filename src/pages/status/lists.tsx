@@ -67,7 +67,9 @@ export function JobsPanel({ jobs: { data: list } }: { jobs: Answered<ListOf<Fine
   return (
     <Panel id="jobs" title="Your jobs">
       {list.data.length === 0 ? (
-        <p class="help">No jobs yet.</p>
+        <p class="help" id="no-jobs">
+          No jobs yet.
+        </p>
       ) : (
         <Table
           caption="Your fine-tuning jobs"
