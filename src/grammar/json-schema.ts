@@ -34,20 +34,16 @@ const MAX_OPTIONS = 256;
 
 const NOTHING = choice();
 
-/** The pattern of the values that a schema allows, and why a part of it allows none. */
-interface ConvertedSchema {
-  readonly pattern: TextPattern;
-  readonly fault: ContradictionError | undefined;
-}
-
-/** Converts a schema. Throws `GrammarError` with the path inside the schema. */
-export function convertSchema(schema: unknown, reading: SchemaReading = {}): ConvertedSchema {
-  return new SchemaConverter(schema, reading).run();
+/**
+ * Returns the pattern of the values that a schema allows, and why the first part that allows none does not. Throws `GrammarError`
+ * with the path inside the schema.
+ */
+export function convertSchema(schema: unknown, reading: SchemaReading = {}) {
+  return new SchemaConverter(schema, reading).run({ schema, path: '#' });
 }
 
 class SchemaConverter implements MemberSource {
   readonly reading: SchemaReading;
-  readonly #root: Part;
   readonly #reader: SchemaReader;
   /** Compares what is written, and all values. */
   readonly #disjoint: DisjointSchemas;
@@ -67,14 +63,13 @@ class SchemaConverter implements MemberSource {
 
   constructor(root: unknown, reading: SchemaReading) {
     this.reading = reading;
-    this.#root = { schema: root, path: '#' };
     this.#reader = new SchemaReader(root);
     this.#disjoint = new DisjointSchemas(this, reading);
     this.#disjointInAll = new DisjointSchemas(this, { isOpen: true, isUntyped: true });
   }
 
-  run(): ConvertedSchema {
-    const pattern = this.convert([this.#root]);
+  run(root: Part) {
+    const pattern = this.convert([root]);
     for (let next = this.#open.pop(); next; next = this.#open.pop()) next();
     return { pattern, fault: this.#fault };
   }
