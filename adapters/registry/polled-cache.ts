@@ -31,7 +31,7 @@ const LIMIT = entryLimit(10_000);
 /** How long a request waits for a slow source if an older value is at hand. */
 const PATIENCE_MS = 500;
 /** A value is read again after this time, or up to twice as long, because somebody may have changed it without a notice. */
-const TRUST_MS = 300_000;
+const TRUST_MS = 900_000;
 
 interface PolledValue<T> {
   /** Undefined if there is none. */
