@@ -185,7 +185,10 @@ test('sessions of this base continue with their samplers; those of others wait f
   await sessions.whenReopened('acme');
   assert.deepEqual(pluck(sessions.of('acme'), 'id'), ['one']);
   assert.deepEqual(readdirSync(root).sort(), ['new', 'one']);
-  assert.deepEqual(sessions.samplingSession('acme', 'one:sample:7'), { ...sampler, id: 'one:sample:7' });
+  assert.deepEqual(sessions.samplingSession('acme', 'one:sample:7'), {
+    ...sampler,
+    id: 'one:sample:7',
+  });
   assert.equal(await sessions.joinSamplingSession('acme', 'one:sample:7'), 3);
   assert.equal((await journal.samplingSessions(1))[0]![1].clones, 3);
 });
