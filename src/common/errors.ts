@@ -179,12 +179,13 @@ export class FetchError extends Error {
   readonly code = 'fetch_failed';
 }
 
-/** An invalid setting, one fault per line. Exit code 78. */
+/** One invalid setting or several, one fault per line. Exit code 78. */
 export class ConfigError extends Error {
   override name = 'ConfigError';
   readonly faults: readonly string[];
 
-  constructor(faults: readonly string[]) {
+  constructor(fault: string | readonly string[]) {
+    const faults = [fault].flat();
     super(faults.join('\n'));
     this.faults = faults;
   }

@@ -13,7 +13,11 @@ const ADAPTER_SHARE = 1.25;
 const slotCopies = (adapters: number) => 2 * (adapters + 1);
 
 /** Returns the settings of an engine that holds one step. The operator's sizes are a server's, and do not apply. */
-export function samplingEngineConfig(config: Config, decoder: DecoderConfig, size: SamplingEngineSize): Config {
+export function samplingEngineConfig(
+  config: Config,
+  decoder: DecoderConfig,
+  size: SamplingEngineSize,
+): Config {
   const { slots, maxSeqLength, promptTokens, adapterBytes, adapters } = size;
   const kv = cacheType(config.kv, usablePackings({ ...config, config: decoder })[0]);
   const prompts = { slotCount: 1, maxSeqLength: promptTokens, type: kv };

@@ -175,9 +175,9 @@ async function run(
 function checkStoreFolder({ store }: Config): void {
   // The settings make folders absolute, and leave memory: and s3:// as they are.
   if (store === undefined || !path.isAbsolute(store) || existsSync(`${store}/`)) return;
-  throw new ConfigError([
+  throw new ConfigError(
     `--store: The folder ${store} does not exist. Create it, or check the path and whether its disk is mounted.`,
-  ]);
+  );
 }
 
 /** Throws `ConfigError` if graders in Python cannot run here. */

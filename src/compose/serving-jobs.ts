@@ -122,12 +122,12 @@ export async function openRunner(
 
 function readPod(file: string | undefined): string {
   if (file === undefined) {
-    throw new ConfigError(['LORIKEET_TRAIN_POD: is missing. The kubernetes runner needs it.']);
+    throw new ConfigError('LORIKEET_TRAIN_POD: is missing. The kubernetes runner needs it.');
   }
   try {
     return readRegular(file, SMALL_FILE_BYTES).toString();
   } catch (error) {
-    throw new ConfigError([`LORIKEET_TRAIN_POD: ${file}: ${(error as Error).message}`]);
+    throw new ConfigError(`LORIKEET_TRAIN_POD: ${file}: ${(error as Error).message}`);
   }
 }
 

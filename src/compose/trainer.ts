@@ -221,7 +221,7 @@ class TrainerProgram {
 
   #findBase(requested: string | undefined): Promise<string> {
     if (requested === '')
-      throw new ConfigError(['model: is missing. Name a base, such as smollm2-135m-instruct']);
+      throw new ConfigError('model: is missing. Name a base, such as smollm2-135m-instruct');
     return findBase(requested, this.#contextOf(requested));
   }
 

@@ -93,7 +93,8 @@ function regexOf(source: string): RegExp {
   }
 }
 
-function isOfType(value: unknown, type: JsonType): boolean {
+/** Whether a value has a type. */
+export function isOfType(value: unknown, type: JsonType): boolean {
   if (type === 'null') return value === null;
   if (type === 'array') return Array.isArray(value);
   if (type === 'object') return isObject(value);

@@ -51,7 +51,8 @@ class TextMachine {
   readonly #moves: (readonly Move[])[] = [];
 
   constructor(pattern: TextPattern) {
-    this.#enter([this.#position(pattern, 0, END)]);
+    const start = this.#enter([this.#position(pattern, 0, END)]);
+    if (start === DEAD) this.#sets.push([]);
   }
 
   /** Whether a text that ends in this state matches. */

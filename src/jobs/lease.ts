@@ -101,7 +101,8 @@ export class RecordLease<R extends LeasedRecord> {
     try {
       this.#lost.signal.throwIfAborted();
       this.#record = await this.#options.records.change(this.#record, (now) => {
-        if (now.lease?.token !== this.fencingToken) throw new LeaseLost('another server has the lease');
+        if (now.lease?.token !== this.fencingToken)
+          throw new LeaseLost('another server has the lease');
         const next = change(now) ?? now;
         const beat = now.lease.beat + 1;
         return next.lease ? { ...next, lease: { ...next.lease, beat } } : next;

@@ -31,7 +31,8 @@ export const SETTINGS = [
   ['Method', ({ method }) => METHODS[method.type]],
   ['Grader', ({ method }) => method.reinforcement?.grader['type']],
   ...FORM_FIELDS.map(
-    (field) => /** @type {const} */ ([field.label, (/** @type {Job} */ job) => settingOf(job, field)]),
+    (field) =>
+      /** @type {const} */ ([field.label, (/** @type {Job} */ job) => settingOf(job, field)]),
   ),
   ['Classes', classCountOf],
   [
@@ -43,11 +44,13 @@ export const SETTINGS = [
 
 /** @param {Job} job @param {typeof FORM_FIELDS[number]} field */
 function settingOf(job, { id, parent }) {
-  /** @type {Readonly<Record<string, unknown>>} */
-  const lorikeet = job.lorikeet;
-  /** @type {Readonly<Record<string, unknown>>} */
-  const hyperparameters = hyperparametersOf(job);
-  return { hyperparameters, lorikeet, job: { seed: job.seed } }[parent]?.[id];
+  /** @type {Readonly<Record<string, Readonly<Record<string, unknown>>>>} */
+  const parents = {
+    hyperparameters: hyperparametersOf(job),
+    lorikeet: job.lorikeet,
+    job: { seed: job.seed },
+  };
+  return parents[parent]?.[id];
 }
 
 /** Whether a job learns from pairs of outputs. Its accuracies then count pairs instead of tokens. @param {Pick<Job, 'method'>} job */

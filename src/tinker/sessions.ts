@@ -243,7 +243,10 @@ export class Sessions {
     if (known) return known;
     await session.journal.writeSamplingSession(number, { ...source, clones: 0 });
     // A repeated request may have been faster, and the sampling session may have copies.
-    return session.samplingSessions.get(id) ?? this.#keepSamplingSession(session, { ...source, id, clones: 0 });
+    return (
+      session.samplingSessions.get(id) ??
+      this.#keepSamplingSession(session, { ...source, id, clones: 0 })
+    );
   }
 
   /** Numbers a copy of a sampling session, from 1. Throws as `model`. */

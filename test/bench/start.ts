@@ -6,6 +6,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
 import { postJson } from '../api.ts';
+import { whenServed } from '../e2e/program.ts';
 import { readOptions } from '../options.ts';
 import { cpuMs, enginePidOf, statusKb } from '../processes.ts';
 import { scratchFolder } from '../scratch.ts';
@@ -93,13 +94,7 @@ async function serve(variant: Variant): Promise<{ child: ChildProcess; url: stri
     env,
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  let out = '';
-  for await (const chunk of child.stdout) {
-    out += chunk;
-    const found = / is served at (\S+)/.exec(out);
-    if (found) return { child, url: found[1]! };
-  }
-  throw new Error(`${variant.name} did not get ready`);
+  return { child, url: await whenServed(child) };
 }
 
 async function complete(url: string, name: string): Promise<void> {

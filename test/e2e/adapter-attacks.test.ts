@@ -13,7 +13,7 @@ import { quantile } from '../bench/quantile.ts';
 import { stream } from '../bench/tiers/stream.ts';
 import { enginePidOf, statusKb } from '../processes.ts';
 import { until } from '../until.ts';
-import { createKey, runLorikeet, type Serving, startServing } from './program.ts';
+import { createKey, runLorikeet, type Serving, serveFor, startServing, succeed } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const PATTERN_ADAPTERS = 12;
@@ -151,8 +151,7 @@ describe('costly adapters', { skip }, () => {
   test('B55, T08: patterns that compile slowly are refused by their place, and nobody else waits', async () => {
     const stop = new AbortController();
     const push = ['adapters', 'push', path.join(adapters, 'fine'), '--name', 'own'];
-    const pushed = await runLorikeet([...push, '--tenant', 'attacker'], home);
-    assert.equal(pushed.code, 0, pushed.error);
+    await succeed([...push, '--tenant', 'attacker'], home);
     const names = Array.from({ length: PATTERN_ADAPTERS }, (_, i) =>
       i % 2 === 0 ? writeSlowFolder(i) : forgeInStore('own', i),
     );
@@ -196,8 +195,7 @@ describe('costly adapters', { skip }, () => {
       cpSync(path.join(adapters, 'fine'), path.join(few, name), { recursive: true });
     }
     slowDown(path.join(few, 'slow'), -1);
-    const started = await startServing(['--model', 'models/toy', '--adapters', few], home);
-    t.after(() => started.stop());
+    const started = await serveFor(t, ['--model', 'models/toy', '--adapters', few], home);
     const told = [
       /"name":"slow".*rank_pattern\[1\]/,
       /"name":"no name".*its name cannot be a model name/,

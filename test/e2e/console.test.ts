@@ -28,7 +28,7 @@ import {
   textOf,
 } from './browser.ts';
 import { chat } from './playground-page.ts';
-import { startServing } from './program.ts';
+import { serveFor, startServing } from './program.ts';
 import { numberRows } from './rows.ts';
 import { writeToyAdapter, writeToyClassifier } from './toy-adapter.ts';
 
@@ -463,8 +463,7 @@ test('while the server is dead the status page shows its last figures and since 
   assert.match(await textOf(page.locator('#problem')), /are from \d.*when it was ready/);
   assert.ok(await page.locator('#figures.stale').isVisible());
   assert.deepEqual(await accessFaults(page), []);
-  const again = await startServing(own, ownHome);
-  t.after(() => again.stop());
+  await serveFor(t, own, ownHome);
   await page.locator('#state:not(.bad)', { hasText: 'Ready' }).waitFor();
   assert.equal(await page.locator('#figures.stale').count(), 0);
 });

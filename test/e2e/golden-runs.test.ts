@@ -9,7 +9,7 @@ import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts'
 import { worstDifference } from '../engine/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless, testUnless } from '../shared.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { serveFor, succeed } from './program.ts';
 import { readLines, servedLoss, writeRows } from './rows.ts';
 
 const golden = sharedPath('golden');
@@ -61,7 +61,7 @@ async function repeat(t: TestContext, name: string): Promise<Run> {
   const { method, quantization } = CASES[name]!;
   const source = path.join(golden!, 'models/llama-tied');
   const flags = ['--out', base, '--quantization', quantization];
-  assert.equal((await runLorikeet(['import', source, ...flags], home)).code, 0);
+  await succeed(['import', source, ...flags], home);
   const { settings, log } = readLog(name);
   const job = {
     model: base,
@@ -83,8 +83,7 @@ async function repeat(t: TestContext, name: string): Promise<Run> {
   const file = path.join(home, 'job.json');
   writeFileSync(file, JSON.stringify(job));
   const dir = path.join(home, 'run');
-  const { code, error } = await runLorikeet(['train', file, '--out', dir], home);
-  assert.equal(code, 0, error);
+  await succeed(['train', file, '--out', dir], home);
   return { home, dir };
 }
 
@@ -149,10 +148,8 @@ test("full: the last weights are transformers', and are imported and served", as
   assertPlanned(run);
   const model = path.join(run.home, 'trained');
   const flags = ['--out', model, '--quantization', 'none'];
-  const imported = await runLorikeet(['import', path.join(run.dir, 'model'), ...flags], run.home);
-  assert.equal(imported.code, 0, imported.error);
-  const server = await startServing(['--model', model, '--weights', 'f32'], run.home);
-  t.after(() => server.stop());
+  await succeed(['import', path.join(run.dir, 'model'), ...flags], run.home);
+  const server = await serveFor(t, ['--model', model, '--weights', 'f32'], run.home);
   const { validationLoss } = readLines(path.join(run.dir, 'metrics.jsonl')).at(-1)!;
   const served = await servedLoss(server.url, 'base');
   assert.ok(Math.abs(served - Number(validationLoss)) < 1e-4, `${served} ${validationLoss}`);

@@ -19,7 +19,7 @@ import {
 } from './browser.ts';
 import { pressAt } from './keyboard.ts';
 import { untilTrue } from './playground-page.ts';
-import { startServing } from './program.ts';
+import { serveFor, startServing } from './program.ts';
 import { numberRows } from './rows.ts';
 
 /** The delay of a slow response. */
@@ -241,8 +241,7 @@ test('an upload that fails because the server dies can be retried', async (t) =>
   });
   await problem.waitFor();
   assert.ok(await page.locator('#start-button').isDisabled());
-  const again = await startServing([...TOY_MODEL, ...FLAGS, '--port', String(port)], ownHome);
-  t.after(() => again.stop());
+  await serveFor(t, [...TOY_MODEL, ...FLAGS, '--port', String(port)], ownHome);
   await page.locator('#plan button', { hasText: 'Try again' }).click();
   await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 60_000 });
   assert.ok(await page.locator('#start-button').isEnabled());

@@ -316,6 +316,41 @@ test('a closed tab loses no part of an answer, and two tabs lose nothing of each
   await first.locator('.chat', { hasText: 'One' }).waitFor();
 });
 
+test("chats that 0.3.0's pages stored are shown, continued, and searched", async (t) => {
+  const { page } = await open(t, '/pages/icon.svg');
+  const answer = { model: 'toy', text: 'Ahoy', calls: [], facts: [], logprobs: [], classes: [] };
+  const turn = { id: '000000001', parent: '', prompt: 'Old', chosenAt: 1, removals: 0 };
+  const stored = {
+    ...{ id: 'old', updatedAt: 1e12, removals: 0 },
+    title: { value: '', at: 0 },
+    draft: { value: 'not sent', at: 2 },
+    settings: { value: '?model=toy', at: 2 },
+    turns: [{ ...turn, answers: [{ ...answer, isJson: false, state: 'done', problem: '' }] }],
+  };
+  await page.evaluate(`new Promise((resolve) => {
+    const opening = indexedDB.open('lorikeet /', 1);
+    opening.onupgradeneeded = () => {
+      for (const name of ['chats', 'summaries']) opening.result.createObjectStore(name);
+    };
+    opening.onsuccess = () => {
+      const transaction = opening.result.transaction(['chats', 'summaries'], 'readwrite');
+      const chat = ${JSON.stringify(stored)};
+      transaction.objectStore('chats').put(chat, ['local', 'old']);
+      transaction.objectStore('summaries').put({ id: 'old', title: 'Old', updatedAt: 1e12 }, ['local', 'old']);
+      transaction.oncomplete = () => resolve(opening.result.close());
+    };
+  })`);
+  await page.goto(`${pages.server.url}/`);
+  await page.locator('#chat-search').fill('ahoy');
+  await page.locator('.chat', { hasText: 'Old' }).click();
+  await page.locator('.answer .text', { hasText: 'Ahoy' }).waitFor();
+  assert.equal(await page.locator('#prompt').inputValue(), 'not sent');
+  await chat(page, 'New');
+  await page.reload();
+  await page.locator('.said', { hasText: 'New' }).waitFor();
+  assert.deepEqual(await page.locator('.said').allTextContents(), ['Old', 'New']);
+});
+
 test('a chat for which the browser has no room stays in its tab', async (t) => {
   const { page, context } = await open(t, '/?model=toy');
   const session = await context.newCDPSession(page);

@@ -19,7 +19,7 @@ import {
 } from './browser.ts';
 import { hasFocus, pressAt, tabTo } from './keyboard.ts';
 import { chat, readCode } from './playground-page.ts';
-import { createKey, startServing } from './program.ts';
+import { createKey, serveFor } from './program.ts';
 import { numberRows } from './rows.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
@@ -246,10 +246,9 @@ for (const [where, show] of Object.entries(STATES)) {
 test('on a server with keys a page asks for one, keeps it for the tab, and works below a base path', async (t) => {
   const keyedHome = path.join(pages.home, 'keyed');
   const { key } = await createKey('acme', keyedHome);
-  const keyed = await startServing([...TOY_MODEL, '--slots', '2'], keyedHome, {
+  const keyed = await serveFor(t, [...TOY_MODEL, '--slots', '2'], keyedHome, {
     LORIKEET_BASE_PATH: '/openai',
   });
-  t.after(() => keyed.stop());
   const { page } = await openPage(t, pages.browser, `${keyed.url}/openai/`);
   const dialog = page.locator('#account-dialog');
   await dialog.waitFor();

@@ -9,11 +9,11 @@ import { after } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
 import { fetchVersion } from '../../adapters/repository/versions.ts';
-import { createS3Store } from '../../adapters/store/s3.ts';
 import { writeAdapter } from '../adapters/repository/shelf.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { testUnless } from '../shared.ts';
-import { environmentOf, prepareS3Server, startS3Server } from './s3-server.ts';
+import { outputOf } from './program.ts';
+import { openStore, prepareS3Server, startS3Server, storeEnvironment } from './s3-server.ts';
 
 const skip = await prepareS3Server();
 const test = testUnless(skip);
@@ -21,34 +21,22 @@ const server = skip ? undefined : await startS3Server({ after });
 const ZEN = { tenant: 'local', name: 'zen' };
 let shelves = 0;
 
+/** A process of Node with these settings alone. */
+function startNode(args: readonly string[], settings: Readonly<Record<string, string>>) {
+  const env = { PATH: process.env['PATH'], ...settings };
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const closed = once(child, 'close') as Promise<[number | null, string | null]>;
+  return { child, output: outputOf(child), closed };
+}
+
 /** A prefix of its own, a repository on it, and processes that publish there. */
 function openShelf(t: { after(fn: () => unknown): void }) {
   assert(server);
   const prefix = `shelf-${++shelves}`;
   const home = temporaryFolder(t);
-  const store = createS3Store(
-    { bucket: server.bucket, prefix },
-    { isPathStyle: true, checksums: 'when_supported', connection: server },
-  );
-  const env = {
-    PATH: process.env['PATH'],
-    ...environmentOf(server.endpoint),
-    LORIKEET_HOME: home,
-    LORIKEET_STORE: `s3://${server.bucket}/${prefix}`,
-    LORIKEET_S3_PATH_STYLE: 'true',
-  };
-  const start = (...args: string[]) => {
-    const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    const output = { out: '', error: '' };
-    child.stdout.on('data', (chunk) => {
-      output.out += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      output.error += chunk;
-    });
-    const closed = once(child, 'close') as Promise<[number | null, string | null]>;
-    return { child, output, closed };
-  };
+  const store = openStore(server, prefix);
+  const env = { LORIKEET_HOME: home, ...storeEnvironment(server, { prefix }) };
+  const start = (...args: string[]) => startNode(args, env);
   return {
     home,
     store,
@@ -177,20 +165,13 @@ test('a bucket that is not there, and credentials that are refused, are told wit
   assert.deepEqual(await absent.closed, [1, null]);
   assert.match(absent.output.error, /no-such-bucket[\s\S]*LORIKEET_STORE or --store/);
   assert(server);
-  const env = {
-    PATH: process.env['PATH'],
-    ...environmentOf(server.endpoint),
+  const args = ['bin/lorikeet.mjs', 'adapters', 'ls', '--store', `s3://${server.bucket}`];
+  const { output, closed } = startNode(args, {
+    ...storeEnvironment(server),
     AWS_SECRET_ACCESS_KEY: 'wrong',
     LORIKEET_HOME: temporaryFolder(t),
-    LORIKEET_S3_PATH_STYLE: 'true',
-  };
-  const args = ['bin/lorikeet.mjs', 'adapters', 'ls', '--store', `s3://${server.bucket}`];
-  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
-  let error = '';
-  child.stderr.on('data', (chunk) => {
-    error += chunk;
   });
-  assert.deepEqual(await once(child, 'close'), [1, null]);
-  assert.match(error, /Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY/);
-  assert.doesNotMatch(error, /wrong/);
+  assert.deepEqual(await closed, [1, null]);
+  assert.match(output.error, /Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY/);
+  assert.doesNotMatch(output.error, /wrong/);
 });

@@ -13,13 +13,13 @@ import {
 import OpenAI, { toFile } from 'openai';
 import { temporaryFolder } from '../fixtures.ts';
 import { testUnless } from '../shared.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { runLorikeet, serveFor } from './program.ts';
 import {
   addUser,
-  environmentOf,
   prepareS3Server,
   type S3Server,
   startS3Server,
+  storeEnvironment,
 } from './s3-server.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
@@ -56,11 +56,8 @@ async function openBucket(t: { after(fn: () => unknown): void }) {
   const Bucket = server.bucket;
   await root.send(new PutBucketPolicyCommand({ Bucket, Policy: bucketPolicy(Bucket) }));
   const home = temporaryFolder(t);
-  const environment = (user: User) => ({
-    ...environmentOf(server.endpoint, users[user]),
-    LORIKEET_STORE: `s3://${Bucket}/${PREFIX}`,
-    LORIKEET_S3_PATH_STYLE: '1',
-  });
+  const environment = (user: User) =>
+    storeEnvironment(server, { prefix: PREFIX, user: users[user] });
   const clients = {} as Record<User, S3Client>;
   for (const user of USERS) clients[user] = new S3Client({ ...options, credentials: users[user] });
   t.after(() => [root, ...Object.values(clients)].map((client) => client.destroy()));
@@ -132,8 +129,7 @@ test('a server with the server policy serves, trains and tidies up; with the rea
   const start = async (user: User, rest: Record<string, string> = {}) => {
     const args = ['--model', 'models/toy', '--slots', '4', '--threads', '1'];
     const env = { ...environment(user), ...rest };
-    const serving = await startServing(args, path.join(home, `serves-${user}`), env);
-    t.after(() => serving.stop());
+    const serving = await serveFor(t, args, path.join(home, `serves-${user}`), env);
     return new OpenAI({ baseURL: `${serving.url}/v1`, apiKey: 'none', maxRetries: 0 });
   };
   const ask = (client: OpenAI, model: string) =>

@@ -176,11 +176,14 @@ export async function planRun(
   const speed = await measureFlops(prepared.job.threads);
   const size = samplingEngineSize(prepared, artifact.config);
   const sampler = size ? samplingEngineBytes(artifact.config, { size, limit }) : 0;
-  const { run, estimated } = describeRun(prepared, artifact, { speed, samplingEngineBytes: sampler });
+  const { run, estimated } = describeRun(prepared, artifact, {
+    speed,
+    samplingEngineBytes: sampler,
+  });
   if (size && run.memory.total > limit.bytes) {
-    throw new ConfigError([
+    throw new ConfigError(
       `completions: training takes about ${gb(run.memory.total)} with the engine that samples ${size.slots} completions of up to ${size.maxSeqLength} tokens together, and there are ${gb(limit.bytes)} (${limit.source}). Lower completions, completionLength or batchSize, or raise the memory limit.`,
-    ]);
+    );
   }
   return { run, estimated, text: planText(run, prepared, artifact) };
 }

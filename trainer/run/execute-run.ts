@@ -140,7 +140,10 @@ function withRewards<T>(
   const { job, settings, modelText, sampling } = prepared;
   if (!sampling) return work(undefined);
   const { withSamplingEngine, folder, model, artifact, format, send } = options;
-  assert(withSamplingEngine && modelText, 'a run that learns from rewards has an engine and a tokenizer');
+  assert(
+    withSamplingEngine && modelText,
+    'a run that learns from rewards has an engine and a tokenizer',
+  );
   const written = writtenOf(prepared, model, artifact)!;
   const directory = path.join(folder.dir, 'sampling');
   const result = withSamplingEngine((sampler) =>

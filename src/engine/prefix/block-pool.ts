@@ -85,7 +85,8 @@ export class BlockPool {
   }
 
   #takeOffset(): number | undefined {
-    if (this.#freeOffsets.length === 0 && this.#nextOffset < this.#capacity) return this.#nextOffset++;
+    if (this.#freeOffsets.length === 0 && this.#nextOffset < this.#capacity)
+      return this.#nextOffset++;
     if (this.#freeOffsets.length === 0) this.#evict();
     return this.#freeOffsets.pop();
   }

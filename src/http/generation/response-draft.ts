@@ -143,7 +143,12 @@ export class ResponseDraft {
     this.#logprobs = [];
     item.content[0].text += text;
     append(item.content[0].logprobs, logprobs);
-    this.#report('output_text.delta', { ...this.#positionOf(item), ...IN_TEXT, delta: text, logprobs });
+    this.#report('output_text.delta', {
+      ...this.#positionOf(item),
+      ...IN_TEXT,
+      delta: text,
+      logprobs,
+    });
   }
 
   #addArguments(text: string): void {

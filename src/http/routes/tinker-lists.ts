@@ -132,7 +132,10 @@ function addSessionLists(app: App, { sessions }: TinkerService): void {
     return { sessions: page.map(({ id }) => id) };
   });
   addGet(app, 'sessions/{id}', 'describe a session', (c) => {
-    const { models, samplingSessions, metadata } = sessions.find(c.var.tenant.id, pathParam(c, 'id'));
+    const { models, samplingSessions, metadata } = sessions.find(
+      c.var.tenant.id,
+      pathParam(c, 'id'),
+    );
     return {
       training_run_ids: [...models.keys()],
       sampler_ids: [...samplingSessions.keys()],
@@ -140,7 +143,10 @@ function addSessionLists(app: App, { sessions }: TinkerService): void {
     };
   });
   addGet(app, 'samplers/{id}', 'describe a sampler', (c) => {
-    const { id, baseModel, modelPath } = sessions.samplingSession(c.var.tenant.id, pathParam(c, 'id'));
+    const { id, baseModel, modelPath } = sessions.samplingSession(
+      c.var.tenant.id,
+      pathParam(c, 'id'),
+    );
     return { sampler_id: id, base_model: baseModel, model_path: modelPath ?? null };
   });
 }

@@ -281,7 +281,9 @@ function addSamplingRoutes(app: App, deps: TinkerDeps): void {
           : sessions.samplingSession(tenant.id, samplingSessionId);
       // Without both it cannot be repeated. A client chooses the id of its HTTP request, so that is no unique name.
       const id =
-        samplingSessionId == null || seq_id == null ? `sample:${randomUUID()}` : `${samplingSessionId}:${seq_id}`;
+        samplingSessionId == null || seq_id == null
+          ? `sample:${randomUUID()}`
+          : `${samplingSessionId}:${seq_id}`;
       const request_id = tinker.sample(tenant, id, model, body);
       const ids = Array.from({ length: body.num_samples }, (_, i) => `${request_id}:${i}`);
       return { request_id, sample_sequence_ids: ids };

@@ -247,11 +247,7 @@ export function integerText(min: number, max: number) {
 /** The parameters of a query for one page of a list. The longest page is OpenAI's. */
 export function pageQuery(limit: number, maxLimit = 100) {
   return {
-    after: z
-      .string()
-      .max(512)
-      .optional()
-      .openapi({ description: 'The id of the last item of the previous page' }),
+    after: z.string().max(512).optional().describe('The id of the last item of the previous page'),
     limit: integerText(1, maxLimit).default(limit),
   };
 }
