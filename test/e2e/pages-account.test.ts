@@ -1,10 +1,21 @@
 // The account button on every page, in a real browser on a server with keys: sign in, change the key, sign out.
 import assert from 'node:assert/strict';
+import path from 'node:path';
 import type { Page } from 'playwright-core';
 import { withResolvers } from '../../src/common/waiting.ts';
-import { accessFaults, outlineFaults, PHONE, servePages, THEMES, test, textOf } from './browser.ts';
+import {
+  accessFaults,
+  openPage,
+  outlineFaults,
+  PHONE,
+  servePages,
+  THEMES,
+  TOY_MODEL,
+  test,
+  textOf,
+} from './browser.ts';
 import { chat, send } from './playground-page.ts';
-import { createKey, runLorikeet } from './program.ts';
+import { createKey, runLorikeet, serveFor, startServing } from './program.ts';
 
 const PAGES = ['/', '/fine-tuning', '/adapters', '/status', '/docs'];
 const keys: Record<string, { id: string; key: string }> = {};
@@ -196,6 +207,26 @@ test("a prompt typed by one tenant is neither sent with another tenant's key nor
     .filter(([, chat]) => JSON.stringify(chat).includes('secret'))
     .map(([[tenant]]) => tenant);
   assert.deepEqual(new Set(owners), new Set(['left']));
+});
+
+test('a prompt typed before the server had keys is not stored as the chat of who signs in', async (t) => {
+  const home = path.join(pages.home, 'keyless');
+  const flags = [...TOY_MODEL, '--slots', '2'];
+  const keyless = await startServing(flags, home);
+  const { port } = new URL(keyless.url);
+  const { page } = await openPage(t, pages.browser, `${keyless.url}/`);
+  await waitForName(page, 'local');
+  await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
+  await keyless.stop();
+  const { key } = await createKey('acme', home);
+  await serveFor(t, [...flags, '--port', port], home);
+  await send(page, 'a secret of local');
+  await page.locator('#account-dialog').waitFor();
+  await Promise.all([page.waitForEvent('load'), signIn(page, key)]);
+  await waitForName(page, 'acme');
+  await page.locator('#chats-help', { hasText: 'No chats yet' }).waitFor();
+  const owners = (await savedChats(page)).map(([[tenant]]) => tenant);
+  assert.deepEqual(owners, ['local']);
 });
 
 /** Returns the chats in the browser's storage, each with its key [tenant, id]. */

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import type { Page } from 'playwright-core';
+import { pluck } from '../pluck.ts';
 import {
   accessFaults,
   openPage,
@@ -95,10 +96,7 @@ test('a failed turn leaves the chat, and its text returns', async (t) => {
   await chat(page, 'Again');
   assert.equal(await page.locator('.turn').count(), 2);
   assert.equal(await page.locator('.turn.failed').count(), 0);
-  assert.deepEqual(
-    bodies[0]!.messages.map(({ role }) => role),
-    ['user', 'assistant', 'user'],
-  );
+  assert.deepEqual(pluck(bodies[0]!.messages, 'role'), ['user', 'assistant', 'user']);
   assert.ok(bodies[0]!.messages.every(({ content }) => content !== '' && content !== tooLong));
 });
 
@@ -314,6 +312,41 @@ test('a closed tab loses no part of an answer, and two tabs lose nothing of each
   await second.locator('#undo-text', { hasText: 'deleted in another tab' }).waitFor();
   await second.locator('#undo-button').click();
   await first.locator('.chat', { hasText: 'One' }).waitFor();
+});
+
+test("chats that 0.3.0's pages stored are shown, continued, and searched", async (t) => {
+  const { page } = await open(t, '/pages/icon.svg');
+  const answer = { model: 'toy', text: 'Ahoy', calls: [], facts: [], logprobs: [], classes: [] };
+  const turn = { id: '000000001', parent: '', prompt: 'Old', chosenAt: 1, removals: 0 };
+  const stored = {
+    ...{ id: 'old', updatedAt: 1e12, removals: 0 },
+    title: { value: '', at: 0 },
+    draft: { value: 'not sent', at: 2 },
+    settings: { value: '?model=toy', at: 2 },
+    turns: [{ ...turn, answers: [{ ...answer, isJson: false, state: 'done', problem: '' }] }],
+  };
+  await page.evaluate(`new Promise((resolve) => {
+    const opening = indexedDB.open('lorikeet /', 1);
+    opening.onupgradeneeded = () => {
+      for (const name of ['chats', 'summaries']) opening.result.createObjectStore(name);
+    };
+    opening.onsuccess = () => {
+      const transaction = opening.result.transaction(['chats', 'summaries'], 'readwrite');
+      const chat = ${JSON.stringify(stored)};
+      transaction.objectStore('chats').put(chat, ['local', 'old']);
+      transaction.objectStore('summaries').put({ id: 'old', title: 'Old', updatedAt: 1e12 }, ['local', 'old']);
+      transaction.oncomplete = () => resolve(opening.result.close());
+    };
+  })`);
+  await page.goto(`${pages.server.url}/`);
+  await page.locator('#chat-search').fill('ahoy');
+  await page.locator('.chat', { hasText: 'Old' }).click();
+  await page.locator('.answer .text', { hasText: 'Ahoy' }).waitFor();
+  assert.equal(await page.locator('#prompt').inputValue(), 'not sent');
+  await chat(page, 'New');
+  await page.reload();
+  await page.locator('.said', { hasText: 'New' }).waitFor();
+  assert.deepEqual(await page.locator('.said').allTextContents(), ['Old', 'New']);
 });
 
 test('a chat for which the browser has no room stays in its tab', async (t) => {
@@ -672,10 +705,7 @@ test('no text is lost if the server dies, and the chat continues when it is back
   await page.getByRole('button', { name: 'Retry: toy' }).click();
   await page.locator('.turn').last().locator('.facts', { hasText: 'token' }).waitFor();
   assert.equal(await page.locator('.turn.failed').count(), 0);
-  assert.deepEqual(
-    bodies[0]!.messages.map(({ role }) => role),
-    ['user', 'assistant', 'user'],
-  );
+  assert.deepEqual(pluck(bodies[0]!.messages, 'role'), ['user', 'assistant', 'user']);
 });
 
 test('the part of an answer that arrived before the connection broke off is kept', async (t) => {

@@ -3,8 +3,8 @@ import type { TestContext } from 'node:test';
 import { Engine } from '../../src/engine/engine.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { ensureServingFiles } from '../ensure-serving-files.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
 const TOY = 'models/toy';

@@ -1,16 +1,16 @@
 // The endpoint that answers with a message or the typed events of Anthropic's API. A message has blocks: text, and calls.
 import type { Message, MessageBlock, MessageUsage } from '../../contracts/messages.ts';
-import type { AnswerPart, CallParser } from '../../tools/call-parser.ts';
+import type { CallParser, CompletionPart } from '../../tools/call-parser.ts';
 import { toMessageError } from '../wire/errors.ts';
 import { FrameQueue } from '../wire/event-stream.ts';
 import type {
-  AnswerHead,
-  AnswerPlan,
   Ending,
   Endpoint,
   EventWriter,
+  GenerationPlan,
+  ResponseHead,
   TokenCounts,
-} from './answer-plan.ts';
+} from './generation-plan.ts';
 import { createChatLogprobs } from './logprobs.ts';
 
 /** `POST /v1/messages`. */
@@ -34,7 +34,7 @@ export const MESSAGES: Endpoint = {
   createEvents: createMessageEvents,
 };
 
-function createMessageEvents(plan: AnswerPlan, head: AnswerHead): EventWriter {
+function createMessageEvents(plan: GenerationPlan, head: ResponseHead): EventWriter {
   const frames = new FrameQueue();
   const onEvent = (type: string, members: object) => frames.add({ type, ...members }, type);
   const draft = new MessageDraft(plan, { head, onEvent });
@@ -66,13 +66,13 @@ function createMessageEvents(plan: AnswerPlan, head: AnswerHead): EventWriter {
 
 /** The message's id and model, and the receiver of the events of each change of a block. */
 interface DraftOptions {
-  readonly head: AnswerHead;
+  readonly head: ResponseHead;
   onEvent?(type: string, members: object): void;
 }
 
 /** Builds one message. */
 class MessageDraft {
-  readonly #plan: AnswerPlan;
+  readonly #plan: GenerationPlan;
   readonly #options: DraftOptions;
   readonly #parser: CallParser | undefined;
   readonly #blocks: MessageBlock[] = [];
@@ -81,7 +81,7 @@ class MessageDraft {
   #arguments = '';
   #ending: Ending = { reason: 'stop' };
 
-  constructor(plan: AnswerPlan, options: DraftOptions) {
+  constructor(plan: GenerationPlan, options: DraftOptions) {
     this.#plan = plan;
     this.#options = options;
     this.#parser = plan.tools?.createParser();
@@ -129,7 +129,7 @@ class MessageDraft {
     return this.#blocks.some(({ type }) => type === 'tool_use') ? 'tool_use' : 'end_turn';
   }
 
-  #addParts(parts: readonly AnswerPart[]): void {
+  #addParts(parts: readonly CompletionPart[]): void {
     for (const part of parts) {
       if (part.type === 'content') this.#addText(part.text);
       else if (part.type === 'call') {

@@ -3,13 +3,13 @@ import type { ResponseSettings } from '../../contracts/responses.ts';
 import type { ResponseRequest } from '../schema/responses.ts';
 import { FrameQueue } from '../wire/event-stream.ts';
 import type {
-  AnswerHead,
-  AnswerPlan,
   DocumentContext,
   DocumentWriter,
   Endpoint,
   EventWriter,
-} from './answer-plan.ts';
+  GenerationPlan,
+  ResponseHead,
+} from './generation-plan.ts';
 import { createChatLogprobs } from './logprobs.ts';
 import { RESPONSE_PREFIX, ResponseDraft, type ResponseOptions } from './response-draft.ts';
 
@@ -26,7 +26,7 @@ export function createResponsesEndpoint(options: ResponseOptions): Endpoint {
 }
 
 function createResponseDocument(
-  { tools }: AnswerPlan,
+  { tools }: GenerationPlan,
   { names, ...options }: ResponseOptions & DocumentContext,
 ): DocumentWriter {
   const draft = new ResponseDraft({ ...options, parser: tools?.createParser() });
@@ -56,8 +56,8 @@ function createResponseDocument(
 
 /** The events are numbered, because clients check their order. */
 function createResponseEvents(
-  { tools }: AnswerPlan,
-  options: ResponseOptions & { head: AnswerHead },
+  { tools }: GenerationPlan,
+  options: ResponseOptions & { head: ResponseHead },
 ): EventWriter {
   let sequenceNumber = 0;
   const frames = new FrameQueue();

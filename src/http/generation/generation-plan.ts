@@ -13,11 +13,11 @@ import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import type { ToolPlan } from '../../tools/tool-plan.ts';
 import type { UsageRecorder } from '../../usage/usage-recorder.ts';
 import type { HttpLimits } from '../wire/limits.ts';
-import type { GenerationPlan } from './generation.ts';
 import type { LogprobWriter, TokenNames } from './logprobs.ts';
+import type { SequencesPlan } from './sequences.ts';
 
 /** The dependencies of answering. */
-export interface AnswerDeps {
+export interface GenerationDeps {
   readonly client: EngineClient;
   readonly localAdapters: LocalAdapters;
   /** The served base. */
@@ -31,7 +31,7 @@ export interface AnswerDeps {
 }
 
 /** The model of a response. */
-interface AnsweringModel {
+interface PlannedModel {
   readonly resolved: ResolvedModel;
   /** Resolves the name again after the model's files have changed. */
   resolveAgain(): Promise<ResolvedModel>;
@@ -41,9 +41,9 @@ interface AnsweringModel {
 }
 
 /** A checked request for completions. The adapter's files have not been fetched yet. */
-export interface AnswerPlan extends Omit<GenerationPlan, 'adapter'> {
+export interface GenerationPlan extends Omit<SequencesPlan, 'adapter'> {
   endpoint: Endpoint;
-  model: AnsweringModel;
+  model: PlannedModel;
   /** The tokens of all prompts, each prompt counted once. */
   promptTokens: number;
   logprobs: LogprobPlan;
@@ -78,9 +78,9 @@ export interface Endpoint {
   readonly limitField: string;
   createLogprobs(names: TokenNames): LogprobWriter<WireLogprobs>;
   /** Starts a response that is one JSON document. */
-  createDocument(plan: AnswerPlan, context: DocumentContext): DocumentWriter;
+  createDocument(plan: GenerationPlan, context: DocumentContext): DocumentWriter;
   /** Starts a response that is a stream of events. */
-  createEvents(plan: AnswerPlan, head: AnswerHead): EventWriter;
+  createEvents(plan: GenerationPlan, head: ResponseHead): EventWriter;
 }
 
 /** A choice's logprobs in either shape. */
@@ -88,7 +88,7 @@ export type WireLogprobs = ChatLogprobs | CompletionLogprobs;
 
 /** The members and the token names that a document is written with. */
 export interface DocumentContext {
-  readonly head: AnswerHead;
+  readonly head: ResponseHead;
   readonly names: TokenNames;
 }
 
@@ -148,7 +148,7 @@ export interface TokenCounts {
 }
 
 /** The members that every part of one response repeats. */
-export interface AnswerHead {
+export interface ResponseHead {
   id: string;
   created: number;
   model: string;

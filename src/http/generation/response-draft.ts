@@ -17,8 +17,8 @@ import type {
   ResponseSettings,
   ResponseUsage,
 } from '../../contracts/responses.ts';
-import type { AnswerPart, CallParser } from '../../tools/call-parser.ts';
-import type { AnswerHead, TokenCounts, WireLogprobs } from './answer-plan.ts';
+import type { CallParser, CompletionPart } from '../../tools/call-parser.ts';
+import type { ResponseHead, TokenCounts, WireLogprobs } from './generation-plan.ts';
 
 /** How a request wants its response to be written and kept. */
 export interface ResponseOptions {
@@ -33,7 +33,7 @@ export interface ResponseOptions {
 
 /** The id of a request's response, and how its text is read. */
 interface DraftOptions extends ResponseOptions {
-  readonly head: AnswerHead;
+  readonly head: ResponseHead;
   /** Undefined if the completion is text only. */
   readonly parser: CallParser | undefined;
   /** Receives the event of each change of an item. */
@@ -128,7 +128,7 @@ export class ResponseDraft {
     };
   }
 
-  #addParts(parts: readonly AnswerPart[]): void {
+  #addParts(parts: readonly CompletionPart[]): void {
     for (const part of parts) {
       if (part.type === 'content') this.#addText(part.text);
       else if (part.type === 'call') this.#openCall(part.id, part.name);
@@ -143,7 +143,12 @@ export class ResponseDraft {
     this.#logprobs = [];
     item.content[0].text += text;
     append(item.content[0].logprobs, logprobs);
-    this.#report('output_text.delta', { ...this.#place(item), ...IN_TEXT, delta: text, logprobs });
+    this.#report('output_text.delta', {
+      ...this.#positionOf(item),
+      ...IN_TEXT,
+      delta: text,
+      logprobs,
+    });
   }
 
   #addArguments(text: string): void {
@@ -153,7 +158,7 @@ export class ResponseDraft {
       return;
     }
     item.arguments += text;
-    this.#report('function_call_arguments.delta', { ...this.#place(item), delta: text });
+    this.#report('function_call_arguments.delta', { ...this.#positionOf(item), delta: text });
   }
 
   #openMessage(): MessageItem {
@@ -173,7 +178,7 @@ export class ResponseDraft {
       content: [part],
     };
     this.#open(item, { ...item, content: [] });
-    this.#report('content_part.added', { ...this.#place(item), ...IN_TEXT, part });
+    this.#report('content_part.added', { ...this.#positionOf(item), ...IN_TEXT, part });
     return item;
   }
 
@@ -199,26 +204,26 @@ export class ResponseDraft {
     const item = this.#items.at(-1);
     if (item?.status !== 'in_progress') return;
     item.status = status;
-    const place = this.#place(item);
+    const position = this.#positionOf(item);
     if (item.type === 'message') {
       const [part] = item.content;
       const { text, logprobs } = part;
-      this.#report('output_text.done', { ...place, ...IN_TEXT, text, logprobs });
-      this.#report('content_part.done', { ...place, ...IN_TEXT, part });
+      this.#report('output_text.done', { ...position, ...IN_TEXT, text, logprobs });
+      this.#report('content_part.done', { ...position, ...IN_TEXT, part });
     } else if (item.type === 'function_call') {
       const { name, arguments: text } = item;
-      this.#report('function_call_arguments.done', { ...place, name, arguments: text });
+      this.#report('function_call_arguments.done', { ...position, name, arguments: text });
     } else {
       item.input = inputOf(this.#arguments);
       this.#arguments = '';
-      this.#report('custom_tool_call_input.delta', { ...place, delta: item.input });
-      this.#report('custom_tool_call_input.done', { ...place, input: item.input });
+      this.#report('custom_tool_call_input.delta', { ...position, delta: item.input });
+      this.#report('custom_tool_call_input.done', { ...position, input: item.input });
     }
-    this.#report('output_item.done', { output_index: place.output_index, item });
+    this.#report('output_item.done', { output_index: position.output_index, item });
   }
 
-  /** The place of the last item, as events write it. */
-  #place({ id }: { id: string }) {
+  /** The position of the last item, as events write it. */
+  #positionOf({ id }: { id: string }) {
     return { item_id: id, output_index: this.#items.length - 1 };
   }
 

@@ -1,7 +1,7 @@
 // Collects embeddings, or the classes of inputs as vLLM writes them, into one JSON response.
 import { largest } from '../../common/long-arrays.ts';
 import type { ClassificationList, EmbeddingList } from '../../contracts/openai.ts';
-import type { AnswerHead, DocumentWriter } from './answer-plan.ts';
+import type { DocumentWriter, ResponseHead } from './generation-plan.ts';
 
 /** How embeddings are written. */
 interface EmbeddingFormat {
@@ -12,7 +12,7 @@ interface EmbeddingFormat {
 
 /** Collects events until all inputs have their embedding; `end` then writes the document. */
 export function createEmbeddingDocument(
-  { model }: AnswerHead,
+  { model }: ResponseHead,
   { dimensions, encoding }: EmbeddingFormat,
 ): DocumentWriter {
   /** The items as JSON. Writing many numbers takes time, so each item is written as soon as it arrives. */
@@ -53,7 +53,7 @@ function toBase64({ buffer, byteOffset, byteLength }: Float32Array): string {
  * @param isActivated whether scores become probabilities
  */
 export function createClassificationDocument(
-  { id, created, model }: AnswerHead,
+  { id, created, model }: ResponseHead,
   isActivated: boolean,
 ): DocumentWriter {
   const data: ClassificationList['data'] = [];

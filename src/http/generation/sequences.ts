@@ -24,7 +24,7 @@ export interface ChoicePlan {
 }
 
 /** The sequences of one request. */
-export interface GenerationPlan {
+export interface SequencesPlan {
   tenant: TenantShare;
   /** Released once the engine has accepted every choice, or when the generation ends. */
   adapter: LocalLease | undefined;
@@ -54,13 +54,13 @@ export class ClientGone extends Error {
  * loop. Throws `ServeError` if the engine refuses or loses a choice. When the signal is aborted, throws its reason if that is a
  * `ServeError`, else `ClientGone`. However the loop ends, sequences that still run are aborted and the adapter is released.
  */
-export async function* runGeneration(
+export async function* runSequences(
   client: EngineClient,
-  plan: GenerationPlan,
+  plan: SequencesPlan,
   options: GenerationOptions,
 ): AsyncGenerator<readonly GenerationEvent[], void, void> {
   const { signal } = options;
-  const run = new GenerationRun(client, plan, options);
+  const run = new SequencesRun(client, plan, options);
   const onAbort = () =>
     run.fail(signal.reason instanceof ServeError ? signal.reason : new ClientGone());
   signal.addEventListener('abort', onAbort, { once: true });
@@ -87,9 +87,9 @@ interface LiveChoice {
   readonly handle: SequenceHandle;
 }
 
-class GenerationRun {
+class SequencesRun {
   readonly #client: EngineClient;
-  readonly #plan: GenerationPlan;
+  readonly #plan: SequencesPlan;
   readonly #options: GenerationOptions;
   readonly #live = new Set<LiveChoice>();
   #submitted = 0;
@@ -104,7 +104,7 @@ class GenerationRun {
   #isOver = false;
   #error: unknown;
 
-  constructor(client: EngineClient, plan: GenerationPlan, options: GenerationOptions) {
+  constructor(client: EngineClient, plan: SequencesPlan, options: GenerationOptions) {
     this.#client = client;
     this.#plan = plan;
     this.#options = options;

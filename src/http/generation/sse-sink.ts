@@ -4,12 +4,12 @@ import type { ServeError } from '../../common/errors.ts';
 import type { GenerationEvent } from '../../contracts/generation.ts';
 import { EventStream, type EventStreamOptions } from '../wire/event-stream.ts';
 import type {
-  AnswerHead,
-  AnswerPlan,
   EventWriter,
+  GenerationPlan,
+  ResponseHead,
   TokenCounts,
   WireLogprobs,
-} from './answer-plan.ts';
+} from './generation-plan.ts';
 import type { LogprobWriter, TokenNames } from './logprobs.ts';
 
 /** The part of a choice that has not been sent yet. */
@@ -28,7 +28,7 @@ interface Pending {
 
 /** How a streamed response is written. */
 interface SseSinkOptions extends Omit<EventStreamOptions, 'onDrain'> {
-  readonly head: AnswerHead;
+  readonly head: ResponseHead;
   readonly names: TokenNames;
   /** Whether the model has no tokenizer, so that each token is sent as an event without text. */
   readonly isTextless: boolean;
@@ -42,7 +42,7 @@ export class SseSink {
    */
   readonly opened: Promise<void>;
   readonly #stream: EventStream;
-  readonly #plan: AnswerPlan;
+  readonly #plan: GenerationPlan;
   readonly #writer: EventWriter;
   readonly #pending: readonly Pending[];
   readonly #isTextless: boolean;
@@ -50,7 +50,7 @@ export class SseSink {
   #isAdmitted = false;
   #open = () => {};
 
-  constructor(plan: AnswerPlan, { head, names, isTextless, ...options }: SseSinkOptions) {
+  constructor(plan: GenerationPlan, { head, names, isTextless, ...options }: SseSinkOptions) {
     this.opened = new Promise((resolve) => {
       this.#open = resolve;
     });

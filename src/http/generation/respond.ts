@@ -22,37 +22,37 @@ import { admitRequest, type HttpEnv } from '../wire/middleware.ts';
 import type { Route } from '../wire/route.ts';
 import { requestDeadline, startRequestTime } from '../wire/route.ts';
 import type {
-  AnswerDeps,
-  AnswerHead,
-  AnswerPlan,
   BackgroundKeeper,
   DocumentWriter,
+  GenerationDeps,
+  GenerationPlan,
+  ResponseHead,
   TokenCounts,
-} from './answer-plan.ts';
-import { ClientGone, type GenerationPlan, runGeneration } from './generation.ts';
+} from './generation-plan.ts';
 import { createTokenNames } from './logprobs.ts';
+import { ClientGone, runSequences, type SequencesPlan } from './sequences.ts';
 import { SseSink } from './sse-sink.ts';
 
 /** Answers a request. If the adapter's files have changed since they were read, retries once with the new files. */
-export async function answer(
+export async function respond(
   c: Context<HttpEnv>,
-  deps: AnswerDeps,
-  plan: AnswerPlan,
+  deps: GenerationDeps,
+  plan: GenerationPlan,
 ): Promise<Response> {
   checkScores(plan, deps.limits);
   const { limitField } = plan.endpoint;
   await admitRequest(c, { tokens: maxTokens(plan), limitField }); // before any of its files are fetched
   try {
-    return await answerOnce(c, deps, plan);
+    return await respondOnce(c, deps, plan);
   } catch (error) {
     if (!hasChanged(error)) throw error;
     const resolved = await plan.model.resolveAgain();
-    return answerOnce(c, deps, { ...plan, model: { ...plan.model, resolved } });
+    return respondOnce(c, deps, { ...plan, model: { ...plan.model, resolved } });
   }
 }
 
 /** Throws `ServeError` if the engine can't take a request now. */
-export function requireReady(deps: AnswerDeps): void {
+export function requireReady(deps: GenerationDeps): void {
   if (deps.client.state === 'ready') return;
   if (deps.client.state === 'stopped') {
     throw new ServeError('overloaded', 'The server is shutting down. Try again.');
@@ -66,7 +66,7 @@ export function requireReady(deps: AnswerDeps): void {
  * limit of completion tokens, if it sets one.
  */
 export function queued<Input>(
-  deps: AnswerDeps,
+  deps: GenerationDeps,
   maxTokensOf: (input: Input) => number | null | undefined,
 ): Required<Pick<Route<Input>, 'admit' | 'enter'>> {
   return {
@@ -78,30 +78,30 @@ export function queued<Input>(
     },
     enter(c, input) {
       const maxTokens = maxTokensOf(input) ?? undefined;
-      const place = deps.client.reserve({
+      const entry = deps.client.reserve({
         tenant: c.get('tenant'),
         time: c.get('time'),
         maxTokens,
       });
-      c.set('place', place);
-      return place;
+      c.set('queueEntry', entry);
+      return entry;
     },
   };
 }
 
 /** The values that all steps of one response share. */
-interface AnswerContext {
+interface ResponseContext {
   c: Context<HttpEnv>;
-  deps: AnswerDeps;
-  plan: AnswerPlan & GenerationPlan;
-  head: AnswerHead;
+  deps: GenerationDeps;
+  plan: GenerationPlan & SequencesPlan;
+  head: ResponseHead;
   observer: RequestObserver;
 }
 
-async function answerOnce(
+async function respondOnce(
   c: Context<HttpEnv>,
-  deps: AnswerDeps,
-  plan: AnswerPlan,
+  deps: GenerationDeps,
+  plan: GenerationPlan,
 ): Promise<Response> {
   const { endpoint } = plan;
   const model = plan.model.resolved;
@@ -119,20 +119,20 @@ async function answerOnce(
     model: model.id,
     system_fingerprint: `${deps.model.baseDigest.slice(0, 12)}-${adapterPart}-${deps.client.model?.fingerprint ?? 'starting'}`,
   };
-  const context: AnswerContext = { c, deps, plan: { ...plan, adapter }, head, observer };
+  const context: ResponseContext = { c, deps, plan: { ...plan, adapter }, head, observer };
   try {
-    return await (plan.stream ? answerStream(context) : answerJson(context));
+    return await (plan.stream ? respondWithEvents(context) : respondWithDocument(context));
   } catch (error) {
     if (hasChanged(error)) adapter?.verifyAgain();
     throw error;
   }
 }
 
-async function answerJson(context: AnswerContext): Promise<Response> {
+async function respondWithDocument(context: ResponseContext): Promise<Response> {
   const { c, plan, head } = context;
   const names = createTokenNames(plan.model.tokenizer, plan.logprobs);
   const document = plan.endpoint.createDocument(plan, { head, names });
-  if (document.background) return answerInBackground(context, document, document.background);
+  if (document.background) return respondInBackground(context, document, document.background);
   const counts = await run(context, document, c.get('signal')!);
   const body = await document.end(counts);
   const isWritten = typeof body === 'string' || body instanceof Uint8Array;
@@ -140,8 +140,8 @@ async function answerJson(context: AnswerContext): Promise<Response> {
 }
 
 /** Resolves when the engine has accepted the request and its document is kept. From then on, the generation needs no client. */
-async function answerInBackground(
-  context: AnswerContext,
+async function respondInBackground(
+  context: ResponseContext,
   document: DocumentWriter,
   keeper: BackgroundKeeper,
 ): Promise<Response> {
@@ -178,7 +178,7 @@ async function answerInBackground(
 }
 
 /** Resolves when the status of the stream is known. The rest is written to the response's body. */
-async function answerStream(context: AnswerContext): Promise<Response> {
+async function respondWithEvents(context: ResponseContext): Promise<Response> {
   const { c, deps, plan, head } = context;
   const reader = new AbortController();
   const sink = new SseSink(plan, {
@@ -211,7 +211,7 @@ async function answerStream(context: AnswerContext): Promise<Response> {
  * limits and the usage log.
  */
 async function run(
-  { c, deps, plan, observer }: AnswerContext,
+  { c, deps, plan, observer }: ResponseContext,
   sink: { write(event: GenerationEvent): void },
   signal: AbortSignal,
 ): Promise<TokenCounts> {
@@ -221,8 +221,8 @@ async function run(
   const cachedByPrompt = new Map<readonly number[], number>();
   const cachedTokens = () => [...cachedByPrompt.values()].reduce((sum, count) => sum + count, 0);
   let adapterUse: AdapterUse | undefined;
-  c.get('place')[Symbol.dispose](); // each choice has its own queue entry from here
-  const events = runGeneration(deps.client, plan, {
+  c.get('queueEntry')[Symbol.dispose](); // each choice has its own queue entry from here
+  const events = runSequences(deps.client, plan, {
     maxInFlight: deps.limits.maxSequencesInFlight,
     createDecoder: (end) =>
       model.tokenizer ? createStreamDecoder(model.tokenizer, end) : TEXTLESS,
@@ -273,13 +273,13 @@ function hasChanged(error: unknown): boolean {
 }
 
 /** The most tokens that the response can use, prompts included. */
-function maxTokens({ promptTokens, choices }: AnswerPlan): number {
+function maxTokens({ promptTokens, choices }: GenerationPlan): number {
   return choices.reduce((sum, { request }) => sum + request.maxTokens, promptTokens);
 }
 
 /** Throws `ServeError` if the response could contain more logprobs than the server holds in memory for it. */
-function checkScores({ choices, logprobs, endpoint }: AnswerPlan, limits: HttpLimits): void {
-  let [ofPrompts, ofAnswers] = [0, 0];
+function checkScores({ choices, logprobs, endpoint }: GenerationPlan, limits: HttpLimits): void {
+  let [ofPrompts, ofCompletions] = [0, 0];
   for (const { request } of choices) {
     const {
       promptIds,
@@ -290,9 +290,9 @@ function checkScores({ choices, logprobs, endpoint }: AnswerPlan, limits: HttpLi
     } = request;
     ofPrompts += promptIds.length * (1 + promptTopLogprobs);
     ofPrompts += promptTargetIds.reduce((sum, ids) => sum + ids.length, 0);
-    ofAnswers += maxTokens * (1 + (sampling.topLogprobs ?? -1));
+    ofCompletions += maxTokens * (1 + (sampling.topLogprobs ?? -1));
   }
-  const { maxPromptLogprobs, maxAnswerLogprobs } = limits;
+  const { maxPromptLogprobs, maxCompletionLogprobs } = limits;
   if (ofPrompts > maxPromptLogprobs) {
     throw new ServeError(
       'invalid_request',
@@ -301,10 +301,10 @@ function checkScores({ choices, logprobs, endpoint }: AnswerPlan, limits: HttpLi
       { param: logprobs.prompt === undefined ? 'logprobs' : 'prompt_logprobs' },
     );
   }
-  if (ofAnswers <= maxAnswerLogprobs) return;
+  if (ofCompletions <= maxCompletionLogprobs) return;
   throw new ServeError(
     'invalid_request',
-    `The answer's tokens with their alternatives may be ${ofAnswers} logprobs, and at most ${maxAnswerLogprobs} are allowed. ` +
+    `The answer's tokens with their alternatives may be ${ofCompletions} logprobs, and at most ${maxCompletionLogprobs} are allowed. ` +
       `Lower ${endpoint.limitField}, or ask for fewer alternatives or choices.`,
     { param: endpoint.limitField },
   );
@@ -326,8 +326,8 @@ function setAdapterHeaders(c: Context, model: ResolvedModel, { tier, loadMs }: A
 /** Logs which tenant used how many tokens with which adapter, for billing. No text is logged. */
 function logUsage(
   c: Context<HttpEnv>,
-  { log }: AnswerDeps,
-  { plan, counts, tier }: { plan: AnswerPlan; counts: TokenCounts; tier: string | undefined },
+  { log }: GenerationDeps,
+  { plan, counts, tier }: { plan: GenerationPlan; counts: TokenCounts; tier: string | undefined },
 ): void {
   const { resolved } = plan.model;
   const adapter = resolved.kind === 'adapter' ? resolved.digest : null;
@@ -338,8 +338,8 @@ function logUsage(
 /** Adds the request to the usage of its tenant and model. */
 function recordUsage(
   c: Context<HttpEnv>,
-  { usage, model: base }: AnswerDeps,
-  { plan, counts }: { plan: AnswerPlan; counts: TokenCounts },
+  { usage, model: base }: GenerationDeps,
+  { plan, counts }: { plan: GenerationPlan; counts: TokenCounts },
 ): void {
   const { resolved } = plan.model;
   const { promptTokens: inputTokens, completionTokens: outputTokens, cachedTokens } = counts;
@@ -356,8 +356,8 @@ function recordUsage(
 /** Starts to observe the response. Telemetry gets names, counts and settings, never the text of a prompt or completion. */
 function observe(
   c: Context<HttpEnv>,
-  { telemetry, model: base }: AnswerDeps,
-  { endpoint, model: { resolved: model }, choices, promptTokens, stream }: AnswerPlan,
+  { telemetry, model: base }: GenerationDeps,
+  { endpoint, model: { resolved: model }, choices, promptTokens, stream }: GenerationPlan,
   responseId: string,
 ): RequestObserver {
   const isAdapter = model.kind === 'adapter';

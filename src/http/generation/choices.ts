@@ -8,19 +8,19 @@ import type {
   Usage,
 } from '../../contracts/openai.ts';
 import type { ToolCall } from '../../contracts/tools.ts';
-import { type AnswerPart, parseAnswer } from '../../tools/call-parser.ts';
+import { type CompletionPart, parseCompletion } from '../../tools/call-parser.ts';
 import { toEnvelope } from '../wire/errors.ts';
 import { toFrame } from '../wire/event-stream.ts';
 import type {
-  AnswerHead,
-  AnswerPlan,
   ChoiceTokens,
   DocumentContext,
   DocumentWriter,
   Endpoint,
   EventWriter,
+  GenerationPlan,
+  ResponseHead,
   TokenCounts,
-} from './answer-plan.ts';
+} from './generation-plan.ts';
 import {
   createChatLogprobs,
   createCompletionLogprobs,
@@ -39,7 +39,7 @@ interface ChoiceShape {
   object: (ChatCompletion | Completion)['object'];
   chunkObject: (ChatCompletionChunk | CompletionChunk)['object'];
   /** Whether prompt_logprobs and prompt_token_ids belong to the response or to each choice, as in vLLM. */
-  promptMembers: 'answer' | 'choice';
+  promptMembers: 'response' | 'choice';
   /** The members that hold a choice's text and calls in a whole response. */
   content(text: string, calls: readonly ToolCall[]): object;
   /** The content of the chunk that opens a stream. Undefined if there is no such chunk. */
@@ -61,7 +61,7 @@ interface CallShape {
 }
 
 /** The beginning of a call, or a piece of its arguments. */
-type CallPart = Exclude<AnswerPart, { type: 'content' }>;
+type CallPart = Exclude<CompletionPart, { type: 'content' }>;
 
 const OPENING_WITH_TOOLS: ChunkContent = { delta: { role: 'assistant', content: null } };
 
@@ -69,7 +69,7 @@ const OPENING_WITH_TOOLS: ChunkContent = { delta: { role: 'assistant', content: 
 const CHAT_SHAPE: ChoiceShape = {
   object: 'chat.completion',
   chunkObject: 'chat.completion.chunk',
-  promptMembers: 'answer',
+  promptMembers: 'response',
   content: (text, calls) => ({
     message: toMessage(text, calls, {
       tool_calls: calls.map(({ id, ...called }) => ({ id, type: 'function', function: called })),
@@ -167,8 +167,8 @@ const NO_TOKENS: ChoiceTokens = { tokens: 0, cachedTokens: 0 };
 
 /** Creates a writer of chunks for one response. */
 function createChunkWriter(
-  { choices, stream: usage, tools, showsIds }: AnswerPlan,
-  { head: { id, ...head }, shape }: { head: AnswerHead; shape: ChoiceShape },
+  { choices, stream: usage, tools, showsIds }: GenerationPlan,
+  { head: { id, ...head }, shape }: { head: ResponseHead; shape: ChoiceShape },
 ): EventWriter {
   const usageOf = (index: number, { tokens, cachedTokens }: ChoiceTokens): Pick<Chunk, 'usage'> => {
     if (usage !== 'each') return usage === 'none' ? {} : { usage: null };
@@ -185,7 +185,7 @@ function createChunkWriter(
   /** The choices whose prompt's ids have been written; all choices of a chat have one prompt. */
   const opened = new Set<number>();
   const promptIdsOf = (index: number) => {
-    const owner = shape.promptMembers === 'answer' ? 0 : index;
+    const owner = shape.promptMembers === 'response' ? 0 : index;
     if (!showsIds || opened.has(owner)) return {};
     opened.add(owner);
     return { prompt_token_ids: choices[index]!.request.promptIds };
@@ -206,15 +206,16 @@ function createChunkWriter(
   ) => {
     const ids = showsIds && { token_ids: tokenIds };
     const promptIds = promptIdsOf(index);
-    const [ofAnswer, ofChoice] = shape.promptMembers === 'answer' ? [promptIds] : [{}, promptIds];
+    const [ofResponse, ofChoice] =
+      shape.promptMembers === 'response' ? [promptIds] : [{}, promptIds];
     const choice = { index, ...content, logprobs, finish_reason: reason, ...ids, ...ofChoice };
-    return write([choice] as Chunk['choices'], { ...usageOf(index, counts), ...ofAnswer });
+    return write([choice] as Chunk['choices'], { ...usageOf(index, counts), ...ofResponse });
   };
   const parsers = tools && choices.map(() => ({ parser: tools.createParser(), hasCalls: false }));
   const firstContent = tools ? shape.calls?.opening : shape.opening;
-  const toContent = (part: AnswerPart) =>
+  const toContent = (part: CompletionPart) =>
     part.type === 'content' ? shape.delta(part.text) : shape.calls!.delta(part);
-  const readParts = (index: number, text: string | undefined): AnswerPart[] => {
+  const readParts = (index: number, text: string | undefined): CompletionPart[] => {
     const choice = parsers?.[index];
     if (!choice) return text === undefined ? [] : [{ type: 'content', text }];
     const parts = text === undefined ? choice.parser.end() : choice.parser.push(text);
@@ -249,7 +250,7 @@ function createChunkWriter(
 
 /** Collects the choices of a generation into one JSON response. */
 function createWholeResponse(
-  plan: AnswerPlan,
+  plan: GenerationPlan,
   { head: { id, ...head }, names, shape }: DocumentContext & { shape: ChoiceShape },
 ): DocumentWriter {
   const choices = plan.choices.map(({ echo, request }) => ({
@@ -264,7 +265,9 @@ function createWholeResponse(
   }));
   const write = ({ text, logprobs, ...choice }: (typeof choices)[number], index: number) => {
     const parser = plan.tools?.createParser();
-    const { content, calls } = parser ? parseAnswer(parser, text) : { content: text, calls: [] };
+    const { content, calls } = parser
+      ? parseCompletion(parser, text)
+      : { content: text, calls: [] };
     const hasCalls = calls.length > 0 && choice.finishReason === 'stop';
     const opening = JSON.stringify({ index, ...shape.content(content, calls) }).slice(0, -1);
     const reason = JSON.stringify(hasCalls ? shape.calls!.reason : choice.finishReason);
@@ -301,7 +304,7 @@ function createWholeResponse(
     end(counts) {
       const opening = JSON.stringify({ id, object: shape.object, ...head }).slice(0, -1);
       const usage = JSON.stringify(toUsage(counts));
-      const ofPrompt = shape.promptMembers === 'answer' ? choices[0]!.promptMembers : '';
+      const ofPrompt = shape.promptMembers === 'response' ? choices[0]!.promptMembers : '';
       const parts = [
         `${opening},"choices":[`,
         ...choices.flatMap(write),
