@@ -4,9 +4,9 @@ import { type TestContext, test } from 'node:test';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { NgramProposer } from '../../src/scheduler/drafter.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
+import { ensureServingFiles } from '../ensure-serving-files.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { generate, tokensOf } from '../scheduler/generate.ts';
 

@@ -1,13 +1,23 @@
 // Writes the tables of request fields as Markdown for pages of docs/. A test compares the pages with them.
-import { DEFAULT_LIMITS } from '../wire/limits.ts';
-import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
-import { type EndpointName, type FieldRow, type Treatment, treatmentOf } from './fields.ts';
-import { BLOCK_FIELDS } from './message-blocks.ts';
-import { MESSAGE_TOOL_FIELDS, messageFields } from './messages.ts';
-import { classifyFields, embeddingFields } from './pooled.ts';
-import { requestFields, STREAM_OPTION_FIELDS } from './request-fields.ts';
-import { CALL_ITEM_FIELDS, ITEM_PART_FIELDS, MESSAGE_ITEM_FIELDS } from './response-items.ts';
-import { responseFields } from './responses.ts';
+
+import { MESSAGE_FIELDS, PART_FIELDS } from '../src/http/schema/chat.ts';
+import {
+  type EndpointName,
+  type FieldRow,
+  type Treatment,
+  treatmentOf,
+} from '../src/http/schema/fields.ts';
+import { BLOCK_FIELDS } from '../src/http/schema/message-blocks.ts';
+import { MESSAGE_TOOL_FIELDS, messageFields } from '../src/http/schema/messages.ts';
+import { classifyFields, embeddingFields } from '../src/http/schema/pooled.ts';
+import { requestFields, STREAM_OPTION_FIELDS } from '../src/http/schema/request-fields.ts';
+import {
+  CALL_ITEM_FIELDS,
+  ITEM_PART_FIELDS,
+  MESSAGE_ITEM_FIELDS,
+} from '../src/http/schema/response-items.ts';
+import { responseFields } from '../src/http/schema/responses.ts';
+import { DEFAULT_LIMITS } from '../src/http/wire/limits.ts';
 
 type FieldTable = Readonly<Record<string, FieldRow>>;
 
