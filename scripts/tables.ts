@@ -10,8 +10,6 @@ import {
   formFields,
   trainingSettingsTable,
 } from '../src/contracts/training-fields.ts';
-import { FIELD_PAGES, fieldTables } from '../src/http/schema/documented-fields.ts';
-import { errorTable } from '../src/http/wire/documented-errors.ts';
 import { NAME_RULES } from '../src/jobs/names.ts';
 import { listSettings } from '../src/settings/config.ts';
 import { countLines, lowerBudget, parseBudget } from '../test/architecture/budget.ts';
@@ -20,6 +18,8 @@ import { clientTable } from '../test/e2e/clients/results.ts';
 import { routeTable } from '../test/http/documented-routes.ts';
 import { baseTables } from '../test/model/documented-families.ts';
 import { reliabilityTables } from '../test/reliability/held-rows.ts';
+import { errorTable } from './documented-errors.ts';
+import { FIELD_PAGES, fieldTables } from './documented-fields.ts';
 
 const routes = await routeTable();
 const isCheck = process.argv.includes('--check');

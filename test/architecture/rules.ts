@@ -72,6 +72,7 @@ export const LAYERS: readonly Layer[] = [
     name: 'http routes',
     files: /^src\/http\/routes\//,
     may: [
+      'http dialects',
       'http request',
       'http generation',
       'http schema',
@@ -103,6 +104,13 @@ export const LAYERS: readonly Layer[] = [
     ],
   },
   {
+    // One API for generating text each.
+    name: 'http dialects',
+    files: /^src\/http\/dialects\//,
+    may: ['http request', 'http schema', 'http wire', 'tokenizer', 'tools'],
+    types: ['http generation', 'conversations'],
+  },
+  {
     // From a checked body to sequences.
     name: 'http request',
     files: /^src\/http\/request\//,
@@ -115,10 +123,10 @@ export const LAYERS: readonly Layer[] = [
       'tokenizer',
       'tools',
     ],
-    types: ['conversations', 'cache'],
+    types: ['cache'],
   },
   {
-    // From tokens to the client.
+    // From sequences to the client.
     name: 'http generation',
     files: /^src\/http\/generation\//,
     may: ['http wire', 'registry', 'tokenizer', 'tools'],

@@ -7,7 +7,7 @@ import {
   createChatLogprobs,
   createTokenNames,
   LogprobsText,
-} from '../../src/http/generation/logprobs.ts';
+} from '../../src/http/dialects/logprobs.ts';
 import { DEFAULT_LIMITS } from '../../src/http/wire/limits.ts';
 import { createByteTokenizer } from '../http/served.ts';
 

@@ -10,7 +10,7 @@ import {
   LogprobsText,
   type TokenNames,
   writePromptLogprobs,
-} from '../../src/http/generation/logprobs.ts';
+} from '../../src/http/dialects/logprobs.ts';
 import { createByteTokenizer, serve } from './served.ts';
 
 /** The plain twin. */

@@ -15,14 +15,9 @@ export interface LogprobWriter<T> {
 /** Creates a writer of the list that chat uses. */
 export function createChatLogprobs(names: TokenNames): LogprobWriter<ChatLogprobs> {
   let content: ChatTokenLogprob[] = [];
-  const entry = (id: number, logprob: number) => {
-    const bytes = names.bytes(id);
-    return { token: names.name(id), bytes: bytes ? [...bytes] : null, logprob };
-  };
   return {
-    add({ id, logprob, top }) {
-      const alternatives = top.map((other) => entry(other.id, other.logprob));
-      content.push({ ...entry(id, logprob), top_logprobs: alternatives });
+    add(scored) {
+      content.push(toChatLogprob(scored, names));
     },
     addPrompt() {}, // chat does not echo
     take() {
@@ -31,6 +26,19 @@ export function createChatLogprobs(names: TokenNames): LogprobWriter<ChatLogprob
       return { content: taken, refusal: null };
     },
   };
+}
+
+/** Writes the scores of one token as chat does. */
+export function toChatLogprob(
+  { id, logprob, top }: TokenLogprob,
+  names: TokenNames,
+): ChatTokenLogprob {
+  const entry = (id: number, logprob: number) => {
+    const bytes = names.bytes(id);
+    return { token: names.name(id), bytes: bytes ? [...bytes] : null, logprob };
+  };
+  const alternatives = top.map((other) => entry(other.id, other.logprob));
+  return { ...entry(id, logprob), top_logprobs: alternatives };
 }
 
 /** Creates a writer of the parallel lists that completions use. */

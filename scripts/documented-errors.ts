@@ -1,5 +1,5 @@
 // The cause and the remedy of every error code, as the Markdown table of docs/errors.md. A code without a row does not compile.
-import { type ErrorCode, ServeError } from '../../common/errors.ts';
+import { type ErrorCode, ServeError } from '../src/common/errors.ts';
 
 /** Code → cause, and what to do. */
 const ERRORS: Readonly<Record<ErrorCode, readonly [cause: string, remedy: string]>> = {
