@@ -131,7 +131,7 @@ export class Attempt {
   readonly #records: Records<AttemptRecord>;
   readonly #batches: Records<BatchRecord>;
 
-  /** @param number the token of the lease that started it */
+  /** @param number the fencing token of the lease that started it */
   static of(store: GuardedStore, job: RecordName, number: number): Attempt {
     return new Attempt(store, `${attemptsPrefix(job)}${padded(number)}/`);
   }
@@ -162,24 +162,24 @@ export class Attempt {
    * Changes the record on behalf of the server with this lease. Returns false if the attempt is closed or has a later lease.
    */
   async change(
-    token: number,
+    fencingToken: number,
     changes: Partial<Pick<AttemptRecord, 'isOpen' | 'acknowledgedBatches'>>,
     call?: StoreCall,
   ): Promise<boolean> {
     let isOwn = false;
     await this.#change((now) => {
-      isOwn = now.isOpen && now.token === token;
+      isOwn = now.isOpen && now.token === fencingToken;
       return isOwn ? { ...now, ...changes } : undefined;
     }, call);
     return isOwn;
   }
 
   /** Hands the attempt to a later lease. Returns the resulting record. */
-  async take(token: number, call: StoreCall): Promise<AttemptRecord | undefined> {
-    return this.#change(
-      (now) => (now.isOpen && now.token < token ? { ...now, token } : undefined),
-      call,
-    );
+  async take(fencingToken: number, call: StoreCall): Promise<AttemptRecord | undefined> {
+    return this.#change((now) => {
+      const isLater = now.isOpen && now.token < fencingToken;
+      return isLater ? { ...now, token: fencingToken } : undefined;
+    }, call);
   }
 
   async #change(
@@ -248,11 +248,11 @@ export async function takeAttempt(
   const numbers = await attemptNumbers(store, storedJob(request), call);
   const newest = numbers.at(-1);
   if (newest === undefined) return undefined;
-  if (newest > request.token) return 'taken';
+  if (newest > request.fencingToken) return 'taken';
   const attempt = Attempt.of(store, storedJob(request), newest);
-  const record = await attempt.take(request.token, call);
+  const record = await attempt.take(request.fencingToken, call);
   if (!record?.isOpen) return undefined;
-  if (record.token > request.token) return 'taken';
+  if (record.token > request.fencingToken) return 'taken';
   return { attempt, number: newest, handled: record.acknowledgedBatches };
 }
 
@@ -262,9 +262,9 @@ export async function beginAttempt(
   { baseDigest, threads }: { readonly baseDigest: string; readonly threads: number },
   { store, log, call }: OpenOptions,
 ): Promise<OpenedAttempt | 'taken'> {
-  const { token, tenant, jobId, runDir, gate } = request;
+  const { fencingToken, tenant, jobId, runDir, gate } = request;
   const job = storedJob(request);
-  const attempt = Attempt.of(store, job, token);
+  const attempt = Attempt.of(store, job, fencingToken);
   if (request.isResume && holdsRun(runDir)) await attempt.archive.save(runDir, call);
   const inputs = await putInputs(request, store, call);
   const settings = Object.fromEntries(
@@ -275,7 +275,7 @@ export async function beginAttempt(
       schema: 1,
       jobId,
       tenant,
-      token,
+      token: fencingToken,
       isOpen: true,
       acknowledgedBatches: 0,
       job: { threads, ...settings },
@@ -285,11 +285,11 @@ export async function beginAttempt(
     },
     call,
   );
-  if (record.token !== token || !record.isOpen) return 'taken';
-  await removeAttempts(store, job, { before: token, call }).catch((error) =>
+  if (record.token !== fencingToken || !record.isOpen) return 'taken';
+  await removeAttempts(store, job, { before: fencingToken, call }).catch((error) =>
     log.warn({ err: error, job: jobId }, 'older attempts not removed'),
   );
-  return { attempt, number: token, handled: record.acknowledgedBatches };
+  return { attempt, number: fencingToken, handled: record.acknowledgedBatches };
 }
 
 async function putInputs(

@@ -173,7 +173,7 @@ class KubernetesRun {
     if (isReplay || messages.every(({ message }) => message.type === 'step')) return undefined;
     const change = { acknowledgedBatches: reader.number };
     const isOwn = await this.#persist(() =>
-      this.#opened!.attempt.change(this.#request.token, change, this.#call),
+      this.#opened!.attempt.change(this.#request.fencingToken, change, this.#call),
     );
     return isOwn ? undefined : { kind: 'detached' };
   }
@@ -225,7 +225,7 @@ class KubernetesRun {
   /** Closes the attempt before deleting its Job, so that the pod saves nothing that is no longer wanted. */
   async #close({ kind }: RunEnd): Promise<void> {
     if (!this.#opened) return;
-    const isOwn = await this.#opened.attempt.change(this.#request.token, { isOpen: false });
+    const isOwn = await this.#opened.attempt.change(this.#request.fencingToken, { isOpen: false });
     if (isOwn && !this.#isOver && (kind === 'cancelled' || kind === 'lost')) {
       await this.#options.api.deleteJob(this.#name);
     }

@@ -140,8 +140,8 @@ class Pod {
 
   async run(job: TrainerJob, isResume: boolean): Promise<number> {
     const { runner, signal, recordMs = RECORD_MS } = this.#options;
-    const { jobId, tenant, token, gate } = this.#record;
-    const request = { jobId, tenant, token, runDir: this.#runDir, job, gate, isResume };
+    const { jobId, tenant, token: fencingToken, gate } = this.#record;
+    const request = { jobId, tenant, fencingToken, runDir: this.#runDir, job, gate, isResume };
     const watch = setInterval(() => void this.#cancelIfUnwanted(), recordMs);
     const pause = () => void this.#pause();
     signal.addEventListener('abort', pause);

@@ -73,7 +73,7 @@ export class LocalRoutes {
       await this.#parts.adapters.http.registry.resolve(this.#parts.tenant, model);
     } catch (error) {
       if (!(error instanceof ServeError) || error.code !== 'model_not_found') throw error;
-      throw new ConfigError([`grader: asks ${model}. ${error.message}`]);
+      throw new ConfigError(`grader: asks ${model}. ${error.message}`);
     }
   }
 

@@ -8,7 +8,7 @@ import type { EngineClient } from '../engine-client/client.ts';
 import type { ServedModel } from '../http/request/request-model.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { threadsOrDefault } from '../jobs/trainer-child.ts';
-import { type Config, servesTinker } from '../settings/config.ts';
+import { type Config, memoryOfTrainer, servesTinker } from '../settings/config.ts';
 import { SESSIONS_FOLDER, TinkerService } from '../tinker/tinker-service.ts';
 import { TrainingProcess } from '../tinker/training-process.ts';
 import type { OwnProcess } from './own-process.ts';
@@ -57,6 +57,7 @@ export async function openServingTinker(
         model: path.resolve(dir),
         directory: path.join(directory, 'parked'),
         threads: threadsOrDefault(trainThreads),
+        memory: memoryOfTrainer(config),
       },
       child: { log },
     }),

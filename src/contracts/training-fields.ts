@@ -229,9 +229,9 @@ export function formFields() {
     return { id, label, parent, objectives: objectivesOf(row), min, max, isInteger, options };
   });
   const parents = ['hyperparameters', 'lorikeet', 'job'];
-  const place = ({ parent, objectives }: (typeof fields)[0]) =>
+  const orderOf = ({ parent, objectives }: (typeof fields)[0]) =>
     parents.indexOf(parent) - objectives.length / (OBJECTIVES.length + 1);
-  return fields.sort((a, b) => place(a) - place(b));
+  return fields.sort((a, b) => orderOf(a) - orderOf(b));
 }
 
 /** Lists the settings in `lorikeet` without a field. */

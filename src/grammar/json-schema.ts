@@ -3,7 +3,7 @@
 
 import { largest } from '../common/long-arrays.ts';
 import type { SchemaReading } from '../contracts/generation.ts';
-import { containingPattern, listPattern, setPattern, tuplePattern } from './array-pattern.ts';
+import { arrayPattern, containingPattern, setPattern } from './array-pattern.ts';
 import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ContradictionError, GrammarError, located } from './grammar-error.ts';
 import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE } from './json-text.ts';
@@ -16,13 +16,13 @@ import {
   type Part,
   typesOf,
 } from './normalized-schema.ts';
+import { numberPattern } from './numbers.ts';
 import { type MemberSource, objectShape } from './object-members.ts';
 import { objectPattern } from './object-pattern.ts';
-import { canonical, satisfies } from './schema-check.ts';
+import { canonical, isOfType, satisfies } from './schema-check.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
 import { SchemaReader } from './schema-reader.ts';
 import { boundsOf, StringPatterns } from './schema-strings.ts';
-import { numberPattern } from './schema-values.ts';
 import { choice, EMPTY, type PatternRule, type TextPattern, text } from './text-pattern.ts';
 
 /** A typical schema has fewer than 100. Alternatives count once per combination. */
@@ -79,10 +79,8 @@ class SchemaConverter implements MemberSource {
   convert(parts: readonly Part[]): TextPattern {
     const all = parts.filter(({ schema }) => schema !== true);
     if (all.length === 0) return ANY_VALUE;
-    if (all.some(({ schema }) => schema === false))
-      return this.#nothing(all.find(({ schema }) => schema === false)!.path);
-    const [rule, isNew] = this.#ruleOf(all);
-    if (isNew) this.#open.push(() => this.#build(rule, all));
+    const rule = this.#ruleOf(all);
+    if (!this.#built.has(rule)) this.#open.push(() => this.#build(rule, all));
     return { kind: 'rule', rule };
   }
 
@@ -94,23 +92,16 @@ class SchemaConverter implements MemberSource {
     return satisfies(value, part, (inner) => this.#reader.read(inner));
   }
 
-  #nothing(path: string): TextPattern {
-    this.#fault ??= new ContradictionError('allows no value', path);
-    return NOTHING;
-  }
-
-  #ruleOf(parts: readonly Part[]): [rule: PatternRule, isNew: boolean] {
+  #ruleOf(parts: readonly Part[]): PatternRule {
     const ids = parts.map(({ schema }) => {
       const id = this.#ids.get(schema) ?? this.#ids.size;
       this.#ids.set(schema, id);
       return id;
     });
     const key = [...new Set(ids)].join();
-    const known = this.#rules.get(key);
-    if (known) return [known, false];
-    const rule = { body: EMPTY };
+    const rule = this.#rules.get(key) ?? { body: EMPTY };
     this.#rules.set(key, rule);
-    return [rule, true];
+    return rule;
   }
 
   #build(rule: PatternRule, parts: readonly Part[]): void {
@@ -124,8 +115,7 @@ class SchemaConverter implements MemberSource {
   /** Converts a schema of the same value now, so that a schema that begins with itself is found. */
   #convertNow(part: Part): TextPattern {
     if (part.schema === true) return ANY_VALUE;
-    if (part.schema === false) return this.#nothing(part.path);
-    const [rule] = this.#ruleOf([part]);
+    const rule = this.#ruleOf([part]);
     if (this.#current.has(rule)) throw cycle(part.path);
     this.#build(rule, [part]);
     return { kind: 'rule', rule };
@@ -229,6 +219,9 @@ class SchemaConverter implements MemberSource {
         (type === 'number' && types.includes('integer')),
     );
     if (unsupported) throw new GrammarError(unsupported.message, unsupported.path);
+    const isContainer = type === 'object' || type === 'array';
+    if (isContainer && normal.excluded.some((value) => isOfType(value, type)))
+      throw new GrammarError(`excludes an ${type}, which is not supported`, path);
     switch (type) {
       case 'object':
         return this.#object(normal, path);
@@ -237,34 +230,21 @@ class SchemaConverter implements MemberSource {
       case 'string':
         return this.#strings.of(normal, path);
       case 'boolean':
-        return this.#constants([true, false], normal, path);
+        return this.#literals(normal, [true, false], path);
       case 'null':
-        return this.#constants([null], normal, path);
+        return this.#literals(normal, [null], path);
       default:
         return numberPattern(type, normal, path);
     }
   }
 
-  #constants(values: readonly unknown[], { excluded }: Normalized, path: string): TextPattern {
-    const allowed = values.filter((value) => !excluded.includes(value));
-    if (allowed.length === 0) throw new ContradictionError('allows no value', path);
-    return choice(...allowed.map((value) => text(JSON.stringify(value))));
-  }
-
   #object(normal: Normalized, path: string): TextPattern {
-    this.#refuseExcluded('object', normal, path);
-    const isPlain =
-      normal.objects.length +
-        normal.required.length +
-        normal.names.length +
-        normal.dependents.length ===
-      0;
+    const isPlain = normal.objects.length + normal.required.length + normal.names.length === 0;
     if (isPlain && !normal.limits.minProperties && !normal.limits.maxProperties) return ANY_OBJECT;
     return located(path, () => objectPattern(objectShape(normal, path, this)));
   }
 
   #array(normal: Normalized, path: string): TextPattern {
-    this.#refuseExcluded('array', normal, path);
     const bounds = boundsOf(normal, 'Items');
     const { arrays, unique, contains } = normal;
     const itemAt = (i: number) => arrays.flatMap(({ first, others }) => first[i] ?? others ?? []);
@@ -281,15 +261,10 @@ class SchemaConverter implements MemberSource {
         containingPattern(this.convert(rest), this.convert([...rest, ...contains]), bounds),
       );
     }
-    if (length > 0)
-      return tuplePattern(
-        Array.from({ length }, (_, i) => this.convert(itemAt(i))),
-        this.convert(rest),
-        bounds,
-      );
-    if (rest.length === 0 && bounds.min === 0 && bounds.max === Number.POSITIVE_INFINITY)
-      return ANY_ARRAY;
-    return listPattern(this.convert(rest), bounds);
+    const isAny = bounds.min === 0 && bounds.max === Number.POSITIVE_INFINITY;
+    if (length + rest.length === 0 && isAny) return ANY_ARRAY;
+    const first = Array.from({ length }, (_, i) => this.convert(itemAt(i)));
+    return arrayPattern(first, this.convert(rest), bounds);
   }
 
   /** Matches an array of different items. */
@@ -299,36 +274,16 @@ class SchemaConverter implements MemberSource {
     bounds: { min: number; max: number },
   ): TextPattern {
     const { path } = normal.unique!;
+    const all = this.gather(items);
     const isPlain =
       normal.contains.length === 0 && normal.arrays.every(({ first }) => first.length === 0);
-    const values = isPlain ? this.#valuesOf(items) : undefined;
-    if (!values)
+    if (!isPlain || !all.values)
       throw new GrammarError('is supported only if items have an enum, or for a single item', path);
-    return located(path, () =>
-      setPattern(
-        values.map((value) => text(JSON.stringify(value))),
-        bounds,
-      ),
+    const allowed = all.values.value.filter((value) =>
+      this.satisfies(value, { schema: all, path }),
     );
-  }
-
-  /** Returns the values that satisfy these, if they are listed. */
-  #valuesOf(parts: readonly Part[]): unknown[] | undefined {
-    const normal = this.gather(parts);
-    const isBoolean = normal.types?.every((type) => type === 'boolean' || type === 'null');
-    const listed = normal.values?.value ?? (isBoolean ? [true, false, null] : undefined);
-    const known = new Map(listed?.map((value) => [canonical(value), value]));
-    return (
-      listed &&
-      [...known.values()].filter((value) => this.satisfies(value, { schema: normal, path: '#' }))
-    );
-  }
-
-  #refuseExcluded(type: 'object' | 'array', { excluded }: Normalized, path: string): void {
-    const isOfType = (value: unknown) =>
-      typeof value === 'object' && value !== null && Array.isArray(value) === (type === 'array');
-    if (excluded.some(isOfType))
-      throw new GrammarError(`excludes an ${type}, which is not supported`, path);
+    const values = new Map(allowed.map((value) => [canonical(value), text(JSON.stringify(value))]));
+    return located(path, () => setPattern([...values.values()], bounds));
   }
 }
 

@@ -41,8 +41,11 @@ export class RunResults {
     this.#lease = lease;
     this.#journal = journal;
     this.#context = context;
-    const { token } = lease;
-    this.#publication = new Publication(context, { token, confirm: () => this.#confirm() });
+    const { fencingToken } = lease;
+    this.#publication = new Publication(context, {
+      fencingToken,
+      confirm: () => this.#confirm(),
+    });
   }
 
   /** Publishes a snapshot as a checkpoint if it is kept. If that fails, adds a warning to the job's events. */
@@ -129,8 +132,7 @@ type PublicationContext = Pick<JobsContext, 'repository' | 'base' | 'onPublished
 
 /** The right to publish, given by a lease. */
 interface PublishRight {
-  /** The number of the lease. */
-  readonly token: number;
+  readonly fencingToken: number;
   /** Throws if the right has been lost. */
   readonly confirm: () => Promise<void>;
 }
@@ -204,7 +206,7 @@ export class Publication {
     names: { publicationId: string; aliases: readonly string[]; isAside?: true },
   ): Promise<VersionManifest> {
     const { repository, base } = this.#context;
-    const { token, confirm } = this.#right;
+    const { fencingToken, confirm } = this.#right;
     const { tenant, name, id } = job;
     const options = { baseDigest: base.digest, job: id, metrics, confirm, ...names };
     const publish = (publicationId: string) =>
@@ -215,7 +217,7 @@ export class Publication {
       const isOther = error instanceof ServeError && error.param === 'publication_id';
       if (!isOther) throw error;
       // An earlier lease published different bytes, because another kind of machine rounds differently.
-      return await publish(`${names.publicationId}.${token}`);
+      return await publish(`${names.publicationId}.${fencingToken}`);
     } finally {
       this.#context.onPublished(tenant, name);
     }

@@ -116,11 +116,12 @@ export class TrainingRun implements Task {
       const started = advance(state, 'start', { nowMs: now(), events });
       return started && { ...started, isPublishing: false };
     });
-    const { id: jobId, status, tenant, token, request, plan } = this.#lease.record;
+    const { id: jobId, status, tenant, token: fencingToken, request, plan } = this.#lease.record;
     if (status !== 'running') return undefined;
     const { gate = {} } = request.settings;
     const { runDir } = this.#folder;
-    return { jobId, tenant, token, memoryBytes: plan?.memoryBytes, runDir, job, gate, isResume };
+    const memoryBytes = plan?.memoryBytes;
+    return { jobId, tenant, fencingToken, memoryBytes, runDir, job, gate, isResume };
   }
 
   /** Passes client actions on to the run. A job that was paused and resumed between two writes also starts again. */

@@ -1,16 +1,14 @@
 // `npm run bench:constrained`: streams with a JSON schema of their own each, against the same streams without one, in turns.
 // Arguments: --model NAME|DIR  --rounds N
-import { parseArgs } from 'node:util';
+import { readOptions } from '../options.ts';
 import { chatTokens } from './measure.ts';
 import { processorLine } from './processor.ts';
 import { median } from './quantile.ts';
 import { startLorikeet } from './servers.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
-    rounds: { type: 'string', default: '3' },
-  },
+const options = readOptions({
+  model: 'smollm2-135m-instruct-q4',
+  rounds: 3,
 });
 const STREAMS = 32;
 const STREAM_TOKENS = 64;
@@ -51,7 +49,7 @@ const server = await startLorikeet([`--model=${options.model}`, `--slots=${STREA
 try {
   const measured = { free: [] as [number, number][], constrained: [] as [number, number][] };
   await measureStreams(server.url, true); // compiles the schemas
-  for (let round = 0; round < Number(options.rounds); round++) {
+  for (let round = 0; round < options.rounds; round++) {
     measured.free.push(await measureStreams(server.url, false));
     measured.constrained.push(await measureStreams(server.url, true));
   }

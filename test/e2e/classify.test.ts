@@ -7,7 +7,7 @@ import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { importBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { startServing } from './program.ts';
+import { serveFor } from './program.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 2e-4;
@@ -41,8 +41,7 @@ for (const [base, kind] of [
     ]);
     const model = await importBase(t, source);
     const args = ['--model', model, '--weights', 'f32', '--kv', 'f32', '--adapters', adapters];
-    const serving = await startServing(args, temporaryFolder(t));
-    t.after(() => serving.stop());
+    const serving = await serveFor(t, args);
     const response = await postJson(`${serving.url}/classify`, {
       model: 'mood',
       input: PROMPTS,

@@ -22,7 +22,7 @@ import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { postJson } from '../api.ts';
 import { tinyModel } from '../fixtures.ts';
 import { until } from '../until.ts';
-import { runLorikeet, type Serving, startServing } from './program.ts';
+import { runLorikeet, type Serving, startServing, succeed } from './program.ts';
 
 /** A table of 19 MB: a sample of a MiB leaves most of it unread, and the whole takes a second. */
 const CONFIG = { vocab_size: 262_144, tie_word_embeddings: true, max_position_embeddings: 8192 };
@@ -39,8 +39,7 @@ before(async () => {
   for (const name of tensors.infos.keys()) values.set(name, tensors.read(name));
   writeFileSync(path.join(source, 'model.safetensors'), serializeSafetensors(values));
   writeFileSync(path.join(source, 'config.json'), JSON.stringify(configJson));
-  const { code, error } = await runLorikeet(['import', source, '--out', base], home);
-  assert.equal(code, 0, error);
+  await succeed(['import', source, '--out', base], home);
 });
 
 function weightsFile(): string {

@@ -4,10 +4,9 @@ import path from 'node:path';
 import { test } from 'node:test';
 import type { EmbeddingList } from '../../src/contracts/openai.ts';
 import { postJson } from '../api.ts';
-import { temporaryFolder } from '../fixtures.ts';
 import { importBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { startServing } from './program.ts';
+import { serveFor } from './program.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 2e-4;
@@ -44,8 +43,7 @@ for (const [base, adapters] of Object.entries(MODELS)) {
       ...adapters.map((name) => path.join(folder, name)),
     ]);
     const args = ['--model', model, '--weights', 'f32', '--adapters', folder];
-    const serving = await startServing([...args, '--kv', 'f32'], temporaryFolder(t));
-    t.after(() => serving.stop());
+    const serving = await serveFor(t, [...args, '--kv', 'f32']);
     for (const name of ['base', ...adapters]) {
       for (const pooling of ['mean', 'last'] as const) {
         const response = await postJson(`${serving.url}/v1/embeddings`, {

@@ -5,7 +5,7 @@ import { type TestContext, test } from 'node:test';
 import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { enginePidOf } from '../processes.ts';
-import { type Serving, startServing } from './program.ts';
+import { type Serving, serveFor } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const skip = process.platform === 'linux' ? false : 'needs /proc and signals as on Linux';
@@ -18,8 +18,7 @@ for (const [i, name] of NAMES.entries()) writeToyAdapter(path.join(home, 'served
 
 async function startServer(t: TestContext): Promise<Serving> {
   const args = ['--model', 'models/toy', '--adapters', path.join(home, 'served'), '--slots', '6'];
-  const server = await startServing(args, home);
-  t.after(() => server.stop());
+  const server = await serveFor(t, args, home);
   return server;
 }
 

@@ -10,7 +10,7 @@ import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { temporaryFolder } from '../fixtures.ts';
 import { type Controlled, controlJob } from './control-job.ts';
-import { startServing } from './program.ts';
+import { serveFor } from './program.ts';
 import { pythonWith } from './python-venv.ts';
 import { fetchBase, preparedHome } from './served.ts';
 
@@ -69,11 +69,7 @@ async function runExample(t: TestContext, client: Client): Promise<void> {
   }
   // Nobody else is served meanwhile: the trainer may have all of the cores.
   const threads = `--train-threads=${availableParallelism()}`;
-  const server = await startServing(
-    ['--model', base.dir, threads],
-    await preparedHome(base.dir, t),
-  );
-  t.after(() => server.stop());
+  const server = await serveFor(t, ['--model', base.dir, threads], await preparedHome(base.dir, t));
   const baseUrl = `${server.url}/v1`;
   const env = { ...process.env, OPENAI_BASE_URL: baseUrl, OPENAI_API_KEY: 'none' };
   const [{ stdout }, seen] = await Promise.all([

@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
 import { HELPERS } from '../../src/common/job-process.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { childrenOf, commandOf, enginePidOf } from '../processes.ts';
+import { testUnless } from '../shared.ts';
 import { until } from '../until.ts';
 import { type Serving, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
@@ -26,10 +26,9 @@ function helpersOf(pid: number, program: string): number[] {
 }
 
 const skip = process.platform === 'linux' ? false : 'reads /proc';
+const test = testUnless(skip);
 
-test('T34: the helper processes of a server and its engine are those that its memory plan counts', {
-  skip,
-}, async (t) => {
+test('T34: the helper processes of a server and its engine are those that its memory plan counts', async (t) => {
   const home = temporaryFolder(t);
   const adapters = path.join(home, 'adapters');
   const patterns = path.join(adapters, 'patterns');
@@ -61,9 +60,7 @@ test('T34: the helper processes of a server and its engine are those that its me
   assert.deepEqual(found, [inServer! - 1, inEngine]);
 });
 
-test('a constraint is compiled once, by the server, and an engine that was restarted gets it again', {
-  skip,
-}, async (t) => {
+test('a constraint is compiled once, by the server, and an engine that was restarted gets it again', async (t) => {
   const server = await startServing(['--model', path.resolve('models/toy')], temporaryFolder(t));
   t.after(() => server.child.kill('SIGKILL'));
   const pid = server.child.pid!;

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { postJson } from '../api.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { runLorikeet, startServing, succeed } from './program.ts';
 
 const source = sharedPath('golden', 'models', 'llama-tied');
 const skip = skipUnless(source);
@@ -17,8 +17,7 @@ after(() => rmSync(home, { recursive: true, force: true }));
 
 before(async () => {
   if (!source) return;
-  const { code, error } = await runLorikeet(['import', source, '--out', base], home);
-  assert.equal(code, 0, error);
+  await succeed(['import', source, '--out', base], home);
 });
 
 const completion = { model: 'base', prompt: [1, 2, 3], temperature: 0, ignore_eos: true };

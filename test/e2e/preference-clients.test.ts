@@ -11,7 +11,7 @@ import { PythonGraders } from '../../src/graders/python.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { skipUnlessLong } from '../shared.ts';
 import { until } from '../until.ts';
-import { type Serving, startServing } from './program.ts';
+import { type Serving, serveFor, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
 
 const run = promisify(execFile);
@@ -251,8 +251,7 @@ describe('a job of the official clients', () => {
   });
 
   test('a grader in Python is refused by name by default', { skip: skipUnlessLong }, async (t) => {
-    const other = await startServing(['--model', path.resolve('models/toy')], temporaryFolder());
-    t.after(() => other.stop());
+    const other = await serveFor(t, ['--model', path.resolve('models/toy')], temporaryFolder());
     await assert.rejects(createPython(other.url), {
       status: 400,
       param: 'method.reinforcement.grader.type',

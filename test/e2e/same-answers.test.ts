@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CALIBRATION_TEXT } from '../../src/calibration/text.ts';
 import { postJson } from '../api.ts';
-import { startServing } from './program.ts';
+import { serveFor } from './program.ts';
 import { fetchBase, preparedHome } from './served.ts';
 
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
@@ -32,8 +32,7 @@ const home = 'dir' in base ? await preparedHome(base.dir) : '';
 test('completions are the same alone, again, cached and in any company', async (t) => {
   if ('reason' in base) return t.skip(base.reason);
   const options = ['--model', base.dir, '--drafts', 'off'];
-  const server = await startServing(options, home);
-  t.after(() => server.stop());
+  const server = await serveFor(t, options, home);
   const completeAll = (together: number, options: object, order = requests) =>
     inTurns(together, order, (request) => complete(server.url, { ...request, ...options }));
   const uncached = { cache_prompt: false };

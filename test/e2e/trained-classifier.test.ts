@@ -17,7 +17,7 @@ import { openBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { trainModel } from '../trainer/tiny-training.ts';
 import { writeRows } from '../trainer/toy-runs.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { runLorikeet, serveFor, succeed } from './program.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 1e-4;
@@ -93,25 +93,16 @@ test('a trained classifier is published, and served with the scores of transform
 }, async (t) => {
   const home = temporaryFolder(t);
   const plain = path.join(home, 'plain');
-  const imported = await runLorikeet(
-    ['import', TOY, '--out', plain, '--quantization', 'none'],
-    home,
-  );
-  assert.equal(imported.code, 0, imported.error);
+  await succeed(['import', TOY, '--out', plain, '--quantization', 'none'], home);
   const rows = Array.from({ length: 36 }, (_, i) => ({ text: textOf(i), label: kindOf(i) }));
   const run = path.join(home, 'run');
   const args = ['--model', plain, '--data', writeRows(t, rows), '--validation-split', '0.2'];
-  const trained = await runLorikeet(
-    ['train', ...args, '--epochs', '12', '--name', 'kinds', '--out', run],
-    home,
-  );
-  assert.equal(trained.code, 0, trained.error);
+  await succeed(['train', ...args, '--epochs', '12', '--name', 'kinds', '--out', run], home);
   const texts = [100, 101, 102, 103, 104].map(textOf);
   const script = path.resolve('test/e2e/score_texts.py');
   const adapter = path.join(run, 'adapter');
   const expected = pythonJson<number[][]>([script, plain, adapter, JSON.stringify(texts)]);
-  const serving = await startServing(['--model', plain, '--weights', 'f32', '--kv', 'f32'], home);
-  t.after(() => serving.stop());
+  const serving = await serveFor(t, ['--model', plain, '--weights', 'f32', '--kv', 'f32'], home);
   const response = await postJson(`${serving.url}/classify`, {
     model: 'kinds',
     input: texts,

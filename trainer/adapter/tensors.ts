@@ -288,9 +288,9 @@ export function refuseOtherTask(
   ofRows: readonly string[] | undefined,
 ): void {
   if ((ofAdapter === undefined) === (ofRows === undefined)) return;
-  throw new ConfigError([
+  throw new ConfigError(
     ofAdapter
       ? 'initAdapter: is a classifier, but the rows of data have no label'
       : 'initAdapter: is not a classifier, but the rows of data have a label',
-  ]);
+  );
 }

@@ -111,9 +111,9 @@ export async function evaluateRequest(
 
 function refuseOtherBase({ label, baseDigest }: NamedAdapterFiles, { info }: Artifact): void {
   if (baseDigest === undefined || baseDigest === info.digest) return;
-  throw new ConfigError([
+  throw new ConfigError(
     `model: ${label} was trained on the base with the digest ${baseDigest.slice(0, 12)}, but ${info.name} has ${info.digest.slice(0, 12)}. Name the base of the adapter.`,
-  ]);
+  );
 }
 
 interface EvaluatedBase {

@@ -68,7 +68,7 @@ export async function planAdapter(
     return adapter;
   }
   if (invocation && classes) {
-    throw new ConfigError(['alora: cannot be combined with rows that have a label']);
+    throw new ConfigError('alora: cannot be combined with rows that have a label');
   }
   const { peft, settings } = await resolveNewAdapter(job, model, { invocation, classes });
   const init = drawAdapter(settings, model, job.seed);
@@ -116,9 +116,9 @@ function withTables(
 function refuseForeignLayers({ layers = [] }: TrainJob, { layerCount }: DecoderConfig): void {
   const foreign = layers.filter((layer) => layer >= layerCount);
   if (foreign.length === 0) return;
-  throw new ConfigError([
+  throw new ConfigError(
     `layers: the model has blocks 0 to ${layerCount - 1}, not ${foreign.join(', ')}`,
-  ]);
+  );
 }
 
 async function continueAdapter(
@@ -134,7 +134,7 @@ async function continueAdapter(
     return { ...adapter, initDigest: files.digest };
   } catch (error) {
     if (!(error instanceof ServeError)) throw error;
-    throw new ConfigError([`initAdapter: ${error.message}`]);
+    throw new ConfigError(`initAdapter: ${error.message}`);
   }
 }
 

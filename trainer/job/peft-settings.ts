@@ -159,22 +159,22 @@ function trainedBiases(
   }
   if (names.size > 0) return names;
   const which = biases === 'all' ? 'the base has no biases' : 'no adapted linear has a bias';
-  throw new ConfigError([`bias: ${biases} would train nothing, because ${which}`]);
+  throw new ConfigError(`bias: ${biases} would train nothing, because ${which}`);
 }
 
 function noTargets(model: DecoderConfig): ConfigError {
   const known = targetNames(model);
   const example = moduleName(0, known[0]!);
-  return new ConfigError([
+  return new ConfigError(
     `targets: no module of the model matches. Use a list of endings (${known.join(', ')}), or a regular expression for whole names such as ${example}.`,
-  ]);
+  );
 }
 
 function asJobFault(error: ServeError): ConfigError {
   const [, field, place = ''] = /^(\w+)(\[\d+\])?$/.exec(error.param ?? '') ?? [];
   const key = Object.entries(PEFT_FIELDS).find(([, name]) => name === field)?.[0];
   const reason = error.message.replace(/^adapter refused: ([\w[\]]+: )?/, '');
-  return new ConfigError([`${key ? `${key}${place}` : 'initAdapter'}: ${reason}`]);
+  return new ConfigError(`${key ? `${key}${place}` : 'initAdapter'}: ${reason}`);
 }
 
 // The job settings that train the embedding, the output head and norms: their PEFT fields, which of them exclude each other,

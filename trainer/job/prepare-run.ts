@@ -68,7 +68,7 @@ export async function prepareRun(
   const { objective = 'supervised' } = job;
   const ofRows = objective === 'supervised' ? await readClasses(job.data) : undefined;
   if (ofRows && method === 'full') {
-    throw new ConfigError(['method: full trains no classifier, but the rows of data have a label']);
+    throw new ConfigError('method: full trains no classifier, but the rows of data have a label');
   }
   const modelText = await readModelText(artifact.dir, job.toolFormat);
   const { vocabSize } = artifact.config;
@@ -249,18 +249,16 @@ export function resolveMethod(job: TrainJob, info: ArtifactInfo): TrainMethod {
   if ((method === 'qlora') === isNf4) return method;
   const needed = method === 'qlora' ? 'nf4' : 'none';
   const [needs, is] = isNf4 ? ['an unquantized base', 'NF4'] : ['an NF4 base', 'not quantized'];
-  throw new ConfigError([
+  throw new ConfigError(
     `method: ${method} needs ${needs}, but ${info.name} is ${is}. Import one: lorikeet import ${info.source} --out DIR --quantization ${needed}`,
-  ]);
+  );
 }
 
 /** Returns the length of the longest example. @throws ConfigError if the model has fewer positions */
 export function resolveMaxLength(job: TrainJob, model: DecoderConfig): number {
   const { maxLength = Math.min(MAX_DEFAULT_LENGTH, model.maxPositions) } = job;
   if (maxLength <= model.maxPositions) return maxLength;
-  throw new ConfigError([
-    `maxLength: must be at most ${model.maxPositions}, the model's positions`,
-  ]);
+  throw new ConfigError(`maxLength: must be at most ${model.maxPositions}, the model's positions`);
 }
 
 /** The ratio of TRL's defaults: 1e-6 for DPO and GRPO, 2e-5 for supervised training. */
@@ -288,9 +286,9 @@ function peakRate(job: TrainJob, method: TrainMethod, model: DecoderConfig): num
   const peak =
     job.learningRateMultiplier * (job.learningRate ?? defaultLearningRate(job, method, model));
   if (peak <= MAX_LEARNING_RATE) return peak;
-  throw new ConfigError([
+  throw new ConfigError(
     `learningRateMultiplier: makes the learning rate ${Number(peak.toPrecision(2))}, but it must be at most ${MAX_LEARNING_RATE}`,
-  ]);
+  );
 }
 
 /** The properties of model and rows that settings depend on. */

@@ -66,14 +66,14 @@ const CLOSING_PASSES = 14;
 interface RunMachine {
   readonly speed: Speed;
   /** Bytes of the engine that samples for the run; 0 if none does. */
-  readonly samplerBytes: number;
+  readonly samplingEngineBytes: number;
 }
 
 /** Estimates memory and time of a prepared run. The time does not include sampling. */
 export function describeRun(
   prepared: PreparedRun,
   { config }: Artifact,
-  { speed, samplerBytes }: RunMachine,
+  { speed, samplingEngineBytes }: RunMachine,
 ): { readonly run: RunPlan; readonly estimated: EstimatedRun } {
   const { train, validation, settings, adapter, job, preference } = prepared;
   const { counts } = train;
@@ -125,7 +125,7 @@ export function describeRun(
     duplicates: counts.duplicates,
     trainedParameters: trained,
     totalSteps,
-    memory: { ...memory, sampler: samplerBytes, total: memory.total + samplerBytes },
+    memory: { ...memory, sampler: samplingEngineBytes, total: memory.total + samplingEngineBytes },
     seconds: Math.sqrt(secondsRange[0] * secondsRange[1]),
     secondsRange,
   };

@@ -44,7 +44,7 @@ export interface ExecuteOptions {
   /** The response format of samples. Absent: any text. */
   readonly format?: Constraint | undefined;
   /** Runs the work with an engine that samples completions. Only reinforcement needs it. */
-  withSampler?<T>(work: (sampler: CompletionSampler) => Promise<T>): Promise<T>;
+  withSamplingEngine?<T>(work: (sampler: CompletionSampler) => Promise<T>): Promise<T>;
 }
 
 /** Resolves when the run has ended or is paused. A failure is also reported as an event. @throws GateError, TrainError */
@@ -139,11 +139,14 @@ function withRewards<T>(
 ): Promise<T> {
   const { job, settings, modelText, sampling } = prepared;
   if (!sampling) return work(undefined);
-  const { withSampler, folder, model, artifact, format, send } = options;
-  assert(withSampler && modelText, 'a run that learns from rewards has an engine and a tokenizer');
+  const { withSamplingEngine, folder, model, artifact, format, send } = options;
+  assert(
+    withSamplingEngine && modelText,
+    'a run that learns from rewards has an engine and a tokenizer',
+  );
   const written = writtenOf(prepared, model, artifact)!;
   const directory = path.join(folder.dir, 'sampling');
-  const result = withSampler((sampler) =>
+  const result = withSamplingEngine((sampler) =>
     work({
       ...sampling,
       maxLength: settings.order.maxLength,

@@ -170,9 +170,9 @@ async function rewindSteps<T extends Step>(file: string, lastStep: number): Prom
 async function lock(dir: string): Promise<void> {
   await acquireLock(path.join(dir, LOCK_FILE), LOCK_WAIT).catch((error) => {
     if (!(error instanceof LockHeld)) throw error;
-    throw new ConfigError([
+    throw new ConfigError(
       `${dir}: ${error.message} is working on this run (${LOCK_FILE}). Wait until it ends, or end it first.`,
-    ]);
+    );
   });
 }
 

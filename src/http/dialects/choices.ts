@@ -29,7 +29,7 @@ import {
   createCompletionLogprobs,
   createTokenNames,
   LogprobsText,
-  type LogprobWriter,
+  type ScoreWriter,
   type TokenNames,
   withTop,
   writePromptLogprobs,
@@ -46,7 +46,7 @@ interface ChoiceShape {
   chunkObject: (ChatCompletionChunk | CompletionChunk)['object'];
   /** Whether prompt_logprobs and prompt_token_ids belong to the response or to each choice, as in vLLM. */
   promptMembers: 'response' | 'choice';
-  createLogprobs(names: TokenNames): LogprobWriter<ChatLogprobs | CompletionLogprobs>;
+  createLogprobs(names: TokenNames): ScoreWriter<ChatLogprobs | CompletionLogprobs>;
   /** The members that hold a choice's text and calls in a whole response. */
   content(text: string, calls: readonly ToolCall[]): object;
   /** The content of the chunk that opens a stream. Undefined if there is no such chunk. */
@@ -227,10 +227,8 @@ function createChunkWriter(
     { logprobs, promptLogprobs }: Pick<StreamPart, 'logprobs' | 'promptLogprobs'>,
   ) => {
     if (logprobs.length === 0 && !promptLogprobs) return null;
-    const writer = scoreWriters[index]!;
-    if (promptLogprobs) writer.addPrompt(choices[index]!.request.promptIds, promptLogprobs);
-    for (const scored of logprobs) writer.add(scored);
-    return writer.take();
+    const ids = choices[index]!.request.promptIds;
+    return scoreWriters[index]!(logprobs, promptLogprobs && { ids, logprobs: promptLogprobs });
   };
   return {
     open(index) {
@@ -299,7 +297,7 @@ function createWholeResponse(
       if (event.type === 'token') {
         choice.text += event.text;
         if (plan.showsIds) choice.tokenIds.push(event.tokenId);
-        if (event.logprob) choice.logprobs?.add(event.logprob);
+        if (event.logprob) choice.logprobs?.add([event.logprob]);
       } else if (event.type === 'finished') {
         choice.text += event.rest;
         choice.finishReason = event.reason;
@@ -307,7 +305,8 @@ function createWholeResponse(
         const { echoed, prompt } = plan.logprobs;
         const { promptIds } = plan.choices[event.index]!.request;
         if (echoed !== undefined) {
-          choice.logprobs?.addPrompt(promptIds, withTop(event.logprobs, echoed));
+          const scores = { ids: promptIds, logprobs: withTop(event.logprobs, echoed) };
+          choice.logprobs?.add([], scores);
         }
         if (prompt === undefined) return;
         const scores = writePromptLogprobs(withTop(event.logprobs, prompt), names);

@@ -13,7 +13,7 @@ import type {
 import { toFrame } from '../wire/event-stream.ts';
 
 /** A response while it is written. All methods report its changes. */
-export interface Draft {
+export interface ReportingDraft {
   /** Begins the response, when the engine has accepted it. */
   start(): void;
   /** Adds text of the completion, and the scores of its tokens if they are shown. */
@@ -33,7 +33,7 @@ export type Report = (type: string, members: object) => void;
 
 /** Returns the writer of responses with these drafts. */
 export function draftWriter(
-  create: (plan: GenerationPlan, head: ResponseHead, report: Report) => Draft,
+  create: (plan: GenerationPlan, head: ResponseHead, report: Report) => ReportingDraft,
 ): ResponseWriter {
   return {
     createDocument(plan, head) {

@@ -11,7 +11,7 @@ import type {
 import type { Dialect } from '../request/dialect.ts';
 import type { MessageRequest } from '../schema/messages.ts';
 import { toMessageError } from '../wire/errors.ts';
-import { type Draft, draftWriter, type Report } from './draft.ts';
+import { draftWriter, type Report, type ReportingDraft } from './draft.ts';
 import { toRenderOptions } from './render-options.ts';
 
 /** The dialect of `POST /v1/messages`. */
@@ -44,7 +44,7 @@ export const MESSAGES: Dialect<MessageRequest> = {
 };
 
 /** Builds one message. */
-class MessageDraft implements Draft {
+class MessageDraft implements ReportingDraft {
   readonly #plan: GenerationPlan;
   readonly #head: ResponseHead;
   readonly #report: Report;

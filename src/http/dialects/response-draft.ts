@@ -21,7 +21,7 @@ import type {
   ResponseHead,
   TokenCounts,
 } from '../generation/generation-plan.ts';
-import type { Draft, Report } from './draft.ts';
+import type { Report, ReportingDraft } from './draft.ts';
 import { createTokenNames, type TokenNames, toChatLogprob } from './logprobs.ts';
 
 /** How a request wants its response to be written and kept. */
@@ -44,7 +44,7 @@ interface MessageItem extends ResponseOutputMessage {
 const IN_TEXT = { content_index: 0 };
 
 /** Builds one response object. */
-export class ResponseDraft implements Draft {
+export class ResponseDraft implements ReportingDraft {
   readonly background: BackgroundKeeper | undefined;
   readonly #options: ResponseOptions;
   readonly #head: ResponseHead;
@@ -171,7 +171,12 @@ export class ResponseDraft implements Draft {
     this.#logprobs = [];
     item.content[0].text += text;
     append(item.content[0].logprobs, logprobs);
-    this.#report('output_text.delta', { ...this.#place(item), ...IN_TEXT, delta: text, logprobs });
+    this.#report('output_text.delta', {
+      ...this.#positionOf(item),
+      ...IN_TEXT,
+      delta: text,
+      logprobs,
+    });
   }
 
   #addArguments(text: string): void {
@@ -181,7 +186,7 @@ export class ResponseDraft implements Draft {
       return;
     }
     item.arguments += text;
-    this.#report('function_call_arguments.delta', { ...this.#place(item), delta: text });
+    this.#report('function_call_arguments.delta', { ...this.#positionOf(item), delta: text });
   }
 
   #openMessage(): MessageItem {
@@ -201,7 +206,7 @@ export class ResponseDraft implements Draft {
       content: [part],
     };
     this.#open(item, { ...item, content: [] });
-    this.#report('content_part.added', { ...this.#place(item), ...IN_TEXT, part });
+    this.#report('content_part.added', { ...this.#positionOf(item), ...IN_TEXT, part });
     return item;
   }
 
@@ -227,26 +232,26 @@ export class ResponseDraft implements Draft {
     const item = this.#items.at(-1);
     if (item?.status !== 'in_progress') return;
     item.status = status;
-    const place = this.#place(item);
+    const position = this.#positionOf(item);
     if (item.type === 'message') {
       const [part] = item.content;
       const { text, logprobs } = part;
-      this.#report('output_text.done', { ...place, ...IN_TEXT, text, logprobs });
-      this.#report('content_part.done', { ...place, ...IN_TEXT, part });
+      this.#report('output_text.done', { ...position, ...IN_TEXT, text, logprobs });
+      this.#report('content_part.done', { ...position, ...IN_TEXT, part });
     } else if (item.type === 'function_call') {
       const { name, arguments: text } = item;
-      this.#report('function_call_arguments.done', { ...place, name, arguments: text });
+      this.#report('function_call_arguments.done', { ...position, name, arguments: text });
     } else {
       item.input = inputOf(this.#arguments);
       this.#arguments = '';
-      this.#report('custom_tool_call_input.delta', { ...place, delta: item.input });
-      this.#report('custom_tool_call_input.done', { ...place, input: item.input });
+      this.#report('custom_tool_call_input.delta', { ...position, delta: item.input });
+      this.#report('custom_tool_call_input.done', { ...position, input: item.input });
     }
-    this.#report('output_item.done', { output_index: place.output_index, item });
+    this.#report('output_item.done', { output_index: position.output_index, item });
   }
 
-  /** The place of the last item, as events write it. */
-  #place({ id }: { id: string }) {
+  /** The position of the last item, as events write it. */
+  #positionOf({ id }: { id: string }) {
     return { item_id: id, output_index: this.#items.length - 1 };
   }
 

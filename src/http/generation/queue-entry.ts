@@ -1,4 +1,4 @@
-// The place of a request among those that wait for the engine, from its check until its sequences are submitted.
+// The queue entry of a request: one of those that wait for the engine, from its check until its sequences are submitted.
 import type { Context } from 'hono';
 import type { HttpEnv } from '../wire/middleware.ts';
 import type { GenerationDeps } from './generation-plan.ts';
@@ -12,7 +12,7 @@ export function enterQueue(
   { client }: Pick<GenerationDeps, 'client'>,
   maxTokens: number | undefined,
 ): Disposable {
-  const place = client.reserve({ tenant: c.get('tenant'), time: c.get('time'), maxTokens });
-  c.set('place', place);
-  return place;
+  const entry = client.reserve({ tenant: c.get('tenant'), time: c.get('time'), maxTokens });
+  c.set('queueEntry', entry);
+  return entry;
 }

@@ -178,7 +178,7 @@ async function run(
   const cachedByPrompt = new Map<readonly number[], number>();
   const cachedTokens = () => [...cachedByPrompt.values()].reduce((sum, count) => sum + count, 0);
   let adapterUse: AdapterUse | undefined;
-  c.get('place')[Symbol.dispose](); // each choice has its own queue entry from here
+  c.get('queueEntry')[Symbol.dispose](); // each choice has its own queue entry from here
   const events = runSequences(deps.client, plan, {
     maxInFlight: deps.limits.maxSequencesInFlight,
     createDecoder: (end) =>

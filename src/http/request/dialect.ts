@@ -28,7 +28,7 @@ export interface Dialect<Body extends GenerationBody> extends Endpoint {
 }
 
 /** The origin of a request. */
-export interface RequestSource {
+interface RequestSource {
   readonly tenant: string;
   /** How long the request may take. */
   readonly timeoutMs: number;

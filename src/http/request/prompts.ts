@@ -8,7 +8,7 @@ import type { ChatRequest } from '../schema/chat.ts';
 import type { Prompts } from '../schema/fields.ts';
 import type { ModelRequest, RequestModel, SamplingFields } from './request-model.ts';
 
-/** What the prompts of a request are made of. */
+/** The input that the prompts of a request are built from. */
 export type PromptInput =
   | { readonly kind: 'prompts'; readonly prompts: Prompts; readonly addSpecialTokens: boolean }
   | {

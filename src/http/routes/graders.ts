@@ -79,21 +79,24 @@ export async function checkGrader(
   { grader, field }: GivenGrader,
 ): Promise<void> {
   const { tenant, signal = c.req.raw.signal } = c.var;
-  for (const [inside, source] of sourcesOf(grader)) {
+  const sources = Array.from(sourcesOf(grader), async ([inside, source]) => {
     try {
       await python?.check(source, { tenant: tenant.id, signal });
     } catch (error) {
       if (!(error instanceof PythonError) || error.kind === 'server') throw error;
       throw fieldError(`${field}.${inside}`, error.message);
     }
-  }
-  for (const [model, inside] of modelsOf(grader)) {
+  });
+  const models = Array.from(modelsOf(grader), async ([model, inside]) => {
     try {
       await registry.resolve(tenant, model);
     } catch (error) {
       if (!(error instanceof ServeError) || error.status >= 500) throw error;
       throw fieldError(`${field}.${inside}`, error.message);
     }
+  });
+  for (const check of await Promise.allSettled([...sources, ...models])) {
+    if (check.status === 'rejected') throw check.reason;
   }
 }
 

@@ -25,9 +25,11 @@ const MAX_PATH_LENGTH = 4096;
 
 const prefetchBody = z
   .strictObject({
-    keep_warm_until: z.int().max(MAX_UNIX_SECONDS).nullish().openapi({
-      description: 'Unix seconds, at most a day ahead; other adapters are evicted first until then',
-    }),
+    keep_warm_until: z
+      .int()
+      .max(MAX_UNIX_SECONDS)
+      .nullish()
+      .describe('Unix seconds, at most a day ahead; other adapters are evicted first until then'),
   })
   .openapi('PrefetchRequest');
 
@@ -39,13 +41,11 @@ const loadBody = z
       .min(1)
       .max(MAX_PATH_LENGTH)
       .refine(isOneLine, 'contains a control character')
-      .openapi({
-        description: 'A PEFT folder below the configured one, as an absolute or relative path',
-      }),
+      .describe('A PEFT folder below the configured one, as an absolute or relative path'),
     load_inplace: z
       .boolean()
       .nullish()
-      .openapi({ description: 'Whether a name that is already loaded may get another folder' }),
+      .describe('Whether a name that is already loaded may get another folder'),
   })
   .openapi('LoadLoraAdapterRequest');
 
@@ -57,7 +57,7 @@ const serverInfoSchema = z
     vllm_config: z.object({
       model_config: z.object({
         model: z.string(),
-        dtype: z.string().openapi({ description: 'The type of activations' }),
+        dtype: z.string().describe('The type of activations'),
         max_model_len: z.int(),
       }),
       lora_config: z.object({ max_lora_rank: z.int(), max_loras: z.int() }),

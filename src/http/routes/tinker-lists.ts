@@ -132,15 +132,21 @@ function addSessionLists(app: App, { sessions }: TinkerService): void {
     return { sessions: page.map(({ id }) => id) };
   });
   addGet(app, 'sessions/{id}', 'describe a session', (c) => {
-    const { models, samplers, metadata } = sessions.find(c.var.tenant.id, pathParam(c, 'id'));
+    const { models, samplingSessions, metadata } = sessions.find(
+      c.var.tenant.id,
+      pathParam(c, 'id'),
+    );
     return {
       training_run_ids: [...models.keys()],
-      sampler_ids: [...samplers.keys()],
+      sampler_ids: [...samplingSessions.keys()],
       user_metadata: metadata,
     };
   });
   addGet(app, 'samplers/{id}', 'describe a sampler', (c) => {
-    const { id, baseModel, modelPath } = sessions.sampler(c.var.tenant.id, pathParam(c, 'id'));
+    const { id, baseModel, modelPath } = sessions.samplingSession(
+      c.var.tenant.id,
+      pathParam(c, 'id'),
+    );
     return { sampler_id: id, base_model: baseModel, model_path: modelPath ?? null };
   });
 }

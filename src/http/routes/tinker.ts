@@ -253,19 +253,19 @@ function addSamplingRoutes(app: App, deps: TinkerDeps): void {
   const { sessions } = tinker;
   addPost(app, deps, 'create_sampling_session', {
     summary: 'create a sampler of a checkpoint or of the base',
-    schema: bodies.samplerBody,
+    schema: bodies.samplingSessionBody,
     async handle(c, { session_id, sampling_session_seq_id: number, ...named }) {
       const session = sessions.find(c.var.tenant.id, session_id);
       const source = await sourceOf(deps, tinker, c.var.tenant, named);
-      const { id } = await sessions.addSampler(session, number, source);
+      const { id } = await sessions.addSamplingSession(session, number, source);
       return { type: 'create_sampling_session', sampling_session_id: id };
     },
   });
   addPost(app, deps, 'join_sampling_session', {
     summary: 'number a copy of a sampler',
-    schema: bodies.samplerIdBody,
+    schema: bodies.samplingSessionIdBody,
     async handle(c, { sampling_session_id: id }) {
-      const client_counter = await sessions.joinSampler(c.var.tenant.id, id);
+      const client_counter = await sessions.joinSamplingSession(c.var.tenant.id, id);
       return { type: 'join_sampling_session', client_counter };
     },
   });
@@ -273,15 +273,17 @@ function addSamplingRoutes(app: App, deps: TinkerDeps): void {
     summary: 'draw samples',
     schema: bodies.sampleBody,
     response: futureSchema,
-    async handle(c, { sampling_session_id: samplerId, seq_id, ...body }) {
+    async handle(c, { sampling_session_id: samplingSessionId, seq_id, ...body }) {
       const { tenant } = c.var;
       const { model } =
-        samplerId == null
+        samplingSessionId == null
           ? await sourceOf(deps, tinker, tenant, body)
-          : sessions.sampler(tenant.id, samplerId);
+          : sessions.samplingSession(tenant.id, samplingSessionId);
       // Without both it cannot be repeated. A client chooses the id of its HTTP request, so that is no unique name.
       const id =
-        samplerId == null || seq_id == null ? `sample:${randomUUID()}` : `${samplerId}:${seq_id}`;
+        samplingSessionId == null || seq_id == null
+          ? `sample:${randomUUID()}`
+          : `${samplingSessionId}:${seq_id}`;
       const request_id = tinker.sample(tenant, id, model, body);
       const ids = Array.from({ length: body.num_samples }, (_, i) => `${request_id}:${i}`);
       return { request_id, sample_sequence_ids: ids };

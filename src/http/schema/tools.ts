@@ -47,7 +47,7 @@ export function toolListSchema<Tool>(
     .superRefine((tools, ctx) => {
       refuseTwins((index) => [index, 'name'])(tools.map(functionOf), ctx);
     })
-    .openapi({ type: 'array', maxItems: MAX_TOOLS, items: form });
+    .openapi({ type: 'array', maxItems: MAX_TOOLS, items: form } as object);
 }
 
 const nameSchema = z.strictObject({ name: z.string() });

@@ -24,7 +24,7 @@ export interface HttpEnv {
     exchange: Exchange;
     requestId: string;
     /** Its queue entry, until its sequences are submitted. */
-    place: Disposable;
+    queueEntry: Disposable;
     time: RequestTime;
     /** Aborts when the request's time is over or its client is gone. Undefined if its time is unlimited. */
     signal: AbortSignal | undefined;

@@ -8,7 +8,7 @@ import type { PreparedRun } from '../job/prepare-run.ts';
 import { askedModels } from '../rewards.ts';
 
 /** The contents of the engine. */
-export interface SamplerSize {
+export interface SamplingEngineSize {
   /** Sequences that run together. */
   readonly slots: number;
   readonly maxSeqLength: number;
@@ -27,10 +27,10 @@ const QUESTION_LENGTH = 2048;
 const FLOAT = 4;
 
 /** Returns the size for a run that learns from rewards. */
-export function samplerSize(
+export function samplingEngineSize(
   { train, validation, settings, sampling, adapter, job }: PreparedRun,
   config: DecoderConfig,
-): SamplerSize | undefined {
+): SamplingEngineSize | undefined {
   if (!sampling || !adapter) return undefined;
   const { batchSize, gradAccumulation, maxLength } = settings.order;
   const prompts = Math.min(batchSize * gradAccumulation, train.examples.length);

@@ -1,5 +1,5 @@
 // The settings and the memory of an engine that samples next to a trainer.
-import type { SamplerSize } from '../../trainer/planner/sampler-size.ts';
+import type { SamplingEngineSize } from '../../trainer/planner/sampling-engine-size.ts';
 import type { MemoryLimit } from '../common/memory-limit.ts';
 import { cacheType, usablePackings } from '../engine/int8-form.ts';
 import { KvCache } from '../engine/kv-cache.ts';
@@ -13,7 +13,11 @@ const ADAPTER_SHARE = 1.25;
 const slotCopies = (adapters: number) => 2 * (adapters + 1);
 
 /** Returns the settings of an engine that holds one step. The operator's sizes are a server's, and do not apply. */
-export function samplerConfig(config: Config, decoder: DecoderConfig, size: SamplerSize): Config {
+export function samplingEngineConfig(
+  config: Config,
+  decoder: DecoderConfig,
+  size: SamplingEngineSize,
+): Config {
   const { slots, maxSeqLength, promptTokens, adapterBytes, adapters } = size;
   const kv = cacheType(config.kv, usablePackings({ ...config, config: decoder })[0]);
   const prompts = { slotCount: 1, maxSeqLength: promptTokens, type: kv };
@@ -30,12 +34,12 @@ export function samplerConfig(config: Config, decoder: DecoderConfig, size: Samp
 }
 
 /** Returns the bytes of such an engine within a process. Throws a `ConfigError` with the figures if it does not fit alone. */
-export function samplerBytes(
+export function samplingEngineBytes(
   config: Config,
   decoder: DecoderConfig,
-  { size, limit }: { readonly size: SamplerSize; readonly limit: MemoryLimit },
+  { size, limit }: { readonly size: SamplingEngineSize; readonly limit: MemoryLimit },
 ): number {
-  const own = samplerConfig(config, decoder, size);
+  const own = samplingEngineConfig(config, decoder, size);
   const { base, activations, kvCache, adapterCache, prefixCache } = planMemory(decoder, own, limit)
     .budget.parts;
   const slots = slotCopies(size.adapters) * size.adapterBytes * ADAPTER_SHARE;

@@ -1,0 +1,188 @@
+// The patterns of JSON numbers: with bounds, as multiples, and without some values.
+import { largest, smallest } from '../common/long-arrays.ts';
+import { ContradictionError, GrammarError, located } from './grammar-error.ts';
+import { ANY_INTEGER, ANY_NUMBER, MAX_DIGITS } from './json-text.ts';
+import type { Located, Normalized } from './normalized-schema.ts';
+import { LIMITS, type OrderTest } from './schema-keywords.ts';
+import { stateGraph } from './state-graph.ts';
+import { chars, choice, sequence, type TextPattern, text } from './text-pattern.ts';
+
+/** Each remainder is one state per number of digits. A large divisor leaves room for only a few digits. */
+const MAX_REMAINDERS = 1200;
+const MAX_DIVISOR = 500;
+const MIN_DIGITS = 4;
+/** Powers of ten are exact up to 22. */
+const MAX_DECIMALS = 20;
+
+const BOUNDS = ['minimum', 'exclusiveMinimum', 'maximum', 'exclusiveMaximum'] as const;
+
+/** A value that numbers are compared with: a bound, or an excluded value. */
+interface Comparison {
+  readonly value: number;
+  readonly isAllowed: OrderTest;
+}
+
+/** Matches the numbers that satisfy the schema. Throws `ContradictionError` if there are none. */
+export function numberPattern(
+  type: 'number' | 'integer',
+  { limits, multiples, excluded }: Normalized,
+  path: string,
+): TextPattern {
+  const bounds = BOUNDS.flatMap((name) => {
+    const value = limits[name]?.value;
+    return value === undefined ? [] : [{ value, isAllowed: LIMITS[name].isAllowed }];
+  });
+  const others = excluded
+    .filter((value) => typeof value === 'number')
+    .map((value) => ({ value, isAllowed: (order: number) => order !== 0 }));
+  const comparisons: Comparison[] = [...bounds, ...others];
+  const steps = multiples.filter(({ value }) => !(value === 1 && type === 'integer'));
+  if (comparisons.length + steps.length === 0) return type === 'integer' ? ANY_INTEGER : ANY_NUMBER;
+  return located(steps[0]?.path ?? path, () => {
+    const multiple = commonMultiple(steps);
+    const options = [-1, 1].flatMap((sign) => signed(sign, comparisons, type, multiple));
+    if (options.length === 0) throw new ContradictionError('no number is allowed');
+    return choice(...options);
+  });
+}
+
+/** A step: its digits without the point, and how many of them come after the point. */
+interface Multiple {
+  readonly divisor: number;
+  readonly decimals: number;
+}
+
+/** Returns the step whose multiples are multiples of all steps. */
+function commonMultiple(steps: readonly Located<number>[]): Multiple | undefined {
+  const all = steps.map(({ value }) => digitsOf(value));
+  const decimals = largest([0, ...all.map(({ fraction }) => fraction.length)]);
+  const divisors = all.map(({ whole, fraction }) => Number(whole + fraction.padEnd(decimals, '0')));
+  if (divisors.length === 0) return undefined;
+  const divisor = divisors.reduce((one, other) => (one / greatestDivisor(one, other)) * other);
+  if (divisor > MAX_DIVISOR)
+    throw new GrammarError(`must have at most ${MAX_DIVISOR} as its digits`);
+  return { divisor, decimals };
+}
+
+function greatestDivisor(one: number, other: number): number {
+  return other === 0 ? one : greatestDivisor(other, one % other);
+}
+
+/** Returns the digits of a number before and after the point, without trailing zeros. */
+function digitsOf(value: number): { readonly whole: string; readonly fraction: string } {
+  const [whole = '0', fraction = ''] = value
+    .toLocaleString('en', { useGrouping: false, maximumFractionDigits: MAX_DECIMALS })
+    .split('.');
+  if (Number(`${whole}.${fraction}`) !== value)
+    throw new GrammarError(`must have at most ${MAX_DECIMALS} decimals`);
+  return { whole, fraction };
+}
+
+/** Returns the pattern of the numbers of a sign, if there can be any. 0 is positive. */
+function signed(
+  sign: number,
+  comparisons: readonly Comparison[],
+  type: 'number' | 'integer',
+  multiple: Multiple | undefined,
+): TextPattern[] {
+  const isSame = ({ value }: Comparison) => (value < 0 ? -1 : 1) === sign;
+  if (comparisons.some((one) => !isSame(one) && !one.isAllowed(sign))) return [];
+  const magnitudes = comparisons.filter(isSame).map(({ value, isAllowed }) => ({
+    ...digitsOf(Math.abs(value)),
+    isAllowed: (order: number) => isAllowed(sign * order),
+  }));
+  if (sign > 0) return [decimals(magnitudes, type, multiple)];
+  const zero = { whole: '0', fraction: '', isAllowed: LIMITS.exclusiveMinimum.isAllowed };
+  return [sequence(text('-'), decimals([...magnitudes, zero], type, multiple))];
+}
+
+/** The digits so far. */
+interface Digits {
+  readonly isFraction: boolean;
+  /** The number of digits before the point, or after it. */
+  readonly length: number;
+  /** Whether the whole part is a zero, which no digit may follow. */
+  readonly isZero: boolean;
+  /** Their order relative to as many digits of each value. */
+  readonly orders: readonly number[];
+  /** Of all digits, divided by the step. */
+  readonly remainder: number;
+}
+
+/**
+ * Matches decimals without a sign. Readers round numbers with more than `MAX_DIGITS` digits, which would then no longer be
+ * multiples.
+ */
+function decimals(
+  values: readonly (ReturnType<typeof digitsOf> & { readonly isAllowed: OrderTest })[],
+  type: 'number' | 'integer',
+  multiple: Multiple | undefined,
+): TextPattern {
+  const { divisor, decimals: missing } = multiple ?? { divisor: 1, decimals: 0 };
+  const most = Math.max(MIN_DIGITS, Math.floor(MAX_REMAINDERS / divisor));
+  const maxWhole = smallest([
+    largest([MAX_DIGITS, ...values.map(({ whole }) => whole.length + 1)]),
+    ...values.filter(({ isAllowed }) => !isAllowed(1)).map(({ whole }) => whole.length),
+    ...(multiple ? [Math.min(MAX_DIGITS - missing, most)] : []),
+  ]);
+  const maxFraction = type === 'integer' ? 0 : multiple ? missing : MAX_DIGITS;
+  /** A whole part with fewer digits than that of a value is less. */
+  const pointOrders = ({ isFraction, length, orders }: Digits) =>
+    orders.map((order, i) => (!isFraction && length < values[i]!.whole.length ? -1 : order));
+  const after = (state: Digits, digit: number): Digits => {
+    const { isFraction, length, remainder } = state;
+    const orders = values.map(({ whole, fraction }, i) => {
+      if (!isFraction && length >= whole.length) return 1;
+      return (
+        state.orders[i]! || Math.sign(digit - Number((isFraction ? fraction : whole)[length] ?? 0))
+      );
+    });
+    const isZero = state.isZero || (!isFraction && length === 0 && digit === 0);
+    return {
+      isFraction,
+      length: length + 1,
+      isZero,
+      orders,
+      remainder: (remainder * 10 + digit) % divisor,
+    };
+  };
+  const start = { isFraction: false, length: 0, isZero: false, orders: values.map(() => 0) };
+  return stateGraph<Digits>(
+    { ...start, remainder: 0 },
+    {
+      canEnd(state) {
+        const written = state.isFraction ? state.length : 0;
+        const orders = pointOrders(state).map(
+          (order, i) => order || -Math.sign(Math.max(0, values[i]!.fraction.length - written)),
+        );
+        return (
+          state.length > 0 &&
+          (state.remainder * 10 ** Math.max(0, missing - written)) % divisor === 0 &&
+          values.every(({ isAllowed }, i) => isAllowed(orders[i]!))
+        );
+      },
+      next(state) {
+        const { isFraction, length, isZero, orders } = state;
+        const isOver = ({ isAllowed }: { isAllowed: OrderTest }, i: number) =>
+          orders[i] !== 0 && !isAllowed(orders[i]!);
+        if (isFraction && values.some(isOver)) return [];
+        const hasMore = isFraction ? length < maxFraction : !isZero && length < maxWhole;
+        const targets = new Map<string, { pairs: string; to: Digits }>();
+        for (let digit = 0; hasMore && digit < 10; digit++) {
+          const to = after(state, digit);
+          const key = Object.values(to).join();
+          const { pairs = '' } = targets.get(key) ?? {};
+          const isNext = digit > 0 && pairs.endsWith(String(digit - 1));
+          targets.set(key, {
+            pairs: `${isNext ? pairs.slice(0, -1) : `${pairs}${digit}`}${digit}`,
+            to,
+          });
+        }
+        const edges = Array.from(targets.values(), ({ pairs, to }) => ({ item: chars(pairs), to }));
+        if (isFraction || length === 0 || maxFraction === 0) return edges;
+        const point = { ...state, isFraction: true, length: 0, orders: pointOrders(state) };
+        return [...edges, { item: text('.'), to: point }];
+      },
+    },
+  );
+}
