@@ -228,7 +228,7 @@ const SINGLE_IMPORTERS: readonly (readonly [RegExp, RegExp])[] = [
   [/^onnxruntime/, /^src\/ort\//],
   [/^@aws-sdk\//, /^adapters\/store\/s3\.ts$/],
   // ONNX models, and the event files of TensorBoard.
-  [/^@bufbuild\//, /^(src\/onnx\/|src\/tinker\/|trainer\/run\/metrics\.ts$)/],
+  [/^@bufbuild\//, /^(src\/onnx\/|src\/tinker\/|trainer\/run\/event-file\.ts$)/],
   [/^@huggingface\/(hub|gguf)/, /^src\/(import|formats)\//],
   [/^@huggingface\/(tokenizers|jinja)/, /^src\/tokenizer\//],
   // The contracts use the schema library that comes with hono's package.
