@@ -14,6 +14,7 @@ import { NO_STEPS } from '../../src/tinker/loss-curve.ts';
 import { Runs } from '../../src/tinker/runs.ts';
 import { ask, fetchJson, postJson } from '../api.ts';
 import { freePort } from '../free-port.ts';
+import { pluck } from '../pluck.ts';
 import { skipUnlessLong, testUnless } from '../shared.ts';
 import { until } from '../until.ts';
 import {
@@ -89,10 +90,7 @@ async function trainJobs(): Promise<void> {
     ),
   );
   jobs = await Promise.all(created.map(({ id }) => ended(id)));
-  assert.deepEqual(
-    jobs.map(({ status }) => status),
-    ['succeeded', 'succeeded'],
-  );
+  assert.deepEqual(pluck(jobs, 'status'), ['succeeded', 'succeeded']);
 }
 
 const createJob = (body: unknown) =>

@@ -11,6 +11,7 @@ import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { compiled } from '../grammar/compiled.ts';
 import { vocabularyOf } from '../grammar/written.ts';
+import { pluck } from '../pluck.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
 import { PlainPrefixCache } from './plain-prefix-cache.ts';
 import { ScriptedProposer, spoil } from './proposers.ts';
@@ -146,7 +147,7 @@ test('the events of a step are one message, and step numbers have no gaps', asyn
   for (const id of ids) await bench.endOf(id);
   const steps = bench.messages.flatMap((message) => (message.type === 'step' ? [message] : []));
   assert.deepEqual(
-    steps.map(({ step }) => step),
+    pluck(steps, 'step'),
     steps.map((_, i) => i + 1),
   );
   const shared = steps.filter(({ events }) => events.some((event) => event.id === ids[0]));
