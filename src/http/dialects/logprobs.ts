@@ -4,7 +4,7 @@ import type { ChatLogprobs, ChatTokenLogprob, CompletionLogprobs } from '../../c
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 
 /** The scores of a prompt. `logprobs[i]` belongs to `ids[i + 1]`: the first token has none. */
-export interface ScoredPrompt {
+interface ScoredPrompt {
   readonly ids: readonly number[];
   readonly logprobs: readonly TokenLogprob[];
 }
