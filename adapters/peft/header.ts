@@ -19,7 +19,7 @@ import {
   isClassifier,
   type ModuleTensor,
   splitTensorName,
-  targetOf,
+  targetOfModule,
 } from './tensor-names.ts';
 import type { AdapterShape } from './weights.ts';
 
@@ -82,7 +82,7 @@ function sizeOf(tensors: ReadonlyMap<string, Shaped>): WeightsSize {
     if (tensor === 'magnitude') elements += count;
     // If only one table of a tied base is updated, the new tokens get separate rows in the other.
     if (tensor === 'copy') elements += count;
-    const target = targetOf(module);
+    const target = targetOfModule(module);
     if (tensor !== 'a' || !target) continue;
     ranks.set(module, shape[0]!);
     targets.add(target);

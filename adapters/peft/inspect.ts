@@ -16,7 +16,7 @@ import {
   HEAD,
   presenceOf,
   splitTensorName,
-  targetOf,
+  targetOfModule,
   tensorName,
 } from './tensor-names.ts';
 import { checkedValues } from './tensors.ts';
@@ -47,12 +47,12 @@ export async function inspectAdapter(
   const modules = [...tensors.keys()].flatMap((key) => splitTensorName(key)?.module ?? []);
   const parsed = await parseAdapterConfig(bytes.configBytes, [...new Set(modules)]);
   const config = withPairRanks(parsed, pairs);
-  const targetOfModule = new Map<string, TargetName>();
+  const targetByModule = new Map<string, TargetName>();
   let others = 0;
   let vocabSize: number | undefined;
   for (const [key, tensor] of tensors) {
     const { module, tensor: kind } = splitTensorName(key) ?? {};
-    const target = targetOf(module ?? '');
+    const target = targetOfModule(module ?? '');
     const isKnown = target || module === EMBEDDING || module === HEAD || kind === 'whole';
     if (!module || !kind || !isKnown)
       throw invalidAdapter(key, 'is not part of a module that can be served');
@@ -62,23 +62,23 @@ export async function inspectAdapter(
       throw invalidAdapter(key, `adapter_config.json ${reason}`);
     }
     vocabSize ??= tokensOf(module, kind, tensor.shape);
-    if (target && config.isTargeted(module)) targetOfModule.set(module, target);
+    if (target && config.isTargeted(module)) targetByModule.set(module, target);
     else others++;
     if (!target || (kind !== 'a' && kind !== 'b')) checkedValues(key, tensor);
   }
-  if (targetOfModule.size + others === 0)
+  if (targetByModule.size + others === 0)
     throw invalidAdapter('adapter_model.safetensors', 'is empty');
   const ranks: number[] = [];
-  for (const module of targetOfModule.keys()) {
+  for (const module of targetByModule.keys()) {
     ranks.push(checkPair(module, tensors, config));
     await nextTurn();
   }
-  const targets = new Set(targetOfModule.values());
+  const targets = new Set(targetByModule.values());
   return {
     rank: largest([1, ...ranks]),
     targets: TARGET_NAMES.filter((target) => targets.has(target)),
     vocabSize,
-    moduleCount: targetOfModule.size,
+    moduleCount: targetByModule.size,
     baseModel: config.baseModel,
     labels: labelsOfConfig(config),
   };

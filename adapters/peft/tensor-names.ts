@@ -125,7 +125,7 @@ const TARGET_OF_PATH = new Map<string, TargetName>(
 );
 
 /** Returns the target of a module such as `model.layers.3.self_attn.q_proj`; undefined if it is not a linear of a layer. */
-export function targetOf(module: string): TargetName | undefined {
+export function targetOfModule(module: string): TargetName | undefined {
   return TARGET_OF_PATH.get(/^model\.layers\.\d{1,4}\.([\w.]+)$/.exec(module)?.[1] ?? '');
 }
 
