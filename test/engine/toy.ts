@@ -3,7 +3,6 @@ import type { TestContext } from 'node:test';
 import { Engine } from '../../src/engine/engine.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
-
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { ensureServingFiles } from '../ensure-serving-files.ts';
 import { temporaryFolder } from '../fixtures.ts';
