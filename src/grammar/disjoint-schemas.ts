@@ -1,9 +1,8 @@
-// Proves that no value that is written for one schema satisfies another one: by types, constants, bounds, expressions, and the
-// members that one requires.
+// Proves that no value that is written for one schema satisfies another one: by types, constants, lengths and expressions of
+// strings, and the members that one requires.
 import type { SchemaReading } from '../contracts/generation.ts';
 import { ContradictionError, GrammarError } from './grammar-error.ts';
 import {
-  type Alternatives,
   combine,
   EMPTY_SCHEMA,
   includesType,
@@ -12,7 +11,7 @@ import {
   type StringRule,
   typesOf,
 } from './normalized-schema.ts';
-import { hasOthers } from './object-members.ts';
+import { hasOthers, type MemberSource } from './object-members.ts';
 import { memberParts } from './schema-check.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
 import { toTextRule } from './schema-strings.ts';
@@ -21,20 +20,18 @@ import { TextLanguage } from './text-language.ts';
 /** Members that distinguish schemas are at most this deep inside them. */
 const MAX_DEPTH = 4;
 
-/** The questions that a comparison asks a converter. */
-interface FactSource {
-  readonly reading: SchemaReading;
-  gather(parts: readonly Part[]): Normalized;
-  satisfies(value: unknown, part: Part): boolean;
-}
+/** The part of a converter that a comparison needs. */
+type SchemaSource = Pick<MemberSource, 'gather' | 'satisfies'>;
 
 /** Compares schemas in pairs. */
 export class DisjointSchemas {
-  readonly #source: FactSource;
+  readonly #source: SchemaSource;
+  readonly #reading: SchemaReading;
   readonly #members = new Map<Normalized, Map<string, Normalized | undefined>>();
 
-  constructor(source: FactSource) {
+  constructor(source: SchemaSource, reading: SchemaReading) {
     this.#source = source;
+    this.#reading = reading;
   }
 
   /** Returns a schema combined with a normalized one; undefined if no value satisfies both. */
@@ -54,58 +51,29 @@ export class DisjointSchemas {
     };
     if (written.values) return written.values.value.every(fails(other));
     if (other.values) return other.values.value.every(fails(written));
-    const types = sharedTypes(written, other, this.#source.reading);
-    if (types.every((type) => this.#areDisjointIn(type, written, other, depth))) return true;
-    return (
-      written.alternatives.some((list) =>
-        list.options.every((option) =>
-          this.#isImpossible(written, list, option, (normal) =>
-            this.areDisjoint(normal, other, depth + 1),
-          ),
-        ),
-      ) ||
-      other.alternatives.some((list) =>
-        list.options.every((option) =>
-          this.#isImpossible(other, list, option, (normal) =>
-            this.areDisjoint(written, normal, depth + 1),
-          ),
-        ),
-      )
+    const types = sharedTypes(written, other, this.#reading);
+    const isDisjointIn = (type: JsonType) =>
+      type === 'object'
+        ? this.#haveDisjointMembers(written, other, depth)
+        : type === 'string' && haveDisjointTexts(written, other);
+    if (types.every(isDisjointIn)) return true;
+    const pairs = [written, other].map((normal, i) => ({
+      normal,
+      isDisjoint: (one: Normalized) =>
+        i === 0
+          ? this.areDisjoint(one, other, depth + 1)
+          : this.areDisjoint(written, one, depth + 1),
+    }));
+    return pairs.some(({ normal, isDisjoint }) =>
+      normal.alternatives.some((list) => {
+        const rest = normal.alternatives.filter((one) => one !== list);
+        const base = new Normalized({ ...normal, alternatives: rest });
+        return list.options.every((option) => {
+          const both = this.normalizedOf(base, option);
+          return both === undefined || isDisjoint(both);
+        });
+      }),
     );
-  }
-
-  /** Whether no values satisfy an option of alternatives, or only values that are disjoint from others. */
-  #isImpossible(
-    normal: Normalized,
-    list: Alternatives,
-    option: Part,
-    areDisjoint: (normal: Normalized) => boolean,
-  ): boolean {
-    const rest = normal.alternatives.filter((other) => other !== list);
-    const both = this.normalizedOf(new Normalized({ ...normal, alternatives: rest }), option);
-    return both === undefined || areDisjoint(both);
-  }
-
-  #areDisjointIn(type: JsonType, written: Normalized, other: Normalized, depth: number): boolean {
-    switch (type) {
-      case 'object':
-        return (
-          haveDisjointBounds(written, other, 'Properties') ||
-          this.#haveDisjointMembers(written, other, depth)
-        );
-      case 'array':
-        return (
-          haveDisjointBounds(written, other, 'Items') ||
-          this.#haveDisjointItems(written, other, depth)
-        );
-      case 'string':
-        return haveDisjointBounds(written, other, 'Length') || haveDisjointTexts(written, other);
-      case 'number':
-      case 'integer':
-        return haveDisjointNumbers(written, other);
-      default:
-        return false;
-    }
   }
 
   /** Whether a member that one requires is not allowed by the other, or has another value there. */
@@ -122,12 +90,9 @@ export class DisjointSchemas {
 
   /** Whether a member can occur in what is written. */
   #isWritten(normal: Normalized, name: string): boolean {
-    const isDeclared =
-      normal.required.some(({ value }) => value === name) ||
-      normal.dependents.some(([, others]) => others.includes(name));
     return (
-      isDeclared ||
-      hasOthers(normal, this.#source.reading) ||
+      normal.required.some(({ value }) => value === name) ||
+      hasOthers(normal, this.#reading) ||
       normal.alternatives.length > 0 ||
       normal.objects.some((rule) => memberParts(rule, name).length > 0)
     );
@@ -140,15 +105,6 @@ export class DisjointSchemas {
     if (!members.has(name))
       members.set(name, this.#gather(normal.objects.flatMap((rule) => memberParts(rule, name))));
     return members.get(name);
-  }
-
-  #haveDisjointItems(written: Normalized, other: Normalized, depth: number): boolean {
-    const hasItem = [written, other].some(({ limits }) => (limits.minItems?.value ?? 0) > 0);
-    if (!hasItem) return false;
-    const [left, right] = [written, other].map(({ arrays }) =>
-      this.#gather(arrays.flatMap(({ first, others }) => first[0] ?? others ?? [])),
-    );
-    return !left || !right || this.areDisjoint(left, right, depth + 1);
   }
 
   #gather(parts: readonly Part[]): Normalized | undefined {
@@ -169,38 +125,11 @@ export class DisjointSchemas {
 
 /** Returns the types of values that are written for one and satisfy the other. */
 function sharedTypes(written: Normalized, other: Normalized, reading: SchemaReading): JsonType[] {
-  const own = typesOf(written, reading) ?? TYPES;
+  // Alternatives can add types.
+  const own =
+    (written.alternatives.length > 0 ? written.types : typesOf(written, reading)) ?? TYPES;
   const all = other.types ?? TYPES;
   return TYPES.filter((type) => includesType(own, type) && includesType(all, type));
-}
-
-function haveDisjointBounds(
-  one: Normalized,
-  other: Normalized,
-  what: 'Length' | 'Items' | 'Properties',
-): boolean {
-  const { limits } = combine(
-    new Normalized({ limits: one.limits }),
-    new Normalized({ limits: other.limits }),
-    '',
-  );
-  const [min, max] = [limits[`min${what}`], limits[`max${what}`]];
-  return min !== undefined && max !== undefined && min.value > max.value;
-}
-
-function haveDisjointNumbers(one: Normalized, other: Normalized): boolean {
-  const { limits } = combine(
-    new Normalized({ limits: one.limits }),
-    new Normalized({ limits: other.limits }),
-    '',
-  );
-  const lows = [limits.minimum, limits.exclusiveMinimum];
-  const highs = [limits.maximum, limits.exclusiveMaximum];
-  return lows.some((low, i) =>
-    highs.some(
-      (high, j) => low && high && (i + j > 0 ? low.value >= high.value : low.value > high.value),
-    ),
-  );
 }
 
 /** Formats that all programs understand in the same way. They may read the other ones more liberally. */
@@ -211,6 +140,13 @@ function isExact({ keyword, value }: StringRule): boolean {
 }
 
 function haveDisjointTexts(one: Normalized, other: Normalized): boolean {
+  const { limits } = combine(
+    new Normalized({ limits: one.limits }),
+    new Normalized({ limits: other.limits }),
+    '',
+  );
+  const { minLength, maxLength } = limits;
+  if (minLength && maxLength && minLength.value > maxLength.value) return true;
   const rules = [...one.strings, ...other.strings].filter(isExact);
   if (rules.length < 2) return false;
   try {

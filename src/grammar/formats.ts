@@ -1,8 +1,4 @@
 // The enforced values of `format`: all strings of a format, or the common ones.
-import { insideString } from './json-text.ts';
-import { parseRegex } from './regex.ts';
-import { sequence, shared, type TextPattern, text } from './text-pattern.ts';
-
 const YEAR = '\\d{4}';
 /** Years that contain 29 February. */
 const LEAP_YEAR = '(\\d\\d(0[48]|[2468][048]|[13579][26])|([02468][048]|[13579][26])00)';
@@ -99,49 +95,24 @@ const FORMATS: Readonly<Record<string, string>> = {
   path: '[^\\u0000-\\u001f]+',
 };
 
-const patterns = new Map<string, TextPattern>();
-
 /** For strings of a bounded length: simpler expressions, and the length up to which their texts certainly have the format. */
 const SHORT: Readonly<Record<string, { readonly source: string; readonly max: number }>> = {
   email: { source: `[A-Za-z0-9_+]+(\\.[A-Za-z0-9_+]+)*@${NAME}\\.[A-Za-z]+`, max: 66 },
   hostname: { source: `${ALNUM}+(\\.${ALNUM}+|-${ALNUM}+)*`, max: 63 },
 };
 
-/** Returns the pattern of the texts of a format whose length is counted, and the greatest length that they may have. */
-export function shortTextOfFormat(format: string): { pattern: TextPattern; max: number } {
-  const short = Object.hasOwn(SHORT, format) ? SHORT[format] : undefined;
-  const max = short?.max ?? Number.POSITIVE_INFINITY;
-  return { pattern: parseRegex(short?.source ?? sourceOf(format)!), max };
+/** Returns the simpler expression of a format, if there is one. */
+export function shortFormat(format: string): { source: string; max: number } | undefined {
+  return Object.hasOwn(SHORT, format) ? SHORT[format] : undefined;
 }
 
-/** Whether a format is enforced. Others are only descriptions. */
-export function isKnownFormat(format: string): boolean {
-  return sourceOf(format) !== undefined;
-}
-
-/** Returns the pattern of the texts of a format, unencoded. Undefined for an unknown format. */
-export function textOfFormat(format: string): TextPattern | undefined {
-  const source = sourceOf(format);
-  return source === undefined ? undefined : parseRegex(source);
-}
-
-/** Returns the pattern of a JSON string with this format. Undefined for an unknown format. */
-export function stringOfFormat(format: string): TextPattern | undefined {
-  const known = patterns.get(format);
-  const source = sourceOf(format);
-  if (known || source === undefined) return known;
-  const inner = parseRegex(source, { toPattern: insideString });
-  const pattern = shared(sequence(text('"'), inner, text('"')));
-  patterns.set(format, pattern);
-  return pattern;
+/** Returns the expression of a format. Undefined: it is only a description. */
+export function sourceOfFormat(format: string): string | undefined {
+  return Object.hasOwn(FORMATS, format) ? FORMATS[format] : undefined;
 }
 
 /** Whether a text has the format. Always true for an unknown format. */
 export function isOfFormat(value: string, format: string): boolean {
-  const source = sourceOf(format);
+  const source = sourceOfFormat(format);
   return source === undefined || new RegExp(`^(?:${source})$`, 'u').test(value);
-}
-
-function sourceOf(format: string): string | undefined {
-  return Object.hasOwn(FORMATS, format) ? FORMATS[format] : undefined;
 }

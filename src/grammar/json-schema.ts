@@ -3,10 +3,10 @@
 
 import { largest } from '../common/long-arrays.ts';
 import type { SchemaReading } from '../contracts/generation.ts';
-import { containingPattern, listPattern, setPattern, tuplePattern } from './array-pattern.ts';
+import { arrayPattern, containingPattern, setPattern } from './array-pattern.ts';
 import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ContradictionError, GrammarError, located } from './grammar-error.ts';
-import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE } from './json-text.ts';
+import { ANY_VALUE } from './json-text.ts';
 import {
   type Alternatives,
   combine,
@@ -16,13 +16,13 @@ import {
   type Part,
   typesOf,
 } from './normalized-schema.ts';
+import { numberPattern } from './numbers.ts';
 import { type MemberSource, objectShape } from './object-members.ts';
 import { objectPattern } from './object-pattern.ts';
-import { canonical, satisfies } from './schema-check.ts';
+import { canonical, isOfType, satisfies } from './schema-check.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
 import { SchemaReader } from './schema-reader.ts';
 import { boundsOf, StringPatterns } from './schema-strings.ts';
-import { numberPattern } from './schema-values.ts';
 import { choice, EMPTY, type PatternRule, type TextPattern, text } from './text-pattern.ts';
 
 /** A typical schema has fewer than 100. Alternatives count once per combination. */
@@ -32,24 +32,20 @@ const MAX_DEPTH = 64;
 /** The options of oneOf are compared in pairs. */
 const MAX_OPTIONS = 256;
 
-const NOTHING = choice();
-
-/** The pattern of the values that a schema allows, and why a part of it allows none. */
-interface ConvertedSchema {
-  readonly pattern: TextPattern;
-  readonly fault: ContradictionError | undefined;
-}
-
-/** Converts a schema. Throws `GrammarError` with the path inside the schema. */
-export function convertSchema(schema: unknown, reading: SchemaReading = {}): ConvertedSchema {
-  return new SchemaConverter(schema, reading).run();
+/**
+ * Returns the pattern of the values that a schema allows, and why the first part that allows none does not. Throws `GrammarError`
+ * with the path inside the schema.
+ */
+export function convertSchema(schema: unknown, reading: SchemaReading = {}) {
+  return new SchemaConverter(schema, reading).run({ schema, path: '#' });
 }
 
 class SchemaConverter implements MemberSource {
   readonly reading: SchemaReading;
-  readonly #root: Part;
   readonly #reader: SchemaReader;
+  /** Compares what is written, and all values. */
   readonly #disjoint: DisjointSchemas;
+  readonly #disjointInAll: DisjointSchemas;
   readonly #strings = new StringPatterns();
   /** The rule of each list of schemas that apply together. Schemas can contain themselves. */
   readonly #rules = new Map<string, PatternRule>();
@@ -65,13 +61,13 @@ class SchemaConverter implements MemberSource {
 
   constructor(root: unknown, reading: SchemaReading) {
     this.reading = reading;
-    this.#root = { schema: root, path: '#' };
     this.#reader = new SchemaReader(root);
-    this.#disjoint = new DisjointSchemas(this);
+    this.#disjoint = new DisjointSchemas(this, reading);
+    this.#disjointInAll = new DisjointSchemas(this, { isOpen: true, isUntyped: true });
   }
 
-  run(): ConvertedSchema {
-    const pattern = this.convert([this.#root]);
+  run(root: Part) {
+    const pattern = this.convert([root]);
     for (let next = this.#open.pop(); next; next = this.#open.pop()) next();
     return { pattern, fault: this.#fault };
   }
@@ -79,10 +75,8 @@ class SchemaConverter implements MemberSource {
   convert(parts: readonly Part[]): TextPattern {
     const all = parts.filter(({ schema }) => schema !== true);
     if (all.length === 0) return ANY_VALUE;
-    if (all.some(({ schema }) => schema === false))
-      return this.#nothing(all.find(({ schema }) => schema === false)!.path);
-    const [rule, isNew] = this.#ruleOf(all);
-    if (isNew) this.#open.push(() => this.#build(rule, all));
+    const rule = this.#ruleOf(all);
+    if (!this.#built.has(rule)) this.#open.push(() => this.#build(rule, all));
     return { kind: 'rule', rule };
   }
 
@@ -94,23 +88,16 @@ class SchemaConverter implements MemberSource {
     return satisfies(value, part, (inner) => this.#reader.read(inner));
   }
 
-  #nothing(path: string): TextPattern {
-    this.#fault ??= new ContradictionError('allows no value', path);
-    return NOTHING;
-  }
-
-  #ruleOf(parts: readonly Part[]): [rule: PatternRule, isNew: boolean] {
+  #ruleOf(parts: readonly Part[]): PatternRule {
     const ids = parts.map(({ schema }) => {
       const id = this.#ids.get(schema) ?? this.#ids.size;
       this.#ids.set(schema, id);
       return id;
     });
     const key = [...new Set(ids)].join();
-    const known = this.#rules.get(key);
-    if (known) return [known, false];
-    const rule = { body: EMPTY };
+    const rule = this.#rules.get(key) ?? { body: EMPTY };
     this.#rules.set(key, rule);
-    return [rule, true];
+    return rule;
   }
 
   #build(rule: PatternRule, parts: readonly Part[]): void {
@@ -124,8 +111,7 @@ class SchemaConverter implements MemberSource {
   /** Converts a schema of the same value now, so that a schema that begins with itself is found. */
   #convertNow(part: Part): TextPattern {
     if (part.schema === true) return ANY_VALUE;
-    if (part.schema === false) return this.#nothing(part.path);
-    const [rule] = this.#ruleOf([part]);
+    const rule = this.#ruleOf([part]);
     if (this.#current.has(rule)) throw cycle(part.path);
     this.#build(rule, [part]);
     return { kind: 'rule', rule };
@@ -138,7 +124,7 @@ class SchemaConverter implements MemberSource {
     } catch (error) {
       if (!(error instanceof ContradictionError)) throw error;
       this.#fault ??= error;
-      return NOTHING;
+      return choice();
     }
   }
 
@@ -190,16 +176,17 @@ class SchemaConverter implements MemberSource {
 
   /** Returns the options of oneOf, each with the opposites of those that its values may match. */
   #exclusive({ options, path }: Alternatives, base: Normalized): Part[][] {
-    if (options.length > MAX_OPTIONS) {
+    if (options.length > MAX_OPTIONS)
       throw new GrammarError(`has more than ${MAX_OPTIONS} schemas. Use anyOf`, path);
-    }
     const normal = options.map((option) => this.#disjoint.normalizedOf(base, option));
     return options.flatMap((option, i) => {
       const own = normal[i];
       if (!own) return [];
-      const overlapping = options.filter(
-        (_, j) => j !== i && normal[j] && !this.#disjoint.areDisjoint(own, normal[j]),
-      );
+      const overlapsOf = (disjoint: DisjointSchemas) =>
+        options.filter((_, j) => j !== i && normal[j] && !disjoint.areDisjoint(own, normal[j]));
+      // An opposite can add types and members to what is written. Next to one, only proofs for all values hold.
+      const isAlone = overlapsOf(this.#disjoint).length === 0;
+      const overlapping = isAlone ? [] : overlapsOf(this.#disjointInAll);
       return [
         [option, ...overlapping.map((other) => ({ ...other, schema: this.#reader.negate(other) }))],
       ];
@@ -229,42 +216,26 @@ class SchemaConverter implements MemberSource {
         (type === 'number' && types.includes('integer')),
     );
     if (unsupported) throw new GrammarError(unsupported.message, unsupported.path);
+    const isContainer = type === 'object' || type === 'array';
+    if (isContainer && normal.excluded.some((value) => isOfType(value, type)))
+      throw new GrammarError(`excludes an ${type}, which is not supported`, path);
     switch (type) {
       case 'object':
-        return this.#object(normal, path);
+        return located(path, () => objectPattern(objectShape(normal, path, this)));
       case 'array':
         return this.#array(normal, path);
       case 'string':
         return this.#strings.of(normal, path);
       case 'boolean':
-        return this.#constants([true, false], normal, path);
+        return this.#literals(normal, [true, false], path);
       case 'null':
-        return this.#constants([null], normal, path);
+        return this.#literals(normal, [null], path);
       default:
         return numberPattern(type, normal, path);
     }
   }
 
-  #constants(values: readonly unknown[], { excluded }: Normalized, path: string): TextPattern {
-    const allowed = values.filter((value) => !excluded.includes(value));
-    if (allowed.length === 0) throw new ContradictionError('allows no value', path);
-    return choice(...allowed.map((value) => text(JSON.stringify(value))));
-  }
-
-  #object(normal: Normalized, path: string): TextPattern {
-    this.#refuseExcluded('object', normal, path);
-    const isPlain =
-      normal.objects.length +
-        normal.required.length +
-        normal.names.length +
-        normal.dependents.length ===
-      0;
-    if (isPlain && !normal.limits.minProperties && !normal.limits.maxProperties) return ANY_OBJECT;
-    return located(path, () => objectPattern(objectShape(normal, path, this)));
-  }
-
   #array(normal: Normalized, path: string): TextPattern {
-    this.#refuseExcluded('array', normal, path);
     const bounds = boundsOf(normal, 'Items');
     const { arrays, unique, contains } = normal;
     const itemAt = (i: number) => arrays.flatMap(({ first, others }) => first[i] ?? others ?? []);
@@ -281,15 +252,8 @@ class SchemaConverter implements MemberSource {
         containingPattern(this.convert(rest), this.convert([...rest, ...contains]), bounds),
       );
     }
-    if (length > 0)
-      return tuplePattern(
-        Array.from({ length }, (_, i) => this.convert(itemAt(i))),
-        this.convert(rest),
-        bounds,
-      );
-    if (rest.length === 0 && bounds.min === 0 && bounds.max === Number.POSITIVE_INFINITY)
-      return ANY_ARRAY;
-    return listPattern(this.convert(rest), bounds);
+    const first = Array.from({ length }, (_, i) => this.convert(itemAt(i)));
+    return arrayPattern(first, this.convert(rest), bounds);
   }
 
   /** Matches an array of different items. */
@@ -299,36 +263,16 @@ class SchemaConverter implements MemberSource {
     bounds: { min: number; max: number },
   ): TextPattern {
     const { path } = normal.unique!;
+    const all = this.gather(items);
     const isPlain =
       normal.contains.length === 0 && normal.arrays.every(({ first }) => first.length === 0);
-    const values = isPlain ? this.#valuesOf(items) : undefined;
-    if (!values)
+    if (!isPlain || !all.values)
       throw new GrammarError('is supported only if items have an enum, or for a single item', path);
-    return located(path, () =>
-      setPattern(
-        values.map((value) => text(JSON.stringify(value))),
-        bounds,
-      ),
+    const allowed = all.values.value.filter((value) =>
+      this.satisfies(value, { schema: all, path }),
     );
-  }
-
-  /** Returns the values that satisfy these, if they are listed. */
-  #valuesOf(parts: readonly Part[]): unknown[] | undefined {
-    const normal = this.gather(parts);
-    const isBoolean = normal.types?.every((type) => type === 'boolean' || type === 'null');
-    const listed = normal.values?.value ?? (isBoolean ? [true, false, null] : undefined);
-    const known = new Map(listed?.map((value) => [canonical(value), value]));
-    return (
-      listed &&
-      [...known.values()].filter((value) => this.satisfies(value, { schema: normal, path: '#' }))
-    );
-  }
-
-  #refuseExcluded(type: 'object' | 'array', { excluded }: Normalized, path: string): void {
-    const isOfType = (value: unknown) =>
-      typeof value === 'object' && value !== null && Array.isArray(value) === (type === 'array');
-    if (excluded.some(isOfType))
-      throw new GrammarError(`excludes an ${type}, which is not supported`, path);
+    const values = new Map(allowed.map((value) => [canonical(value), text(JSON.stringify(value))]));
+    return located(path, () => setPattern([...values.values()], bounds));
   }
 }
 

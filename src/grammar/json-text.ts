@@ -174,8 +174,6 @@ export const ANY_VALUE: TextPattern = recursive((value) =>
     text('null'),
   ),
 );
-export const ANY_OBJECT = objectOf(ANY_VALUE);
-export const ANY_ARRAY = arrayOf(ANY_VALUE);
 
 function objectOf(value: TextPattern): TextPattern {
   const members = commaSeparated(member(ANY_STRING, value), 0, Number.POSITIVE_INFINITY);

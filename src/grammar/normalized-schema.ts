@@ -2,7 +2,7 @@
 import type { SchemaReading } from '../contracts/generation.ts';
 import { charge } from './budget.ts';
 import { ContradictionError } from './grammar-error.ts';
-import { type JsonType, TYPES } from './schema-keywords.ts';
+import { type JsonType, LIMITS, type LimitName, TYPES } from './schema-keywords.ts';
 
 /** A schema and its path. `schema` is an object, a boolean, or a normalized schema. */
 export interface Part {
@@ -44,22 +44,6 @@ export interface Alternatives {
   readonly path: string;
 }
 
-/** Bounds that are numbers. */
-export const LIMITS = [
-  'minimum',
-  'exclusiveMinimum',
-  'minLength',
-  'minItems',
-  'minProperties',
-  'maximum',
-  'exclusiveMaximum',
-  'maxLength',
-  'maxItems',
-  'maxProperties',
-] as const;
-/** The name of a bound. */
-export type LimitName = (typeof LIMITS)[number];
-
 /** A number in a schema. */
 export interface Located<T> {
   readonly value: T;
@@ -73,78 +57,33 @@ export interface Unsupported {
   readonly message: string;
 }
 
-/** The content of a normalized schema. */
-interface Content {
-  /** Undefined: `type` is absent. */
-  readonly types: readonly JsonType[] | undefined;
-  /** The types that the keywords apply to. */
-  readonly about: readonly JsonType[];
-  /** Undefined: neither `enum` nor `const` is present. */
-  readonly values: Located<readonly unknown[]> | undefined;
-  readonly excluded: readonly unknown[];
-  readonly limits: Readonly<Partial<Record<LimitName, Located<number>>>>;
-  readonly multiples: readonly Located<number>[];
-  readonly strings: readonly StringRule[];
-  readonly objects: readonly ObjectRule[];
-  readonly required: readonly Located<string>[];
-  readonly names: readonly Part[];
-  /** Members that a member requires. */
-  readonly dependents: readonly (readonly [string, readonly string[]])[];
-  readonly arrays: readonly ArrayRule[];
-  readonly unique: Located<true> | undefined;
-  readonly contains: readonly Part[];
-  /** Schemas that apply as well. */
-  readonly parts: readonly Part[];
-  /** Whether the members of these come before the declared ones, as in the text of the schema. */
-  readonly hasPartsFirst: boolean;
-  readonly alternatives: readonly Alternatives[];
-  readonly unsupported: readonly Unsupported[];
-}
-
-const NOTHING: Content = {
-  types: undefined,
-  about: [],
-  values: undefined,
-  excluded: [],
-  limits: {},
-  multiples: [],
-  strings: [],
-  objects: [],
-  required: [],
-  names: [],
-  dependents: [],
-  arrays: [],
-  unique: undefined,
-  contains: [],
-  parts: [],
-  hasPartsFirst: false,
-  alternatives: [],
-  unsupported: [],
-};
-
 /** A normalized schema. Absent content says nothing. */
-export class Normalized implements Content {
-  declare readonly types: Content['types'];
-  declare readonly about: Content['about'];
-  declare readonly values: Content['values'];
-  declare readonly excluded: Content['excluded'];
-  declare readonly limits: Content['limits'];
-  declare readonly multiples: Content['multiples'];
-  declare readonly strings: Content['strings'];
-  declare readonly objects: Content['objects'];
-  declare readonly required: Content['required'];
-  declare readonly names: Content['names'];
-  declare readonly dependents: Content['dependents'];
-  declare readonly arrays: Content['arrays'];
-  declare readonly unique: Content['unique'];
-  declare readonly contains: Content['contains'];
-  declare readonly parts: Content['parts'];
-  declare readonly hasPartsFirst: Content['hasPartsFirst'];
-  declare readonly alternatives: Content['alternatives'];
-  declare readonly unsupported: Content['unsupported'];
+export class Normalized {
+  /** Undefined: `type` is absent. */
+  readonly types: readonly JsonType[] | undefined = undefined;
+  /** The types that the keywords apply to. */
+  readonly about: readonly JsonType[] = [];
+  /** Undefined: neither `enum` nor `const` is present. */
+  readonly values: Located<readonly unknown[]> | undefined = undefined;
+  readonly excluded: readonly unknown[] = [];
+  readonly limits: Readonly<Partial<Record<LimitName, Located<number>>>> = {};
+  readonly multiples: readonly Located<number>[] = [];
+  readonly strings: readonly StringRule[] = [];
+  readonly objects: readonly ObjectRule[] = [];
+  readonly required: readonly Located<string>[] = [];
+  readonly names: readonly Part[] = [];
+  readonly arrays: readonly ArrayRule[] = [];
+  readonly unique: Located<true> | undefined = undefined;
+  readonly contains: readonly Part[] = [];
+  /** Schemas that apply as well. */
+  readonly parts: readonly Part[] = [];
+  /** Whether the members of these come before the declared ones, as in the text of the schema. */
+  readonly hasPartsFirst: boolean = false;
+  readonly alternatives: readonly Alternatives[] = [];
+  readonly unsupported: readonly Unsupported[] = [];
 
-  constructor(content: Partial<Content>) {
-    Object.assign(this, NOTHING, content);
+  constructor(content: Partial<Normalized>) {
+    Object.assign(this, content);
   }
 }
 
@@ -169,16 +108,16 @@ export function combine(one: Normalized, other: Normalized, path: string): Norma
     unique: one.unique ?? other.unique,
     hasPartsFirst: false,
   };
-  for (const name of Object.keys(NOTHING) as (keyof Content)[]) {
+  for (const name of Object.keys(EMPTY_SCHEMA) as (keyof Normalized)[]) {
     if (name in result) continue;
     const [left, right] = [one[name], other[name]] as (readonly unknown[])[];
     if (left!.length > 0) charge('schema', LISTED_BYTES * (left!.length + right!.length));
     result[name] = left!.length === 0 ? right : [...new Set([...left!, ...right!])];
   }
-  return new Normalized(result as Partial<Content>);
+  return new Normalized(result as Partial<Normalized>);
 }
 
-function combineTypes(one: Content['types'], other: Content['types']): Content['types'] {
+function combineTypes(one: Normalized['types'], other: Normalized['types']): Normalized['types'] {
   if (!one || !other) return one ?? other;
   return TYPES.filter((type) => includesType(one, type) && includesType(other, type)).filter(
     (type, _, all) => type !== 'integer' || !all.includes('number'),
@@ -189,7 +128,7 @@ function combineTypes(one: Content['types'], other: Content['types']): Content['
 export function typesOf(
   { types, about }: Normalized,
   { isUntyped = false }: SchemaReading,
-): Content['types'] {
+): Normalized['types'] {
   return types ?? (about.length > 0 && !isUntyped ? about : undefined);
 }
 
@@ -198,7 +137,10 @@ export function includesType(types: readonly JsonType[], type: JsonType): boolea
   return types.includes(type) || (type === 'integer' && types.includes('number'));
 }
 
-function combineValues(one: Content['values'], other: Content['values']): Content['values'] {
+function combineValues(
+  one: Normalized['values'],
+  other: Normalized['values'],
+): Normalized['values'] {
   if (!one || !other) return one ?? other;
   const texts = new Set(other.value.map((value) => JSON.stringify(value)));
   const value = one.value.filter((own) => texts.has(JSON.stringify(own)));
@@ -210,14 +152,13 @@ function combineValues(one: Content['values'], other: Content['values']): Conten
   return { value, path: one.path };
 }
 
-function combineLimits(one: Content['limits'], other: Content['limits']): Content['limits'] {
+/** The stricter one of two bounds counts. */
+function combineLimits(one: Normalized['limits'], other: Normalized['limits']) {
   const result = { ...one };
-  for (const name of LIMITS) {
-    const [left, right] = [one[name], other[name]];
-    if (!right) continue;
-    const isLower = name.startsWith('m') ? name.startsWith('min') : name === 'exclusiveMinimum';
-    const isStricter = !left || (isLower ? right.value > left.value : right.value < left.value);
-    if (isStricter) result[name] = right;
+  for (const [name, right] of Object.entries(other) as [LimitName, Located<number>][]) {
+    const left = one[name];
+    const isStricter = !left || LIMITS[name].isAllowed(Math.sign(right.value - left.value));
+    if (isStricter && left?.value !== right.value) result[name] = right;
   }
   return result;
 }

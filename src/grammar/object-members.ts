@@ -5,9 +5,10 @@ import { ANY_STRING, characterExcept, insideString, oneCharacter } from './json-
 import type { Normalized, Part } from './normalized-schema.ts';
 import type { ObjectShape } from './object-pattern.ts';
 import { memberParts } from './schema-check.ts';
-import { boundsOf, regexParts } from './schema-strings.ts';
+import { boundsOf, isEnforced, quoted, toTextRule } from './schema-strings.ts';
+import { stateGraph } from './state-graph.ts';
 import { MAX_LABELS, TextLanguage, type TextRule } from './text-language.ts';
-import { choice, graph, type TextPattern, text } from './text-pattern.ts';
+import { choice, type TextPattern, text } from './text-pattern.ts';
 
 /** The part of a converter that the collection of members needs. */
 export interface MemberSource {
@@ -32,7 +33,7 @@ export function objectShape(normal: Normalized, path: string, source: MemberSour
   const { min, max } = boundsOf(normal, 'Properties');
   const hasMore = hasOthers(normal, source.reading);
   const required = new Set(normal.required.map(({ value }) => value));
-  const names = memberNames(normal, hasMore);
+  const names = memberNames(normal);
   const members = names.flatMap((name) => {
     const isRequired = required.has(name);
     const parts = normal.objects.flatMap((rule) => memberParts(rule, name));
@@ -44,29 +45,17 @@ export function objectShape(normal: Normalized, path: string, source: MemberSour
     const pointer = normal.required.find(({ value }) => value === name)!.path;
     throw new ContradictionError(`"${name}" is required, but no value of it is allowed`, pointer);
   });
-  const indexOf = new Map(members.map(({ name }, i) => [name, i]));
-  const dependents = normal.dependents.flatMap(([name, others]) => {
-    const index = indexOf.get(name);
-    // An index of -1 is never written.
-    return index === undefined
-      ? []
-      : others.map((other) => [index, indexOf.get(other) ?? -1] as const);
-  });
   const others = otherMembers(normal, names, hasMore, path, source);
   const { isUnordered = false } = source.reading;
-  return { members, others, min, max, dependents, isUnordered };
+  return { members, others, min, max, isUnordered };
 }
 
 /** Returns the names that come first, in the order of the schemas. */
-function memberNames({ objects, required, dependents }: Normalized, hasMore: boolean): string[] {
+function memberNames({ objects, required }: Normalized): string[] {
   const names = new Set([
     ...objects.flatMap(({ properties }) => [...properties.keys()]),
     ...required.map(({ value }) => value),
   ]);
-  for (const [name, others] of dependents) {
-    if (hasMore) names.add(name);
-    if (names.has(name)) for (const other of others) names.add(other);
-  }
   if (names.size > MAX_MEMBERS) throw new GrammarError(`has more than ${MAX_MEMBERS} properties`);
   return [...names];
 }
@@ -136,61 +125,47 @@ function nameLanguage(
   source: MemberSource,
 ): TextLanguage {
   const own = source.gather([...normal.names, TEXT]);
-  const pointer = `${path}/propertyNames`;
-  if (own.alternatives.length > 0)
-    throw new GrammarError('cannot be combined with properties or patternProperties', pointer);
-  const regex = (expression: string) =>
-    located(`${path}/patternProperties`, () => regexParts(expression));
-  const allowed = own.values?.value.filter((value): value is string => typeof value === 'string');
-  const rules: TextRule[] = [
-    ...sources.map((expression): TextRule => ({ parts: regex(expression), use: 'label' })),
-    ...own.strings
-      .filter(({ keyword }) => keyword === 'pattern')
-      .map(
-        ({ value, isExcluded }): TextRule => ({
-          parts: regex(value),
-          use: isExcluded ? 'exclude' : 'match',
-        }),
-      ),
-    ...(names.length > 0 ? [except(names)] : []),
-    ...(allowed
-      ? [{ parts: [{ pattern: choice(...allowed.map(text)) }], use: 'match' as const }]
-      : []),
+  if (own.alternatives.length + own.unsupported.length > 0)
+    throw new GrammarError(
+      'cannot be combined with properties or patternProperties',
+      `${path}/propertyNames`,
+    );
+  const oneOf = (values: readonly unknown[], use: TextRule['use']): TextRule => {
+    const texts = values.filter((value) => typeof value === 'string');
+    return { parts: [{ pattern: choice(...texts.map(text)) }], use };
+  };
+  const pointer = `${path}/patternProperties`;
+  const labels = sources.map((value) => toTextRule({ keyword: 'pattern', value, path: pointer }));
+  const rules = [
+    ...labels.map((rule) => ({ ...rule, use: 'label' as const })),
+    ...own.strings.filter(isEnforced).map(toTextRule),
+    oneOf([...names, ...own.excluded], 'exclude'),
+    ...(own.values ? [oneOf(own.values.value, 'match')] : []),
   ];
-  const excluded = own.excluded.filter((value) => typeof value === 'string');
-  if (excluded.length > 0) rules.push(except(excluded));
-  if (own.strings.some(({ keyword }) => keyword === 'format'))
-    throw new GrammarError('cannot combine a format with properties or patternProperties', pointer);
   return located(path, () => new TextLanguage(rules, boundsOf(own, 'Length')));
 }
 
-/** Matches a text that differs from all of these: a tree of their characters, and a node for texts that left it. */
+/** Matches a text that differs from all of these. */
 function textExcept(texts: readonly string[]): TextPattern {
-  const tree: Map<number, number>[] = [new Map()];
-  const ends = new Set<number>();
-  for (const one of texts) {
-    let at = 0;
-    for (const character of one) {
-      const point = character.codePointAt(0)!;
-      const next = tree[at]!.get(point) ?? tree.push(new Map()) - 1;
-      tree[at]!.set(point, next);
-      at = next;
-    }
-    ends.add(at);
-  }
-  const other = tree.length;
-  const nodes = [...tree, new Map<number, number>()].map((children, i) => {
-    const edges = Array.from(children, ([point, to]) => ({ item: oneCharacter(point), to }));
-    edges.push({ item: characterExcept([...children.keys()]), to: other });
-    return { isEnd: !ends.has(i), edges };
-  });
-  return graph(nodes);
-}
-
-function except(names: readonly string[]): TextRule {
-  return { parts: [{ pattern: choice(...names.map(text)) }], use: 'exclude' };
-}
-
-function quoted(key: TextPattern): TextPattern {
-  return { kind: 'sequence', items: [text('"'), key, text('"')] };
+  const other = { begin: '', texts: [] };
+  return stateGraph<{ readonly begin: string; readonly texts: readonly string[] }>(
+    { begin: '', texts },
+    {
+      /** Without texts that begin in the same way, what was written does not matter. */
+      keyOf: (state) => (state.texts.length > 0 ? `begins with ${state.begin}` : 'other'),
+      canEnd: (state) => !state.texts.includes(state.begin),
+      next({ begin, texts: possible }) {
+        const following = new Map<number, string[]>();
+        for (const one of possible) {
+          const point = one.codePointAt(begin.length);
+          if (point !== undefined) following.set(point, [...(following.get(point) ?? []), one]);
+        }
+        const edges = Array.from(following, ([point, rest]) => ({
+          item: oneCharacter(point),
+          to: { begin: begin + String.fromCodePoint(point), texts: rest },
+        }));
+        return [...edges, { item: characterExcept([...following.keys()]), to: other }];
+      },
+    },
+  );
 }

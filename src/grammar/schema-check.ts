@@ -1,8 +1,8 @@
 // Checks a constant against a schema, by the meaning that the specification gives it.
 import { isOfFormat } from './formats.ts';
 import { GrammarError } from './grammar-error.ts';
-import type { LimitName, Normalized, ObjectRule, Part } from './normalized-schema.ts';
-import { isObject, type JsonType } from './schema-keywords.ts';
+import type { Normalized, ObjectRule, Part } from './normalized-schema.ts';
+import { isObject, type JsonType, LIMITS, type LimitName } from './schema-keywords.ts';
 
 /** References may be nested this deep without a value in between. */
 const MAX_DEPTH = 64;
@@ -25,12 +25,11 @@ export function satisfies(
   if (normal.values && !normal.values.value.some((other) => canonical(other) === text))
     return false;
   if (normal.excluded.some((other) => canonical(other) === text)) return false;
-  if (
-    !Object.entries(normal.limits).every(([name, { value: limit }]) =>
-      isWithin(value, name as LimitName, limit),
-    )
-  )
-    return false;
+  const isWithin = ([name, limit]: [string, { readonly value: number }]) => {
+    const { type, isAllowed } = LIMITS[name as LimitName];
+    return !hasType(type) || isAllowed(Math.sign(sizeOf(value) - limit.value));
+  };
+  if (!Object.entries(normal.limits).every(isWithin)) return false;
   const unsupported = normal.unsupported.find(
     ({ types }) => types.length === 0 || types.some(hasType),
   );
@@ -94,7 +93,8 @@ function regexOf(source: string): RegExp {
   }
 }
 
-function isOfType(value: unknown, type: JsonType): boolean {
+/** Whether a value has a type. */
+export function isOfType(value: unknown, type: JsonType): boolean {
   if (type === 'null') return value === null;
   if (type === 'array') return Array.isArray(value);
   if (type === 'object') return isObject(value);
@@ -102,20 +102,10 @@ function isOfType(value: unknown, type: JsonType): boolean {
   return typeof value === type;
 }
 
-/** A value satisfies bounds of other types. */
-function isWithin(value: unknown, name: LimitName, limit: number): boolean {
-  const measure = measureOf(value, name);
-  if (measure === undefined) return true;
-  if (name === 'exclusiveMinimum') return measure > limit;
-  if (name === 'exclusiveMaximum') return measure < limit;
-  return name.startsWith('min') ? measure >= limit : measure <= limit;
-}
-
-function measureOf(value: unknown, name: LimitName): number | undefined {
-  if (name.endsWith('Length')) return typeof value === 'string' ? [...value].length : undefined;
-  if (name.endsWith('Items')) return Array.isArray(value) ? value.length : undefined;
-  if (name.endsWith('Properties')) return isObject(value) ? Object.keys(value).length : undefined;
-  return typeof value === 'number' ? value : undefined;
+/** Returns what bounds are about: a number, or the number of characters, items or members. */
+function sizeOf(value: unknown): number {
+  if (typeof value === 'string') return [...value].length;
+  return typeof value === 'object' ? Object.keys(value ?? {}).length : Number(value);
 }
 
 type Below = (item: unknown, part: Part) => boolean;
@@ -128,7 +118,6 @@ function objectSatisfies(
   const has = (name: string) => Object.hasOwn(value, name);
   return (
     normal.required.every(({ value: name }) => has(name)) &&
-    normal.dependents.every(([name, others]) => !has(name) || others.every(has)) &&
     Object.entries(value).every(
       ([name, member]) =>
         normal.names.every((part) => below(name, part)) &&

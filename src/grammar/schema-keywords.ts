@@ -47,6 +47,11 @@ interface Keyword {
   readonly until?: Draft;
   /** The last draft in which it is more than a description. */
   readonly assertedUntil?: Draft;
+  /** Whether it holds a schema or a list of them, or schemas by name. Default: data. */
+  readonly holds?: 'schema' | 'byName';
+  /** Whether it cannot be enforced. `next`: the keyword without which it means nothing. */
+  readonly isRefused?: true;
+  readonly next?: string;
 }
 
 /** A draft of the specification: 3, 4, 6, 7, 2019 or 2020. */
@@ -71,36 +76,63 @@ export function draftOf(root: unknown): Draft | undefined {
   return DRAFTS.find(([pattern]) => pattern.test(address))?.[1];
 }
 
+/** Whether a value may have an order relative to a bound: below 0 if it is less, 0 if it equals the bound. */
+export type OrderTest = (order: number) => boolean;
+
+const atLeast: OrderTest = (order) => order >= 0;
+const above: OrderTest = (order) => order > 0;
+const atMost: OrderTest = (order) => order <= 0;
+const below: OrderTest = (order) => order < 0;
+
+/** The bounds: the type of the values, their order, and the bound of those that violate it, which differs by `difference`. */
+export const LIMITS = {
+  minimum: { type: 'number', isAllowed: atLeast, opposite: 'exclusiveMaximum', difference: 0 },
+  exclusiveMinimum: { type: 'number', isAllowed: above, opposite: 'maximum', difference: 0 },
+  maximum: { type: 'number', isAllowed: atMost, opposite: 'exclusiveMinimum', difference: 0 },
+  exclusiveMaximum: { type: 'number', isAllowed: below, opposite: 'minimum', difference: 0 },
+  minLength: { type: 'string', isAllowed: atLeast, opposite: 'maxLength', difference: -1 },
+  maxLength: { type: 'string', isAllowed: atMost, opposite: 'minLength', difference: 1 },
+  minItems: { type: 'array', isAllowed: atLeast, opposite: 'maxItems', difference: -1 },
+  maxItems: { type: 'array', isAllowed: atMost, opposite: 'minItems', difference: 1 },
+  minProperties: { type: 'object', isAllowed: atLeast, opposite: 'maxProperties', difference: -1 },
+  maxProperties: { type: 'object', isAllowed: atMost, opposite: 'minProperties', difference: 1 },
+} as const;
+/** The name of a bound. */
+export type LimitName = keyof typeof LIMITS;
+
 const NUMBERS = ['number', 'integer'] as const;
-const count = (type: JsonType): Keyword => {
-  return { check: isCount, expected: 'a whole number of at least 0', types: [type] };
+const limits = Object.fromEntries(
+  Object.entries(LIMITS).map(([name, { type }]): [string, Keyword] => {
+    if (type !== 'number')
+      return [name, { check: isCount, expected: 'a whole number of at least 0', types: [type] }];
+    // In draft 4, exclusive bounds were flags next to the others.
+    const check: Check = (value) =>
+      isNumber(value) || (name.startsWith('exclusive') && isFlag(value));
+    return [name, { check, expected: 'a number', types: NUMBERS }];
+  }),
+);
+const schema: Keyword = { check: isSchema, expected: 'a schema', holds: 'schema' };
+const schemas: Keyword = {
+  check: areSchemas,
+  expected: 'a non-empty array of schemas',
+  holds: 'schema',
 };
-const bound: Keyword = { check: isNumber, expected: 'a number', types: NUMBERS };
-/** In draft 4 these were flags next to `minimum` and `maximum`. */
-const strictBound: Keyword = {
-  ...bound,
-  check: (value) => isNumber(value) || isFlag(value),
-};
-const schema: Keyword = { check: isSchema, expected: 'a schema' };
-const schemas: Keyword = { check: areSchemas, expected: 'a non-empty array of schemas' };
 const schemasByName: Keyword = {
   check: isObjectOf(isSchema),
   expected: 'an object of schemas',
   types: ['object'],
+  holds: 'byName',
 };
-/** Their effect depends on which other keywords a value has matched. */
-const unevaluated: Keyword = { check: () => true, expected: 'a schema', since: 2019 };
-/** Keywords of draft 3 that later ones replaced. */
-const replaced: Keyword = { check: () => true, expected: 'a value', until: 3 };
+const refused = { check: () => true, expected: 'a value', isRefused: true } as const;
 
 /** A longer list is a vocabulary, not a choice. */
 const MAX_VALUES = 10_000;
 
 /** The keywords that change which values are valid. */
-const KEYWORDS: Readonly<Record<string, Keyword>> = {
+export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   $ref: { check: isText, expected: 'a string' },
-  $dynamicRef: { check: isText, expected: 'a string', since: 2019 },
-  $recursiveRef: { check: isText, expected: 'a string', since: 2019, until: 2019 },
+  $dynamicRef: { ...refused, since: 2019 },
+  $recursiveRef: { ...refused, since: 2019, until: 2019 },
   type: {
     check: (value) =>
       isType(value) || (Array.isArray(value) && value.length > 0 && value.every(isType)),
@@ -124,12 +156,11 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
   required: { check: isTexts, expected: 'an array of strings', types: ['object'] },
   additionalProperties: { ...schema, types: ['object'] },
   propertyNames: { ...schema, types: ['object'], since: 6 },
-  minProperties: count('object'),
-  maxProperties: count('object'),
   dependencies: {
     check: isObjectOf((value) => isSchema(value) || isTexts(value)),
     expected: 'an object of schemas and arrays of strings',
     types: ['object'],
+    holds: 'byName',
   },
   dependentRequired: {
     check: isObjectOf(isTexts),
@@ -138,25 +169,23 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
     since: 2019,
   },
   dependentSchemas: { ...schemasByName, since: 2019 },
-  unevaluatedProperties: { ...unevaluated, types: ['object'] },
+  // Their effect depends on which other keywords a value has matched.
+  unevaluatedProperties: { ...refused, types: ['object'], since: 2019 },
   items: {
     check: (value) => isSchema(value) || (Array.isArray(value) && value.every(isSchema)),
     expected: 'a schema',
     types: ['array'],
+    holds: 'schema',
   },
   // It counts only next to a list of `items`, which is from a draft that has both.
   additionalItems: { ...schema, types: ['array'] },
   prefixItems: { ...schemas, types: ['array'], since: 2020 },
-  minItems: count('array'),
-  maxItems: count('array'),
   // An array of at most one item has no duplicates.
   uniqueItems: { check: isFlag, expected: 'a boolean', types: ['array'] },
   contains: { ...schema, types: ['array'], since: 6 },
-  minContains: { ...count('array'), since: 2019 },
-  maxContains: { ...count('array'), since: 2019 },
-  unevaluatedItems: { ...unevaluated, types: ['array'] },
-  minLength: count('string'),
-  maxLength: count('string'),
+  minContains: { ...refused, types: ['array'], since: 2019, next: 'contains' },
+  maxContains: { ...refused, types: ['array'], since: 2019, next: 'contains' },
+  unevaluatedItems: { ...refused, types: ['array'], since: 2019 },
   pattern: { check: isText, expected: 'a string', types: ['string'] },
   format: { check: isText, expected: 'a string', types: ['string'] },
   contentEncoding: {
@@ -166,25 +195,17 @@ const KEYWORDS: Readonly<Record<string, Keyword>> = {
     since: 7,
     assertedUntil: 7,
   },
-  contentMediaType: {
-    check: isText,
-    expected: 'a string',
-    types: ['string'],
-    since: 7,
-    assertedUntil: 7,
-  },
-  minimum: bound,
-  maximum: bound,
-  exclusiveMinimum: strictBound,
-  exclusiveMaximum: strictBound,
+  contentMediaType: { ...refused, types: ['string'], since: 7, assertedUntil: 7 },
+  ...limits,
   multipleOf: {
     check: (value) => isNumber(value) && (value as number) > 0,
     expected: 'a number above 0',
     types: NUMBERS,
   },
-  divisibleBy: { ...replaced, types: NUMBERS },
-  disallow: replaced,
-  extends: replaced,
+  // Draft 3 has these. Later keywords replaced them.
+  divisibleBy: { ...refused, types: NUMBERS, until: 3 },
+  disallow: { ...refused, until: 3 },
+  extends: { ...refused, until: 3 },
 };
 
 /**

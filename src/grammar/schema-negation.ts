@@ -1,13 +1,12 @@
 // The opposite of a schema: schemas of which a value satisfies at least one, each the opposite of one keyword.
 import {
-  type ArrayRule,
+  type Located,
   Normalized,
   type ObjectRule,
   type Part,
-  type StringRule,
   type Unsupported,
 } from './normalized-schema.ts';
-import { type JsonType, TYPES } from './schema-keywords.ts';
+import { type JsonType, LIMITS, type LimitName, TYPES } from './schema-keywords.ts';
 
 /** Returns the schema of values whose keyword cannot be enforced. They matter only if nothing else rules out their types. */
 export function notSupported(unsupported: Unsupported): Normalized {
@@ -20,12 +19,11 @@ export function notSupported(unsupported: Unsupported): Normalized {
 
 /** Returns the rule of objects without a member. */
 export function absentMember(name: string, path: string): ObjectRule {
-  return {
-    properties: new Map([[name, { schema: false, path }]]),
-    patterns: [],
-    isDerived: true,
-    path,
-  };
+  return memberRule(name, { schema: false, path });
+}
+
+function memberRule(name: string, part: Part): ObjectRule {
+  return { properties: new Map([[name, part]]), patterns: [], isDerived: true, path: part.path };
 }
 
 /**
@@ -37,155 +35,86 @@ export function negations(
   path: string,
   negate: (part: Part) => Part,
 ): Normalized[] {
-  const refuse = (types: readonly JsonType[], keyword: string) =>
-    notSupported({
-      types,
-      path: `${path}/${keyword}`,
-      message: 'is not supported inside of not, nor in a schema of oneOf that overlaps with others',
-    });
-  const object = { types: ['object'] as const };
+  const refuse = (isPresent: boolean, type: JsonType, keyword: string) =>
+    isPresent
+      ? [notSupported({ types: [type], path: `${path}/${keyword}`, message: NO_OPPOSITE })]
+      : [];
+  const { types, values, limits, multiples, strings, objects, arrays } = normal;
+  const object = (content: Partial<Normalized>) =>
+    new Normalized({ types: ['object'], ...content });
+  const patterns = strings.filter(({ keyword }) => keyword === 'pattern');
+  const rest = objects.flatMap(({ others }) => others ?? []);
+  const items = arrays
+    .filter(({ first }) => first.length === 0)
+    .flatMap(({ others }) => others ?? []);
+  // A number that is not an integer cannot be enforced.
+  const hasFractions = types?.includes('integer') && !types.includes('number');
   return [
-    ...negateTypes(normal.types, refuse),
-    ...(normal.values ? [new Normalized({ excluded: normal.values.value })] : []),
-    ...normal.excluded.map((value) => new Normalized({ values: { value: [value], path } })),
-    ...negateLimits(normal),
-    ...(normal.multiples.length > 0 ? [refuse(['number', 'integer'], 'multipleOf')] : []),
-    ...normal.strings.map((rule) => negateString(rule, refuse)),
-    ...normal.objects.flatMap((rule) => negateObject(rule, negate, refuse)),
-    ...normal.required.map(
-      ({ value, path: pointer }) =>
-        new Normalized({ ...object, objects: [absentMember(value, pointer)] }),
+    ...(types ? otherTypes(types) : []),
+    ...refuse(hasFractions === true, 'number', 'type'),
+    ...(values ? [new Normalized({ excluded: values.value })] : []),
+    ...Object.entries(limits).flatMap(([name, limit]) => negateLimit(name as LimitName, limit)),
+    ...refuse(multiples.length > 0, 'number', 'multipleOf'),
+    ...patterns.map(
+      (rule) => new Normalized({ types: ['string'], strings: [{ ...rule, isExcluded: true }] }),
     ),
-    ...(normal.names.length > 0 ? [refuse(['object'], 'propertyNames')] : []),
-    ...normal.dependents.flatMap(([name, names]) =>
-      names.map(
-        (other) =>
-          new Normalized({
-            ...object,
-            required: [{ value: name, path }],
-            objects: [absentMember(other, path)],
-          }),
+    ...refuse(patterns.length < strings.length, 'string', 'format'),
+    ...objects.flatMap(({ properties }) =>
+      [...properties].filter(isDemanding).map(([value, part]) =>
+        object({
+          required: [{ value, path: part.path }],
+          objects: [memberRule(value, negate(part))],
+        }),
       ),
     ),
-    ...normal.arrays.flatMap((rule) => negateArray(rule, negate, refuse)),
-    ...(normal.unique ? [refuse(['array'], 'uniqueItems')] : []),
-    ...normal.contains.map(
-      (part) => new Normalized({ types: ['array'], arrays: [{ first: [], others: negate(part) }] }),
+    ...refuse(
+      objects.some((rule) => rule.patterns.some(({ part }) => !allowsAll(part))),
+      'object',
+      'patternProperties',
     ),
+    ...refuse(!rest.every(allowsAll), 'object', 'additionalProperties'),
+    ...normal.required.map(({ value, path: pointer }) =>
+      object({ objects: [absentMember(value, pointer)] }),
+    ),
+    ...refuse(normal.names.length > 0, 'object', 'propertyNames'),
+    ...refuse(
+      arrays.some(({ first }) => first.length > 0),
+      'array',
+      'items',
+    ),
+    ...items
+      .filter((part) => !allowsAll(part))
+      .map((part) => new Normalized({ types: ['array'], contains: [negate(part)] })),
+    ...refuse(normal.unique !== undefined, 'array', 'uniqueItems'),
+    ...refuse(normal.contains.length > 0, 'array', 'contains'),
     ...normal.parts.map((part) => new Normalized({ parts: [negate(part)] })),
     // Values that match several options of oneOf are left out.
     ...normal.alternatives.map(({ options }) => new Normalized({ parts: options.map(negate) })),
-    ...normal.unsupported.map(({ types, path: pointer }) =>
-      notSupported({ types, path: pointer, message: 'is not supported' }),
-    ),
+    ...normal.unsupported.map((one) => notSupported({ ...one, message: 'is not supported' })),
   ];
 }
 
-type Refuse = (types: readonly JsonType[], keyword: string) => Normalized;
+const NO_OPPOSITE =
+  'is not supported inside of not, nor in a schema of oneOf that overlaps with others';
 
-function negateTypes(types: Normalized['types'], refuse: Refuse): Normalized[] {
-  if (!types) return [];
-  const isOther = (type: JsonType) =>
-    !types.includes(type) && !(type === 'integer' && types.includes('number'));
-  const others = TYPES.filter(isOther);
-  // A number that is not an integer cannot be enforced.
-  const hasFractions = types.includes('integer') && !types.includes('number');
-  const rest = others.filter((type) => !(hasFractions && type === 'number'));
-  return [
-    ...(rest.length > 0 ? [new Normalized({ types: rest })] : []),
-    ...(hasFractions ? [refuse(['number'], 'type')] : []),
-  ];
+function otherTypes(types: readonly JsonType[]): Normalized[] {
+  const others = TYPES.filter(
+    (type) =>
+      !types.includes(type) &&
+      (type !== 'integer' || !types.includes('number')) &&
+      (type !== 'number' || !types.includes('integer')),
+  );
+  return others.length > 0 ? [new Normalized({ types: others })] : [];
 }
 
-/** For each bound, the bound of the values that violate it, and the difference between the two. */
-const OPPOSITE = {
-  minimum: ['number', 'exclusiveMaximum', 0],
-  exclusiveMinimum: ['number', 'maximum', 0],
-  maximum: ['number', 'exclusiveMinimum', 0],
-  exclusiveMaximum: ['number', 'minimum', 0],
-  minLength: ['string', 'maxLength', -1],
-  maxLength: ['string', 'minLength', 1],
-  minItems: ['array', 'maxItems', -1],
-  maxItems: ['array', 'minItems', 1],
-  minProperties: ['object', 'maxProperties', -1],
-  maxProperties: ['object', 'minProperties', 1],
-} as const;
-
-function negateLimits({ limits }: Normalized): Normalized[] {
-  return Object.entries(limits).flatMap(([name, { value, path }]) => {
-    const [type, opposite, difference] = OPPOSITE[name as keyof typeof OPPOSITE];
-    const isCount = type !== 'number';
-    if (isCount && value + difference < 0) return [];
-    return [
-      new Normalized({
-        types: [type],
-        limits: { [opposite]: { value: value + difference, path } },
-      }),
-    ];
-  });
+function negateLimit(name: LimitName, { value, path }: Located<number>): Normalized[] {
+  const { type, opposite, difference } = LIMITS[name];
+  const limit = value + difference;
+  if (type !== 'number' && limit < 0) return [];
+  return [new Normalized({ types: [type], limits: { [opposite]: { value: limit, path } } })];
 }
 
-function negateString(rule: StringRule, refuse: Refuse): Normalized {
-  if (rule.keyword === 'format') return refuse(['string'], 'format');
-  return new Normalized({
-    types: ['string'],
-    strings: [{ ...rule, isExcluded: !rule.isExcluded }],
-  });
-}
-
-function negateObject(
-  { properties, patterns, others }: ObjectRule,
-  negate: (part: Part) => Part,
-  refuse: Refuse,
-): Normalized[] {
-  const wrong = [...properties]
-    .filter(([, part]) => !allowsAll(part))
-    .map(
-      ([name, part]) =>
-        new Normalized({
-          types: ['object'],
-          required: [{ value: name, path: part.path }],
-          objects: [
-            {
-              properties: new Map([[name, negate(part)]]),
-              patterns: [],
-              isDerived: true,
-              path: part.path,
-            },
-          ],
-        }),
-    );
-  return [
-    ...wrong,
-    ...(patterns.some(({ part }) => !allowsAll(part))
-      ? [refuse(['object'], 'patternProperties')]
-      : []),
-    ...(others && !allowsAll(others) ? [refuse(['object'], 'additionalProperties')] : []),
-  ];
-}
-
-/** An item is wrong: one of the first, or any if there are no first ones. */
-function negateArray(
-  { first, others }: ArrayRule,
-  negate: (part: Part) => Part,
-  refuse: Refuse,
-): Normalized[] {
-  const any = (path: string): Part => ({ schema: true, path });
-  const wrong = first.flatMap((part, i) => {
-    if (allowsAll(part)) return [];
-    const before = first.slice(0, i).map(({ path }) => any(path));
-    const limits = { minItems: { value: i + 1, path: part.path } };
-    const arrays = [{ first: [...before, negate(part)] }];
-    return [new Normalized({ types: ['array'], limits, arrays })];
-  });
-  if (!others || allowsAll(others)) return wrong;
-  if (others.schema === false) {
-    const limits = { minItems: { value: first.length + 1, path: others.path } };
-    return [...wrong, new Normalized({ types: ['array'], limits })];
-  }
-  if (first.length > 0) return [...wrong, refuse(['array'], 'items')];
-  return [new Normalized({ types: ['array'], contains: [negate(others)] })];
-}
+const isDemanding = ([, part]: readonly [string, Part]) => !allowsAll(part);
 
 /** Whether a schema obviously allows every value. */
 function allowsAll({ schema }: Part): boolean {

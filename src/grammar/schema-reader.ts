@@ -1,11 +1,9 @@
 // Normalizes schemas by the rules of their draft.
-import { append } from '../common/long-arrays.ts';
 import { ContradictionError, GrammarError } from './grammar-error.ts';
 import {
   type Alternatives,
   type ArrayRule,
   EMPTY_SCHEMA,
-  LIMITS,
   type Located,
   Normalized,
   type ObjectRule,
@@ -18,27 +16,16 @@ import {
   draftOf,
   isSchema,
   type JsonType,
+  KEYWORDS,
   LATEST,
+  LIMITS,
+  type LimitName,
   readKeywords,
   type Schema,
   typesAbout,
 } from './schema-keywords.ts';
 import { absentMember, negations, notSupported } from './schema-negation.ts';
 import { FIRST_WITH_SIBLINGS, SchemaTree, toPointer } from './schema-tree.ts';
-
-/** Keywords that cannot be enforced, and those without which they mean nothing. */
-const UNSUPPORTED: readonly (readonly [name: string, needed?: string])[] = [
-  ['$dynamicRef'],
-  ['$recursiveRef'],
-  ['unevaluatedProperties'],
-  ['unevaluatedItems'],
-  ['minContains', 'contains'],
-  ['maxContains', 'contains'],
-  ['contentMediaType'],
-  ['divisibleBy'],
-  ['disallow'],
-  ['extends'],
-];
 
 /** Reads the parts of one schema. The same schema has the same normalized form. */
 export class SchemaReader {
@@ -95,103 +82,79 @@ export class SchemaReader {
     };
     if ((this.#draft ?? LATEST) < FIRST_WITH_SIBLINGS) return new Normalized({ parts: [target] });
     const normal = this.#readObject(keywords, path);
-    return new Normalized({
-      ...normal,
-      parts: [target, ...normal.parts],
-      hasPartsFirst: true,
-    });
+    return new Normalized({ ...normal, parts: [target, ...normal.parts], hasPartsFirst: true });
   }
 
   #readObject(schema: Schema, path: string): Normalized {
-    const at = <T>(name: string, value = schema[name] as T): Located<T> => ({
-      value,
-      path: `${path}/${name}`,
-    });
-    const list = <T>(name: string) => (schema[name] === undefined ? [] : [schema[name] as T]);
-    const part = (name: string, inner: unknown = schema[name]): Part => ({
-      schema: inner,
-      path: `${path}/${name}`,
-    });
-    const partIf = (name: string) => (schema[name] === undefined ? [] : [part(name)]);
+    const list = <T>(name: string): readonly Located<T>[] =>
+      schema[name] === undefined
+        ? []
+        : [schema[name] as T | T[]]
+            .flat()
+            .map((value) => ({ value: value as T, path: `${path}/${name}` }));
+    const parts = (name: string) => partsOf(schema, name, path);
+    const enumerated =
+      schema['enum'] === undefined
+        ? undefined
+        : { value: schema['enum'] as unknown[], path: `${path}/enum` };
     const values =
-      'const' in schema
-        ? at('const', [schema['const']])
-        : schema['enum']
-          ? at<unknown[]>('enum')
-          : undefined;
+      'const' in schema ? { value: [schema['const']], path: `${path}/const` } : enumerated;
+    const names = Object.keys(schema);
     return new Normalized({
-      types: list<JsonType | JsonType[]>('type').flat(2),
-      ...(schema['type'] === undefined && { types: undefined }),
-      about: schema['type'] === undefined ? typesAbout(Object.keys(schema)) : [],
+      types:
+        schema['type'] === undefined ? undefined : list<JsonType>('type').map(({ value }) => value),
+      about: schema['type'] === undefined ? typesAbout(names) : [],
       values,
       limits: limitsOf(schema, path),
-      multiples: list<number>('multipleOf').map((value) => at('multipleOf', value)),
+      multiples: list<number>('multipleOf'),
       strings: stringRules(schema, path),
       objects: objectRules(schema, path),
-      required: list<string[]>('required')
-        .flat()
-        .map((name) => at('required', name)),
-      names: partIf('propertyNames'),
-      dependents: dependentsOf(schema),
+      required: list<string>('required'),
+      names: parts('propertyNames'),
       arrays: arrayRules(schema, path),
-      unique: schema['uniqueItems'] === true ? at('uniqueItems', true as const) : undefined,
-      contains: partIf('contains'),
+      unique:
+        schema['uniqueItems'] === true ? { value: true, path: `${path}/uniqueItems` } : undefined,
+      contains: parts('contains'),
       parts: [
-        ...list<unknown[]>('allOf')
-          .flat()
-          .map((inner, i) => part(`allOf/${i}`, inner)),
+        ...parts('allOf'),
         // A constant has to satisfy the list as well.
-        ...('const' in schema && schema['enum']
-          ? [part('enum', new Normalized({ values: at('enum') }))]
+        ...('const' in schema && enumerated
+          ? [{ schema: new Normalized({ values: enumerated }), path: `${path}/enum` }]
           : []),
-        ...partIf('not').map((inner) => ({ ...inner, schema: this.negate(inner) })),
+        ...parts('not').map((inner) => ({ ...inner, schema: this.negate(inner) })),
       ],
-      hasPartsFirst:
-        Object.keys(schema).find((name) => name === 'allOf' || name === 'properties') === 'allOf',
+      hasPartsFirst: names.find((name) => name === 'allOf' || name === 'properties') === 'allOf',
       alternatives: this.#alternatives(schema, path),
       unsupported: unsupportedKeywords(schema, path),
     });
   }
 
   #alternatives(schema: Schema, path: string): Alternatives[] {
-    const options = (name: string) =>
-      ((schema[name] ?? []) as unknown[]).map((option, i) => ({
-        schema: option,
-        path: `${path}/${name}/${i}`,
-      }));
-    const alternatives: Alternatives[] = [];
-    if (schema['anyOf']) alternatives.push({ options: options('anyOf'), path: `${path}/anyOf` });
-    if (schema['oneOf'])
-      alternatives.push({ options: options('oneOf'), isExclusive: true, path: `${path}/oneOf` });
-    if (schema['if'] !== undefined) append(alternatives, this.#conditional(schema, path));
-    const schemas = {
-      ...(schema['dependentSchemas'] as Schema),
-      ...(schema['dependencies'] as Schema),
-    };
-    for (const [name, inner] of Object.entries(schemas)) {
-      if (Array.isArray(inner)) continue;
-      const keyword = Object.hasOwn((schema['dependencies'] as Schema) ?? {}, name)
-        ? 'dependencies'
-        : 'dependentSchemas';
-      const here = `${path}/${keyword}/${toPointer(name)}`;
-      const absent = new Normalized({
-        about: ['object'],
-        objects: [absentMember(name, here)],
-      });
-      const present = new Normalized({
-        about: ['object'],
-        required: [{ value: name, path: here }],
-        parts: [{ schema: inner, path: here }],
-      });
-      alternatives.push({
-        options: [
-          { schema: absent, path: here },
-          { schema: present, path: here },
-        ],
-        path: here,
-      });
-    }
-    return alternatives;
+    const ofSchemas = ['anyOf', 'oneOf'].map((name) => ({
+      options: partsOf(schema, name, path),
+      isExclusive: name === 'oneOf',
+      path: `${path}/${name}`,
+    }));
+    const ofNames = ['dependentSchemas', 'dependentRequired', 'dependencies'].flatMap((keyword) =>
+      partsByName(schema, keyword, path).map(([name, part]) => {
+        const { schema: inner, path: here } = part;
+        const absent = { about: ['object'] as const, objects: [absentMember(name, here)] };
+        const present = {
+          about: ['object'] as const,
+          required: [{ value: name, path: here }],
+          parts: [Array.isArray(inner) ? { ...part, schema: { required: inner } } : part],
+        };
+        return {
+          options: [absent, present].map((one) => ({ schema: new Normalized(one), path: here })),
+          path: here,
+        };
+      }),
+    );
+    return [
+      ...ofSchemas.filter(({ options }) => options.length > 0),
+      ...(schema['if'] === undefined ? [] : this.#conditional(schema, path)),
+      ...ofNames,
+    ];
   }
 
   /** `then` applies if a value matches `if`, and `else` if it does not. */
@@ -210,84 +173,74 @@ export class SchemaReader {
   }
 
   #negate(part: Part): Normalized {
-    if (part.schema === true || part.schema === false) {
-      return part.schema ? noValue(part.path) : EMPTY_SCHEMA;
-    }
-    const normal = this.read(part);
-    const options = negations(normal, part.path, (inner) => ({
-      ...inner,
-      schema: this.negate(inner),
-    }));
-    return new Normalized({
-      alternatives: [
-        { options: options.map((schema) => ({ schema, path: part.path })), path: part.path },
-      ],
-    });
+    if (part.schema === false) return EMPTY_SCHEMA;
+    const negate = (inner: Part) => ({ ...inner, schema: this.negate(inner) });
+    const options = part.schema === true ? [] : negations(this.read(part), part.path, negate);
+    const parts = options.map((schema) => ({ schema, path: part.path }));
+    return new Normalized({ alternatives: [{ options: parts, path: part.path }] });
   }
 }
 
-/** Returns the schema of no value. */
-function noValue(path: string): Normalized {
-  return new Normalized({ alternatives: [{ options: [], path }] });
+/** Returns the schemas that a keyword holds: one, or a list. */
+function partsOf(schema: Schema, name: string, path: string): Part[] {
+  const value = schema[name];
+  if (value === undefined) return [];
+  if (!Array.isArray(value)) return [{ schema: value, path: `${path}/${name}` }];
+  return value.map((inner, i) => ({ schema: inner, path: `${path}/${name}/${i}` }));
+}
+
+function partsByName(schema: Schema, name: string, path: string): [string, Part][] {
+  return Object.entries((schema[name] ?? {}) as Schema).map(([key, inner]) => [
+    key,
+    { schema: inner, path: `${path}/${name}/${toPointer(key)}` },
+  ]);
 }
 
 function unsupportedKeywords(schema: Schema, path: string): Unsupported[] {
-  return UNSUPPORTED.filter(([name, needed]) => {
-    const isSet = schema[name] !== undefined && schema[name] !== true;
-    return isSet && (needed === undefined || schema[needed] !== undefined);
-  }).map(([name]) => ({
-    types: typesAbout([name]),
-    path: `${path}/${name}`,
-    message: 'is not supported',
-  }));
+  const isUnsupported = (name: string) => {
+    const { isRefused, next = name } = KEYWORDS[name]!;
+    return isRefused && schema[name] !== true && next in schema;
+  };
+  return Object.keys(schema)
+    .filter(isUnsupported)
+    .map((name) => ({
+      types: typesAbout([name]),
+      path: `${path}/${name}`,
+      message: 'is not supported',
+    }));
 }
 
 /** Until draft 7, an encoding is enforced like a format. */
 function stringRules(schema: Schema, path: string): StringRule[] {
-  const rule = (name: string, keyword: StringRule['keyword'], value: unknown) =>
-    value === undefined ? [] : [{ keyword, value: value as string, path: `${path}/${name}` }];
-  const { pattern, format, contentEncoding } = schema;
-  return [
-    ...rule('pattern', 'pattern', pattern),
-    ...rule('format', 'format', format),
-    ...rule('contentEncoding', 'format', contentEncoding),
-  ];
+  const keywords = { pattern: 'pattern', format: 'format', contentEncoding: 'format' } as const;
+  return Object.entries(keywords).flatMap(([name, keyword]) => {
+    const value = schema[name];
+    return typeof value === 'string' ? [{ keyword, value, path: `${path}/${name}` }] : [];
+  });
 }
 
 /** Returns the bounds. In draft 4, `exclusiveMinimum` and `exclusiveMaximum` make the other bound exclusive. */
 function limitsOf(schema: Schema, path: string): Normalized['limits'] {
-  const limits: Record<string, Located<number>> = {};
-  for (const name of LIMITS) {
+  const limits: Partial<Record<LimitName, Located<number>>> = {};
+  for (const name of Object.keys(LIMITS) as LimitName[]) {
     const value = schema[name];
     if (typeof value !== 'number') continue;
-    const strict = { minimum: 'exclusiveMinimum', maximum: 'exclusiveMaximum' }[name as string];
-    const isStrict = strict !== undefined && schema[strict] === true;
-    limits[isStrict ? strict : name] = { value, path: `${path}/${name}` };
+    const strict = name.replace(/^m/, 'exclusiveM') as LimitName;
+    limits[schema[strict] === true ? strict : name] = { value, path: `${path}/${name}` };
   }
   return limits;
 }
 
 function objectRules(schema: Schema, path: string): ObjectRule[] {
-  const { properties, patternProperties, additionalProperties } = schema;
-  if (
-    properties === undefined &&
-    patternProperties === undefined &&
-    additionalProperties === undefined
-  )
-    return [];
-  const parts = (name: string) =>
-    Object.entries((schema[name] ?? {}) as Schema).map(
-      ([key, inner]) =>
-        [key, { schema: inner, path: `${path}/${name}/${toPointer(key)}` }] as const,
-    );
+  const keywords = ['properties', 'patternProperties', 'additionalProperties'];
+  if (!keywords.some((name) => name in schema)) return [];
+  const patterns = partsByName(schema, 'patternProperties', path);
+  const [others] = partsOf(schema, 'additionalProperties', path);
   return [
     {
-      properties: new Map(parts('properties')),
-      patterns: parts('patternProperties').map(([source, part]) => ({ source, part })),
-      others:
-        additionalProperties === undefined
-          ? undefined
-          : { schema: additionalProperties, path: `${path}/additionalProperties` },
+      properties: new Map(partsByName(schema, 'properties', path)),
+      patterns: patterns.map(([source, part]) => ({ source, part })),
+      others,
       path,
     },
   ];
@@ -295,26 +248,8 @@ function objectRules(schema: Schema, path: string): ObjectRule[] {
 
 /** An array of `items` lists the first items, as `prefixItems` does in later drafts. */
 function arrayRules(schema: Schema, path: string): ArrayRule[] {
-  const { items, prefixItems, additionalItems } = schema;
-  const isTuple = Array.isArray(items);
-  const name = isTuple ? 'items' : 'prefixItems';
-  const rest = isTuple ? 'additionalItems' : 'items';
-  const others = isTuple ? additionalItems : items;
-  if (items === undefined && prefixItems === undefined) return [];
-  return [
-    {
-      first: ((schema[name] ?? []) as unknown[]).map((inner, i) => ({
-        schema: inner,
-        path: `${path}/${name}/${i}`,
-      })),
-      others: others === undefined ? undefined : { schema: others, path: `${path}/${rest}` },
-    },
-  ];
-}
-
-function dependentsOf(schema: Schema): [string, string[]][] {
-  const all = { ...(schema['dependentRequired'] as Schema), ...(schema['dependencies'] as Schema) };
-  return Object.entries(all).filter((entry): entry is [string, string[]] =>
-    Array.isArray(entry[1]),
-  );
+  if (!('items' in schema || 'prefixItems' in schema)) return [];
+  const isTuple = Array.isArray(schema['items']);
+  const [others] = partsOf(schema, isTuple ? 'additionalItems' : 'items', path);
+  return [{ first: partsOf(schema, isTuple ? 'items' : 'prefixItems', path), others }];
 }

@@ -1,5 +1,5 @@
 // The patterns of JSON strings: with bounds of the length, expressions and formats, alone or together.
-import { isKnownFormat, shortTextOfFormat, stringOfFormat, textOfFormat } from './formats.ts';
+import { shortFormat, sourceOfFormat } from './formats.ts';
 import { ContradictionError, located } from './grammar-error.ts';
 import { ANY_STRING, insideString, stringOfLength } from './json-text.ts';
 import type { Located, Normalized, StringRule } from './normalized-schema.ts';
@@ -26,24 +26,14 @@ export class StringPatterns {
   of(normal: Normalized, path: string): TextPattern {
     const length = boundsOf(normal, 'Length');
     const excluded = normal.excluded.filter((value) => typeof value === 'string');
-    const rules = normal.strings.filter((rule, i, all) => {
-      const isKnown = rule.keyword === 'pattern' || isKnownFormat(rule.value);
-      const first = all.findIndex(
-        ({ value, keyword, isExcluded }) =>
-          value === rule.value && keyword === rule.keyword && isExcluded === rule.isExcluded,
-      );
-      return isKnown && first === i;
-    });
+    const enforced = normal.strings.filter(isEnforced);
+    const byKey = new Map(
+      enforced.map((rule) => [`${rule.keyword} ${rule.isExcluded ?? false} ${rule.value}`, rule]),
+    );
+    const rules = [...byKey.values()];
     if (rules.length + excluded.length === 0)
-      return length.min === 0 && length.max === Number.POSITIVE_INFINITY
-        ? ANY_STRING
-        : stringOfLength(length.min, length.max);
-    const key = JSON.stringify([
-      rules.map(({ keyword, value, isExcluded }) => [keyword, value, isExcluded]),
-      length.min,
-      String(length.max),
-      excluded,
-    ]);
+      return isUnbounded(length) ? ANY_STRING : stringOfLength(length.min, length.max);
+    const key = JSON.stringify([[...byKey.keys()], length.min, String(length.max), excluded]);
     const known = this.#patterns.get(key);
     const pattern =
       known ?? shared(located(rules[0]?.path ?? path, () => build(rules, length, excluded)));
@@ -62,13 +52,12 @@ function build(
   const all = rules.map((one) => toTextRule(one));
   const [part, second] = all[0]?.parts ?? [];
   const single = isAlone && !second ? part!.pattern : undefined;
-  if (single && isImplied(length, single)) {
-    if (rule!.keyword === 'format') return stringOfFormat(rule!.value)!;
-    return quoted(parseRegex(rule!.value, { toPattern: insideString, isSearch: true }));
-  }
-  if (isAlone && rule!.keyword === 'format') {
-    const [short, bounds] = shortRule(rule!, length);
-    return quoted(counted([short], bounds).pattern(insideString));
+  if (single && isImplied(length, single)) return quoted(parsed(rule!, insideString));
+  const short = isAlone && rule!.keyword === 'format' ? shortFormat(rule!.value) : undefined;
+  if (short) {
+    const bounds = { ...length, max: Math.min(length.max, short.max) };
+    const texts: TextRule = { parts: [{ pattern: parseRegex(short.source) }], use: 'match' };
+    return quoted(counted([texts], bounds).pattern(insideString));
   }
   const repeated = single && repeatedCharacter(single);
   if (repeated) {
@@ -79,15 +68,6 @@ function build(
   if (excluded.length > 0)
     all.push({ parts: [{ pattern: choice(...excluded.map(text)) }], use: 'exclude' });
   return quoted(counted(all, length).pattern(insideString));
-}
-
-/** Returns a format as a rule, with the lengths that it may have. */
-function shortRule(rule: StringRule, length: TextLength): [TextRule, TextLength] {
-  const { pattern, max } = shortTextOfFormat(rule.value);
-  return [
-    { parts: [{ pattern }], use: 'match' },
-    { ...length, max: Math.min(length.max, max) },
-  ];
 }
 
 /** Returns the texts of these lengths. If they need too many states, the longest texts are left out. */
@@ -107,7 +87,7 @@ function counted(rules: readonly TextRule[], length: TextLength): TextLanguage {
 
 /** Whether all texts of a pattern have such a length. */
 function isImplied(length: TextLength, pattern: TextPattern): boolean {
-  if (length.min === 0 && length.max === Number.POSITIVE_INFINITY) return true;
+  if (isUnbounded(length)) return true;
   const { min, max } = lengthsOf(pattern);
   return min >= length.min && max <= length.max;
 }
@@ -125,23 +105,34 @@ function repeatedCharacter(
 }
 
 /** Returns the texts of a rule. Throws `GrammarError` if its expression is not supported. */
-export function toTextRule({ keyword, value, isExcluded = false, path }: StringRule): TextRule {
-  const parts =
-    keyword === 'format'
-      ? [{ pattern: textOfFormat(value)! }]
-      : located(path, () => regexParts(value));
-  return { parts, use: isExcluded ? 'exclude' : 'match' };
+export function toTextRule(rule: StringRule): TextRule {
+  const whole = rule.keyword === 'format' ? [{ source: rule.value, isExcluded: false }] : undefined;
+  const parts = located(rule.path, () =>
+    (whole ?? splitLookaheads(rule.value)).map(({ source, isExcluded }) => ({
+      pattern: parsed({ ...rule, value: source }),
+      isExcluded,
+    })),
+  );
+  return { parts, use: rule.isExcluded ? 'exclude' : 'match' };
 }
 
-/** Returns the patterns of an expression that may match a part of a text. Throws `GrammarError` if it is not supported. */
-export function regexParts(source: string): TextRule['parts'] {
-  return splitLookaheads(source).map(({ source: part, isExcluded }) => ({
-    pattern: parseRegex(part, { isSearch: true }),
-    isExcluded,
-  }));
+/** Whether a rule is more than a description. */
+export function isEnforced({ keyword, value }: StringRule): boolean {
+  return keyword === 'pattern' || sourceOfFormat(value) !== undefined;
 }
 
-function quoted(inner: TextPattern): TextPattern {
+/** An expression may match a part of a text. */
+function parsed({ keyword, value }: StringRule, toPattern?: typeof insideString): TextPattern {
+  const source = keyword === 'format' ? sourceOfFormat(value)! : value;
+  return parseRegex(source, { isSearch: keyword === 'pattern', ...(toPattern && { toPattern }) });
+}
+
+function isUnbounded({ min, max }: TextLength): boolean {
+  return min === 0 && max === Number.POSITIVE_INFINITY;
+}
+
+/** Matches a text between quotes. */
+export function quoted(inner: TextPattern): TextPattern {
   return sequence(text('"'), inner, text('"'));
 }
 

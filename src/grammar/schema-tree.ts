@@ -1,56 +1,38 @@
 // A JSON Schema as the user wrote it: the targets of its references, and the path of each part.
-
 import { GrammarError } from './grammar-error.ts';
-import { type Draft, isObject, isSchema, LATEST, type Schema } from './schema-keywords.ts';
-
-/** The address of a schema without `$id`. Others are relative to it. */
-const ROOT_ADDRESS = 'schema:///';
-/** A schema or a list of schemas, schemas by name, or data without addresses. */
-type Kind = 'schema' | 'byName' | 'data';
-/** Keywords that hold schemas. */
-const KINDS = new Map<string, Kind>([
-  ...[
-    'properties',
-    'patternProperties',
-    'dependencies',
-    'dependentSchemas',
-    '$defs',
-    'definitions',
-  ].map((name) => [name, 'byName'] as const),
-  ...['allOf', 'anyOf', 'oneOf', 'not', 'if', 'then', 'else', 'items', 'prefixItems'].map(
-    (name) => [name, 'schema'] as const,
-  ),
-  ...['additionalItems', 'additionalProperties', 'contains', 'propertyNames'].map(
-    (name) => [name, 'schema'] as const,
-  ),
-]);
+import {
+  type Draft,
+  isObject,
+  isSchema,
+  KEYWORDS,
+  LATEST,
+  type Schema,
+} from './schema-keywords.ts';
 
 const FIRST_WITH_DOLLAR_ID: Draft = 6;
-const FIRST_WITH_ANCHORS: Draft = 2019;
 /** From this draft on, keywords next to `$ref` count. */
 export const FIRST_WITH_SIBLINGS: Draft = 2019;
+
+/** A schema or a list of schemas, schemas by name, or data. */
+type Kind = 'schema' | 'byName' | 'data';
 
 /** A schema's location in the document. */
 interface Location {
   readonly path: string;
-  /** The address of the nearest schema with one. */
-  readonly base: string;
-  /** The same, without its own address. */
-  readonly outer: string;
+  /** Whether it is inside of another schema with its own address, to which references are relative. */
+  readonly isEmbedded: boolean;
 }
 
 /** A schema and all its subschemas. */
 export class SchemaTree {
-  readonly #draft: Draft;
-  readonly #isNamed: boolean;
+  readonly #root: unknown;
+  /** The name of the keyword that gives a schema its address. */
+  readonly #id: string;
   readonly #locations = new Map<object, Location>();
-  /** Schemas by their addresses, with an anchor after #. */
-  readonly #addresses = new Map<string, unknown>();
 
-  constructor(root: unknown, draft: Draft | undefined) {
-    this.#draft = draft ?? LATEST;
-    this.#isNamed = draft !== undefined;
-    this.#addresses.set(ROOT_ADDRESS, root);
+  constructor(root: unknown, draft: Draft = LATEST) {
+    this.#root = root;
+    this.#id = draft < FIRST_WITH_DOLLAR_ID ? 'id' : '$id';
     this.#walk(root);
   }
 
@@ -61,38 +43,19 @@ export class SchemaTree {
 
   /** Returns the target of a schema's reference. `path` is the reference's own position. */
   resolve(schema: object, ref: string, path: string): boolean | Schema {
-    const { base, outer } = this.#locations.get(schema) ?? {
-      base: ROOT_ADDRESS,
-      outer: ROOT_ADDRESS,
-    };
-    const target = this.#find(ref, base, path);
-    if (this.#isNamed || outer === base) return target;
-    const older = this.#other(ref, outer);
-    if (older === undefined || older === target) return target;
-    const message = 'means something else in older drafts, which ignore the $id next to it';
-    throw new GrammarError(`${message}. Name the draft with $schema`, path);
-  }
-
-  /** Returns the target of a reference from elsewhere. Undefined if there is none. */
-  #other(ref: string, base: string): boolean | Schema | undefined {
-    try {
-      return this.#find(ref, base, '');
-    } catch {
-      return undefined;
+    const [address, pointer = ''] = ref.split('#');
+    const own = isObject(this.#root) ? this.#root[this.#id] : undefined;
+    const isOwn = address === '' || (typeof own === 'string' && address === own.split('#')[0]);
+    const isPointer = pointer === '' || pointer.startsWith('/');
+    if (!isOwn || !isPointer || this.#locations.get(schema)?.isEmbedded) {
+      const message = 'must be a pointer within this schema, such as #/$defs/name';
+      throw new GrammarError(
+        `${message}, and not inside of another schema with an ${this.#id}`,
+        path,
+      );
     }
-  }
-
-  #find(ref: string, base: string, path: string): boolean | Schema {
-    const address = toAddress(ref, base);
-    const [resource = '', fragment = ''] = address?.split('#') ?? [];
-    const isPointer = fragment === '' || fragment.startsWith('/');
-    const found = this.#addresses.get(isPointer ? resource : `${resource}#${fragment}`);
-    if (address === undefined || found === undefined) {
-      const message = 'must be a reference within this schema, such as #/$defs/name';
-      throw new GrammarError(message, path);
-    }
-    let target: unknown = found;
-    for (const part of isPointer ? fragment.split('/').slice(1) : []) {
+    let target = this.#root;
+    for (const part of pointer.split('/').slice(1)) {
       const name = fromPointer(part);
       if (name === undefined) throw new GrammarError('is not a reference: a % must be %25', path);
       const isThere = typeof target === 'object' && target !== null && Object.hasOwn(target, name);
@@ -103,47 +66,32 @@ export class SchemaTree {
     return target;
   }
 
-  /** Records the places and addresses of all objects and arrays. */
+  /** Records the locations of all objects and arrays. */
   #walk(root: unknown): void {
     const open: [value: unknown, location: Location, kind: Kind][] = [
-      [root, { path: '#', base: ROOT_ADDRESS, outer: ROOT_ADDRESS }, 'schema'],
+      [root, { path: '#', isEmbedded: false }, 'schema'],
     ];
     for (let next = open.pop(); next; next = open.pop()) {
-      const [value, { path, outer }, kind] = next;
+      const [value, { path, isEmbedded }, kind] = next;
       if (typeof value !== 'object' || value === null) continue;
       const isOne = kind === 'schema' && isObject(value);
-      const base = isOne ? this.#addressOf(value, outer) : outer;
-      this.#locations.set(value, { path, base, outer });
+      const id = isOne && value !== root ? value[this.#id] : undefined;
+      const location = {
+        path,
+        isEmbedded: isEmbedded || (typeof id === 'string' && !id.startsWith('#')),
+      };
+      this.#locations.set(value, location);
       for (const [name, inner] of Object.entries(value)) {
-        const below = isOne ? (KINDS.get(name) ?? 'data') : kind === 'data' ? 'data' : 'schema';
-        const location = { path: `${path}/${toPointer(name)}`, base, outer: base };
-        open.push([inner, location, below]);
+        const below = isOne ? kindOf(name) : kind === 'data' ? 'data' : 'schema';
+        open.push([inner, { ...location, path: `${path}/${toPointer(name)}` }, below]);
       }
     }
   }
-
-  /** Records the addresses of a schema. Returns the one that references inside of it are relative to. */
-  #addressOf(schema: Schema, outer: string): string {
-    const hasSiblings = this.#draft >= FIRST_WITH_SIBLINGS || schema['$ref'] === undefined;
-    const id = hasSiblings && schema[this.#draft < FIRST_WITH_DOLLAR_ID ? 'id' : '$id'];
-    const address = typeof id === 'string' ? toAddress(id, outer) : undefined;
-    const [resource = outer, anchor] = address?.split('#') ?? [];
-    if (address !== undefined) this.#addresses.set(anchor ? address : resource, schema);
-    const base = anchor ? outer : resource;
-    for (const name of ['$anchor', '$dynamicAnchor']) {
-      const own = this.#draft < FIRST_WITH_ANCHORS ? undefined : schema[name];
-      if (typeof own === 'string') this.#addresses.set(`${base}#${own}`, schema);
-    }
-    return base;
-  }
 }
 
-function toAddress(reference: string, base: string): string | undefined {
-  try {
-    return new URL(reference, base).href;
-  } catch {
-    return undefined;
-  }
+function kindOf(name: string): Kind {
+  if (name === '$defs' || name === 'definitions') return 'byName';
+  return (Object.hasOwn(KEYWORDS, name) && KEYWORDS[name]!.holds) || 'data';
 }
 
 /** Returns the name that a part of a reference stands for. Undefined if it is not encoded as in a URI. */

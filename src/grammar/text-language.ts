@@ -167,10 +167,8 @@ export function lengthsOf(pattern: TextPattern): TextLength {
       return { min: 1, max: 1 };
     case 'sequence': {
       const parts = pattern.items.map(lengthsOf);
-      return {
-        min: parts.reduce((sum, { min }) => sum + min, 0),
-        max: parts.reduce((sum, { max }) => sum + max, 0),
-      };
+      const sum = (end: 'min' | 'max') => parts.reduce((all, part) => all + part[end], 0);
+      return { min: sum('min'), max: sum('max') };
     }
     case 'choice': {
       const parts = pattern.options.map(lengthsOf);

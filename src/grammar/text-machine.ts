@@ -1,17 +1,10 @@
 // Matches characters against one expression, as a deterministic automaton that is built state by state.
-
 import { charge } from './budget.ts';
 import { GrammarError } from './grammar-error.ts';
-import {
-  type CharRange,
-  MAX_CODE_POINT,
-  type PatternNode,
-  type TextPattern,
-} from './text-pattern.ts';
+import { MAX_CODE_POINT, type TextPattern } from './text-pattern.ts';
 
-const MAX_NFA_NODES = 20_000;
-
-/** The memory of a state, of a number in it, as such and in its name, and of a move to another one. */
+/** The memory of a position, of a state, of a number in one, and of a move to another state. */
+const POSITION_BYTES = 256;
 const STATE_BYTES = 128;
 const NUMBER_BYTES = 16;
 const MOVE_BYTES = 40;
@@ -36,21 +29,34 @@ export function machineOf(pattern: TextPattern): TextMachine {
   return machine;
 }
 
-/** One expression, determinized state by state. A state is a set of nodes of the nondeterministic automaton. */
+/** A point inside of a pattern, and the position after the pattern. The end of the whole pattern has none. */
+interface Position {
+  readonly pattern: TextPattern;
+  /** The items that were matched, the characters of a text, or the node of a graph. */
+  readonly at: number;
+  readonly after: number;
+}
+
+/** The position of the end. */
+const END = 0;
+const EMPTY: TextPattern = { kind: 'sequence', items: [] };
+
+/** One expression, determinized state by state. A state is a set of positions before a character, or at the end. */
 class TextMachine {
-  readonly #nfa: Nfa;
+  readonly #positions: Position[] = [{ pattern: EMPTY, at: 0, after: END }];
+  readonly #indexOf = new Map<TextPattern, Map<string, number>>();
   readonly #sets: (readonly number[])[] = [[]];
   readonly #known = new Map<string, number>([['', DEAD]]);
   readonly #moves: (readonly Move[])[] = [];
 
   constructor(pattern: TextPattern) {
-    this.#nfa = new Nfa(pattern);
-    this.#enter([this.#nfa.start]);
+    const start = this.#enter([this.#position(pattern, 0, END)]);
+    if (start === DEAD) this.#sets.push([]);
   }
 
   /** Whether a text that ends in this state matches. */
   isEnd(state: number): boolean {
-    return this.#sets[state]!.includes(this.#nfa.end);
+    return this.#sets[state]!.includes(END);
   }
 
   /** Returns the next states. The first move begins at character 0. */
@@ -59,147 +65,88 @@ class TextMachine {
     return this.#moves[state];
   }
 
-  #findMoves(nodes: readonly number[]): Move[] {
-    const starts = new Set([0, ...nodes.flatMap((node) => this.#nfa.boundaries(node))]);
+  #findMoves(positions: readonly number[]): Move[] {
+    const steps = positions.flatMap((position) => this.#steps(position));
+    const starts = new Set([0, ...steps.flatMap(({ first, last }) => [first, last + 1])]);
     const moves: Move[] = [];
     for (const first of [...starts].sort((a, b) => a - b)) {
       if (first > MAX_CODE_POINT) break;
-      const to = this.#enter(nodes.flatMap((node) => this.#nfa.step(node, first)));
+      const reached = steps.filter((step) => step.first <= first && first <= step.last);
+      const to = this.#enter(reached.map((step) => step.to));
       if (moves.at(-1)?.to !== to) moves.push({ first, to });
     }
     charge('expression', MOVE_BYTES * moves.length);
     return moves;
   }
 
-  #enter(nodes: readonly number[]): number {
-    const closed = this.#nfa.close(nodes);
-    const key = closed.join();
+  /** Returns the characters that may follow a position, and the positions after them. */
+  #steps(position: number): { first: number; last: number; to: number }[] {
+    const { pattern, at, after } = this.#positions[position]!;
+    if (pattern.kind === 'chars')
+      return pattern.ranges.map(([first, last]) => ({ first, last, to: after }));
+    if (pattern.kind !== 'text') return [];
+    const point = pattern.text.codePointAt(at)!;
+    const to = this.#position(pattern, at + String.fromCodePoint(point).length, after);
+    return [{ first: point, last: point, to }];
+  }
+
+  #position(pattern: TextPattern, at: number, after: number): number {
+    const ofPattern = this.#indexOf.get(pattern) ?? new Map<string, number>();
+    this.#indexOf.set(pattern, ofPattern);
+    const key = `${at} ${after}`;
+    const known = ofPattern.get(key);
+    if (known !== undefined) return known;
+    charge('expression', POSITION_BYTES);
+    ofPattern.set(key, this.#positions.length);
+    return this.#positions.push({ pattern, at, after }) - 1;
+  }
+
+  #enter(positions: readonly number[]): number {
+    const reached = new Set(positions);
+    for (const position of reached) for (const next of this.#skips(position)) reached.add(next);
+    const isKept = (position: number) => {
+      const { pattern, at } = this.#positions[position]!;
+      if (position === END || pattern.kind === 'chars') return true;
+      return pattern.kind === 'text' && at < pattern.text.length;
+    };
+    const kept = [...reached].filter(isKept).sort((a, b) => a - b);
+    const key = kept.join();
     const known = this.#known.get(key);
     if (known !== undefined) return known;
-    charge('expression', STATE_BYTES + NUMBER_BYTES * closed.length);
-    const state = this.#sets.push(closed) - 1;
+    charge('expression', STATE_BYTES + NUMBER_BYTES * kept.length);
+    const state = this.#sets.push(kept) - 1;
     this.#known.set(key, state);
     return state;
   }
-}
 
-interface NfaNode {
-  readonly skips: number[];
-  ranges: readonly CharRange[];
-  to: number;
-}
-
-/** A nondeterministic automaton. A node has either skips or characters. */
-class Nfa {
-  readonly start: number;
-  readonly end: number;
-  readonly #nodes: NfaNode[] = [];
-
-  constructor(pattern: TextPattern) {
-    this.start = this.#node();
-    this.end = this.#add(pattern, this.start);
-  }
-
-  step(node: number, point: number): number[] {
-    const { ranges, to } = this.#nodes[node]!;
-    return ranges.some(([first, last]) => first <= point && point <= last) ? [to] : [];
-  }
-
-  boundaries(node: number): number[] {
-    return this.#nodes[node]!.ranges.flatMap(([first, last]) => [first, last + 1]);
-  }
-
-  /** Returns the nodes that consume a character or end the text, in order. */
-  close(nodes: readonly number[]): number[] {
-    const reached = new Set(nodes);
-    for (const node of reached) for (const to of this.#nodes[node]!.skips) reached.add(to);
-    const kept = [...reached].filter(
-      (node) => node === this.end || this.#nodes[node]!.ranges.length > 0,
-    );
-    return kept.sort((a, b) => a - b);
-  }
-
-  #node(): number {
-    if (this.#nodes.length >= MAX_NFA_NODES)
-      throw new GrammarError('is too large. Lower the counts');
-    charge('expression', STATE_BYTES);
-    return this.#nodes.push({ skips: [], ranges: [], to: 0 }) - 1;
-  }
-
-  #skip(from: number, to: number): void {
-    charge('expression', NUMBER_BYTES);
-    this.#nodes[from]!.skips.push(to);
-  }
-
-  /** Adds a pattern after a node without edges. Returns the node after it, which has none either. */
-  #add(pattern: TextPattern, from: number): number {
+  /** Returns the positions that follow one without a character. */
+  #skips(position: number): number[] {
+    const { pattern, at, after } = this.#positions[position]!;
+    const inside = (item: TextPattern, next: number) =>
+      this.#position(item, 0, this.#position(pattern, next, after));
     switch (pattern.kind) {
       case 'text':
-        return [...pattern.text].reduce((at, character) => {
-          const point = character.codePointAt(0)!;
-          return this.#consume([[point, point]], at);
-        }, from);
+        return at === pattern.text.length ? [after] : [];
       case 'chars':
-        return this.#consume(pattern.ranges, from);
+        return [];
       case 'sequence':
-        return pattern.items.reduce((at, item) => this.#add(item, at), from);
-      case 'choice': {
-        const end = this.#node();
-        for (const option of pattern.options) {
-          const start = this.#node();
-          this.#skip(from, start);
-          this.#skip(this.#add(option, start), end);
-        }
-        return end;
+        return at === pattern.items.length ? [after] : [inside(pattern.items[at]!, at + 1)];
+      case 'choice':
+        return pattern.options.map((option) => this.#position(option, 0, after));
+      case 'repeat': {
+        const { item, min, max } = pattern;
+        const isCounted = at < min || max < Number.POSITIVE_INFINITY;
+        return [
+          ...(at >= min ? [after] : []),
+          ...(at < max ? [inside(item, isCounted ? at + 1 : at)] : []),
+        ];
       }
-      case 'repeat':
-        return this.#repeat(pattern, from);
-      case 'graph':
-        return this.#graph(pattern.nodes, from);
+      case 'graph': {
+        const { isEnd, edges } = pattern.nodes[at]!;
+        return [...(isEnd ? [after] : []), ...edges.map(({ item, to }) => inside(item, to))];
+      }
       default:
         throw new GrammarError('cannot be combined with other strings');
     }
-  }
-
-  #consume(ranges: readonly CharRange[], from: number): number {
-    const start = this.#node();
-    this.#skip(from, start);
-    const to = this.#node();
-    Object.assign(this.#nodes[start]!, { ranges, to });
-    return to;
-  }
-
-  #graph(nodes: readonly PatternNode[], from: number): number {
-    const own = nodes.map(() => this.#node());
-    const end = this.#node();
-    this.#skip(from, own[0]!);
-    for (const [i, { isEnd, edges }] of nodes.entries()) {
-      for (const { item, to } of edges) {
-        const start = this.#node();
-        this.#skip(own[i]!, start);
-        this.#skip(this.#add(item, start), own[to]!);
-      }
-      if (isEnd) this.#skip(own[i]!, end);
-    }
-    return end;
-  }
-
-  #repeat({ item, min, max }: Extract<TextPattern, { kind: 'repeat' }>, from: number): number {
-    let at = from;
-    for (let i = 0; i < min; i++) at = this.#add(item, at);
-    const end = this.#node();
-    if (max === Number.POSITIVE_INFINITY) {
-      const loop = this.#node();
-      this.#skip(at, loop);
-      this.#skip(this.#add(item, loop), loop);
-      this.#skip(loop, end);
-      return end;
-    }
-    for (let i = min; i < max; i++) {
-      this.#skip(at, end);
-      at = this.#add(item, at);
-    }
-    this.#skip(at, end);
-    return end;
   }
 }

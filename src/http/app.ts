@@ -91,7 +91,7 @@ export function createApp(
   addMeRoute(app, { hasKeys }); // these two before the limits, so that a tenant at its limit can still ask
   addRequestsRoute(app, deps);
   app.use(limitRate(rateLimits));
-  app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod }));
+  app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod(app) }));
   for (const name of options.unwritable ?? []) refuseFeature(app, SERVER_FOLDERS[name]);
   addModelRoutes(app, deps);
   addCompletionsRoute(app, deps);
@@ -155,8 +155,16 @@ function refuseFeature(app: OpenAPIHono<HttpEnv>, { feature, routes }: FolderUse
   );
 }
 
-function refuseMethod(c: Context, methods: string[]): Response {
-  const allow = methods.join(', ');
-  c.header('allow', allow);
-  return errorResponse(c, new ServeError('method_not_allowed', `This route only allows ${allow}.`));
+/** Hono gathers the methods of all patterns that match a path. A literal path of a route has only its own. */
+function refuseMethod(app: OpenAPIHono<HttpEnv>) {
+  return (c: Context, methods: string[]): Response => {
+    const own = app.routes.filter(({ path }) => path === c.req.path).map(({ method }) => method);
+    const named = methods.filter((name) => own.includes(name === 'HEAD' ? 'GET' : name));
+    const allow = (named.length > 0 ? named : methods).join(', ');
+    c.header('allow', allow);
+    return errorResponse(
+      c,
+      new ServeError('method_not_allowed', `This route only allows ${allow}.`),
+    );
+  };
 }

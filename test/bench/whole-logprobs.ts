@@ -7,7 +7,7 @@ import {
   createChatLogprobs,
   createTokenNames,
   LogprobsText,
-} from '../../src/http/answer/logprobs.ts';
+} from '../../src/http/generation/logprobs.ts';
 import { DEFAULT_LIMITS } from '../../src/http/wire/limits.ts';
 import { createByteTokenizer } from '../http/served.ts';
 
@@ -41,7 +41,7 @@ for (const choices of [1, 8, 128]) {
 }
 
 function measure(choices: number, create: () => Way): string {
-  const tokens = Math.floor(DEFAULT_LIMITS.maxAnswerLogprobs / (1 + ALTERNATIVES) / choices);
+  const tokens = Math.floor(DEFAULT_LIMITS.maxCompletionLogprobs / (1 + ALTERNATIVES) / choices);
   const before = usedBytes();
   const all = Array.from({ length: choices }, create);
   for (let i = 0; i < tokens; i++) for (const one of all) one.add(createToken(i));

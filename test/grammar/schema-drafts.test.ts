@@ -83,17 +83,23 @@ const ROWS: readonly Row[] = [
     [{ a: 1 }, { b: 1 }],
   ],
   [
-    'addresses and anchors',
+    'a reference by the address of the whole schema',
     {
       $id: 'https://example.com/root.json',
-      $defs: { n: { $anchor: 'number', type: 'integer' }, t: { $id: 'text.json', type: 'string' } },
-      ...object({ a: { $ref: '#number' }, b: { $ref: 'text.json' } }, { required: ['a', 'b'] }),
+      $defs: { n: { type: 'integer' } },
+      ...object({ a: { $ref: 'https://example.com/root.json#/$defs/n' } }, { required: ['a'] }),
     },
-    [{ a: 1, b: 'x' }],
-    [
-      { a: 'x', b: 'x' },
-      { a: 1, b: 1 },
-    ],
+    [{ a: 1 }],
+    [{ a: 'x' }],
+  ],
+  [
+    'a schema with an address, without references inside',
+    {
+      $defs: { n: { $id: 'https://example.com/n.json', type: 'integer' } },
+      ...object({ a: { $ref: '#/$defs/n' } }, { required: ['a'] }),
+    },
+    [{ a: 1 }],
+    [{ a: 'x' }],
   ],
   ['members are closed', AB, [{}, { a: 1, b: 2 }], [{ c: 1 }, { b: 1, a: 1 }]],
   [
@@ -197,19 +203,27 @@ const REFUSED: readonly [name: string, schema: object, path: string, message: Re
     ],
   ),
   [
-    'a reference that drafts read differently because of the address beside it',
+    'a reference inside of a schema with an address, to which it is relative',
     {
-      $id: 'https://example.com/base/',
-      $defs: {
-        outer: { $id: 'n.json', type: 'integer' },
-        inner: { $id: 'https://example.com/inner/n.json', type: 'string' },
+      $defs: { n: { type: 'integer' } },
+      properties: {
+        a: {
+          $id: 'https://example.com/inner/',
+          $defs: { n: { type: 'string' } },
+          properties: { b: { $ref: '#/$defs/n' } },
+        },
       },
-      properties: { a: { $id: 'https://example.com/inner/', $ref: 'n.json' } },
     },
-    '#/properties/a/$ref',
-    /Name the draft with \$schema/,
+    '#/properties/a/properties/b/$ref',
+    /not inside of another schema/,
   ],
-  ['another document', { $ref: 'other.json' }, '#/$ref', /within this schema/],
+  [
+    'an anchor',
+    { $ref: '#number', $defs: { n: { $anchor: 'number', type: 'integer' } } },
+    '#/$ref',
+    /must be a pointer/,
+  ],
+  ['another document', { $ref: 'other.json#/$defs/n' }, '#/$ref', /within this schema/],
   ['nothing', { not: {} }, '#/not', /allows no value/],
   [
     'a required member that nothing satisfies',
@@ -223,6 +237,25 @@ const REFUSED: readonly [name: string, schema: object, path: string, message: Re
     '#/oneOf/1/format',
     /overlaps with others/,
   ],
+  [
+    'oneOf with an overlap of a type that only the opposite of another schema adds',
+    {
+      oneOf: [
+        { type: 'integer', minItems: 2 },
+        { exclusiveMaximum: -0.9, minItems: 1 },
+        { minItems: 0 },
+      ],
+    },
+    '#/oneOf/0/type',
+    /overlaps with others/,
+  ],
+  [
+    'a bound with too many decimals',
+    { type: 'number', multipleOf: 1, exclusiveMinimum: 1e-25 },
+    '#/exclusiveMinimum',
+    /at most 20 decimals/,
+  ],
+  ['a large step', { multipleOf: 501 }, '#/multipleOf', /at most 500/],
   [
     'different items that are not listed',
     { type: 'array', items: { type: 'string' }, uniqueItems: true },

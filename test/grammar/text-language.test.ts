@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { Automaton, found } from '../../src/grammar/automaton.ts';
 import { buildNfa } from '../../src/grammar/nfa-builder.ts';
-import { regexParts } from '../../src/grammar/schema-strings.ts';
+import { toTextRule } from '../../src/grammar/schema-strings.ts';
 import { TextLanguage, type TextRule } from '../../src/grammar/text-language.ts';
 import { repeat, type TextPattern, text } from '../../src/grammar/text-pattern.ts';
 
@@ -34,6 +34,10 @@ function matcherOf(pattern: TextPattern): (text: string) => boolean {
     found(automaton.stepAll(automaton.start, Buffer.from(input), { visits: 0 }))?.canEnd === true;
 }
 
+const ruleOf = (value: string, use: TextRule['use']): TextRule => ({
+  ...toTextRule({ keyword: 'pattern', value, path: '#' }),
+  use,
+});
 const plain = (ranges: readonly (readonly [number, number])[]): TextPattern => ({
   kind: 'chars',
   ranges,
@@ -43,10 +47,7 @@ test('texts match all expressions, none of the excluded ones, and have the lengt
   for (const one of SOURCES) {
     for (const other of SOURCES) {
       for (const use of ['match', 'exclude'] as const) {
-        const rules: TextRule[] = [
-          { parts: regexParts(one), use: 'match' },
-          { parts: regexParts(other), use },
-        ];
+        const rules = [ruleOf(one, 'match'), ruleOf(other, use)];
         const language = new TextLanguage(rules, { min: 1, max: 3 });
         const expected = TEXTS.filter((input) => {
           const isLong = input.length >= 1 && input.length <= 3;
@@ -66,7 +67,7 @@ test('texts match all expressions, none of the excluded ones, and have the lengt
 });
 
 test('labels say which expressions a text matches', () => {
-  const rules = SOURCES.map((source): TextRule => ({ parts: regexParts(source), use: 'label' }));
+  const rules = SOURCES.map((source) => ruleOf(source, 'label'));
   const language = new TextLanguage(rules);
   const labelsOf = (input: string) =>
     SOURCES.reduce((bits, source, i) => bits | (Number(new RegExp(source).test(input)) << i), 0);

@@ -10,7 +10,7 @@ import {
   LogprobsText,
   type TokenNames,
   writePromptLogprobs,
-} from '../../src/http/answer/logprobs.ts';
+} from '../../src/http/generation/logprobs.ts';
 import { createByteTokenizer, serve } from './served.ts';
 
 /** The plain twin. */

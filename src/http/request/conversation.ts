@@ -6,7 +6,7 @@ import { type CallMessage, findOrphan } from '../../contracts/tools.ts';
 import type { Conversation, Conversations } from '../../conversations/conversations.ts';
 import type { KeptResponse, KeptResponses } from '../../conversations/kept-responses.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
-import { inputIdOf, responseIdOf } from '../answer/response-draft.ts';
+import { inputIdOf, responseIdOf } from '../generation/response-draft.ts';
 import type { InputItem, ReasoningItem } from '../schema/response-items.ts';
 import type { ResponseRequest } from '../schema/responses.ts';
 import { outputOf } from './kept-items.ts';
@@ -191,7 +191,7 @@ export async function continueConversation(
 }
 
 /** The share of the context that stays free for the completion if old turns are dropped and the request sets no limit. */
-const ANSWER_SHARE = 1 / 4;
+const COMPLETION_SHARE = 1 / 4;
 
 /** A conversation and its prompt. */
 interface Rendered {
@@ -216,8 +216,8 @@ export async function renderItems(
     return { items, ids };
   };
   if (body.truncation !== 'auto') return render(conversation);
-  const answerTokens = body.max_output_tokens ?? Math.ceil(maxSeqLength * ANSWER_SHARE);
-  return dropOldTurns(conversation, { maxTokens: maxSeqLength - answerTokens, render });
+  const completionTokens = body.max_output_tokens ?? Math.ceil(maxSeqLength * COMPLETION_SHARE);
+  return dropOldTurns(conversation, { maxTokens: maxSeqLength - completionTokens, render });
 }
 
 /** How to shorten a conversation. */

@@ -7,8 +7,8 @@ import type { CompiledConstraint, SamplingParams } from '../../contracts/generat
 import { toNumericParams } from '../../contracts/sampling-fields.ts';
 import type { FunctionTool } from '../../contracts/tools.ts';
 import { createStopStrings, type StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
-import type { AnswerPlan, StreamUsage } from '../answer/answer-plan.ts';
-import type { ChoicePlan } from '../answer/generation.ts';
+import type { GenerationPlan, StreamUsage } from '../generation/generation-plan.ts';
+import type { ChoicePlan } from '../generation/sequences.ts';
 import type { ChatRequest } from '../schema/chat.ts';
 import type { CompletionRequest } from '../schema/completions.ts';
 import {
@@ -135,7 +135,7 @@ export async function buildPrompts<Body extends GenerationBody>(
 /** A planned request, and its body completed by the model's sampling defaults. */
 interface PreparedGeneration<Body> {
   readonly body: Body;
-  readonly plan: Omit<AnswerPlan, 'endpoint'>;
+  readonly plan: Omit<GenerationPlan, 'endpoint'>;
 }
 
 /** Prepares a generation request. Throws a `ServeError` that names the field that cannot be served. */

@@ -1,9 +1,9 @@
 // POST /v1/chat/completions: renders a conversation with the base's chat template and completes it.
 import { renderedSchema } from '../../contracts/management-api.ts';
 import { chatChunkSchema, chatCompletionSchema } from '../../contracts/openai.ts';
-import { answer, queued } from '../answer/answer.ts';
-import { CHAT, FUNCTION_CHAT } from '../answer/choices.ts';
 import type { Deps } from '../deps.ts';
+import { CHAT, FUNCTION_CHAT } from '../generation/choices.ts';
+import { queued, respond } from '../generation/respond.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import {
   prepareMessages,
@@ -25,14 +25,14 @@ export function addChatRoute(app: App, deps: Deps): void {
     path: '/v1/chat/completions',
     summary: 'Answer a conversation',
     body: { schema: chatRequestSchema({ ...model, limits }), limits },
-    answers: jsonOrEvents(
+    response: jsonOrEvents(
       chatCompletionSchema,
       'Events with a ChatCompletionChunk each, then `[DONE]`',
     ),
     ...queued<ChatRequest>(deps, maxTokensOf),
     async handle(c, body) {
       const { plan } = await prepareGeneration(c, deps, body, SHAPE);
-      return answer(c, deps, { ...plan, endpoint: hasFunctions(body) ? FUNCTION_CHAT : CHAT });
+      return respond(c, deps, { ...plan, endpoint: hasFunctions(body) ? FUNCTION_CHAT : CHAT });
     },
   });
   addRoute(app, {
@@ -40,7 +40,7 @@ export function addChatRoute(app: App, deps: Deps): void {
     path: '/v1/chat/completions/render',
     summary: 'Turn a conversation into tokens',
     body: { schema: chatRequestSchema({ ...model, limits }), limits },
-    answers: json(renderedSchema),
+    response: json(renderedSchema),
     ...queued<ChatRequest>(deps, () => 0),
     async handle(c, body) {
       const { plan } = await prepareGeneration(c, deps, body, SHAPE);

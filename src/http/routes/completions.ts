@@ -2,9 +2,9 @@
 import { z } from '@hono/zod-openapi';
 import { renderedSchema } from '../../contracts/management-api.ts';
 import { completionChunkSchema, completionSchema } from '../../contracts/openai.ts';
-import { answer, queued } from '../answer/answer.ts';
-import { COMPLETIONS } from '../answer/choices.ts';
 import type { Deps } from '../deps.ts';
+import { COMPLETIONS } from '../generation/choices.ts';
+import { queued, respond } from '../generation/respond.ts';
 import { type GenerationShape, prepareGeneration } from '../request/prepare-generation.ts';
 import { preparePrompts, toTruncation } from '../request/prompts.ts';
 import { type CompletionRequest, completionRequestSchema } from '../schema/completions.ts';
@@ -23,12 +23,12 @@ export function addCompletionsRoute(app: App, deps: Deps): void {
     path: '/v1/completions',
     summary: 'Complete a prompt',
     body: { schema: completionRequestSchema({ ...model, limits }), limits },
-    answers: jsonOrEvents(completionSchema, 'Events with a CompletionChunk each, then `[DONE]`'),
+    response: jsonOrEvents(completionSchema, 'Events with a CompletionChunk each, then `[DONE]`'),
     ...queued<CompletionRequest>(deps, ({ max_tokens: limit }) => limit ?? DEFAULT_MAX_TOKENS),
     async handle(c, body) {
       const shape = shapeOf(body);
       const { plan } = await prepareGeneration(c, deps, body, shape);
-      return answer(c, deps, { ...plan, endpoint: COMPLETIONS });
+      return respond(c, deps, { ...plan, endpoint: COMPLETIONS });
     },
   });
   addRoute(app, {
@@ -36,7 +36,7 @@ export function addCompletionsRoute(app: App, deps: Deps): void {
     path: '/v1/completions/render',
     summary: 'Turn the prompts of a completion into tokens',
     body: { schema: completionRequestSchema({ ...model, limits }), limits },
-    answers: json(z.array(renderedSchema)),
+    response: json(z.array(renderedSchema)),
     ...queued<CompletionRequest>(deps, () => 0),
     async handle(c, body) {
       const shape = shapeOf(body);

@@ -1,8 +1,8 @@
 // Anthropic's POST /v1/messages and POST /v1/messages/count_tokens: another form of chat.
 import { messageSchema, messageTokensSchema } from '../../contracts/messages.ts';
-import { answer, queued } from '../answer/answer.ts';
-import { MESSAGES } from '../answer/messages-endpoint.ts';
 import type { Deps } from '../deps.ts';
+import { MESSAGES } from '../generation/messages-endpoint.ts';
+import { queued, respond } from '../generation/respond.ts';
 import {
   buildPrompts,
   type GenerationShape,
@@ -29,11 +29,11 @@ export function addMessageRoutes(app: App, deps: Deps): void {
     path: '/v1/messages',
     summary: "Answer a conversation in the form of Anthropic's API",
     body: { schema: messageRequestSchema(bounds), limits },
-    answers: jsonOrEvents(messageSchema, 'Typed events, from `message_start` to `message_stop`'),
+    response: jsonOrEvents(messageSchema, 'Typed events, from `message_start` to `message_stop`'),
     ...queued(deps, maxTokensOf),
     async handle(c, body) {
       const { plan } = await prepareGeneration(c, deps, body, SHAPE);
-      return answer(c, deps, { ...plan, endpoint: MESSAGES });
+      return respond(c, deps, { ...plan, endpoint: MESSAGES });
     },
   });
   addRoute<MessageRequest>(app, {
@@ -41,7 +41,7 @@ export function addMessageRoutes(app: App, deps: Deps): void {
     path: '/v1/messages/count_tokens',
     summary: 'Count the tokens of the same prompt, without an answer',
     body: { schema: messageCountSchema(bounds), limits },
-    answers: json(messageTokensSchema),
+    response: json(messageTokensSchema),
     ...queued(deps, () => 0),
     async handle(c, body) {
       const { promptTokens } = await buildPrompts(c, deps, body, SHAPE);

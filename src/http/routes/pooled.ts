@@ -5,14 +5,14 @@ import { AssertionError } from '../../common/assert.ts';
 import { fieldError } from '../../common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../contracts/generation.ts';
 import { classificationListSchema, embeddingListSchema } from '../../contracts/openai.ts';
-import { answer, queued } from '../answer/answer.ts';
-import type { Endpoint } from '../answer/answer-plan.ts';
-import { createCompletionLogprobs } from '../answer/logprobs.ts';
+import type { Deps } from '../deps.ts';
+import type { Endpoint } from '../generation/generation-plan.ts';
+import { createCompletionLogprobs } from '../generation/logprobs.ts';
 import {
   createClassificationDocument,
   createEmbeddingDocument,
-} from '../answer/pooled-documents.ts';
-import type { Deps } from '../deps.ts';
+} from '../generation/pooled-documents.ts';
+import { queued, respond } from '../generation/respond.ts';
 import { prefixScope, toTextEnd } from '../request/prepare-generation.ts';
 import { preparePrompts, resolveMaxTokens, toTruncation } from '../request/prompts.ts';
 import { openModel, type RequestModel } from '../request/request-model.ts';
@@ -32,14 +32,14 @@ export function addEmbeddingsRoute(app: App, deps: Deps): void {
     path: '/v1/embeddings',
     summary: 'Turn texts into vectors',
     body: { schema: embeddingRequestSchema({ ...base, limits }), limits },
-    answers: json(embeddingListSchema),
+    response: json(embeddingListSchema),
     ...queued<never>(deps, () => 0),
     handle(c, body) {
       const format = {
         dimensions: body.dimensions ?? base.hiddenSize,
         encoding: body.encoding_format ?? 'float',
       } as const;
-      return answerPooled(c, deps, {
+      return respondPooled(c, deps, {
         body,
         request: { pooling: body.pooling ?? 'mean' },
         endpoint: {
@@ -61,11 +61,11 @@ export function addClassifyRoute(app: App, deps: Deps): void {
     path: '/classify',
     summary: 'Classify texts',
     body: { schema: classifyRequestSchema({ ...base, limits }), limits },
-    answers: json(classificationListSchema),
+    response: json(classificationListSchema),
     ...queued<never>(deps, () => 0),
     handle(c, body) {
       const isActivated = body.use_activation ?? body.activation ?? body.softmax ?? true;
-      return answerPooled(c, deps, {
+      return respondPooled(c, deps, {
         body,
         request: { pooling: 'last', classifies: true },
         endpoint: {
@@ -80,16 +80,16 @@ export function addClassifyRoute(app: App, deps: Deps): void {
 }
 
 /** A request whose inputs are pooled. */
-interface PooledAnswer {
+interface PooledGeneration {
   readonly body: Omit<EmbeddingRequest, 'pooling' | 'dimensions' | 'encoding_format' | 'normalize'>;
   readonly request: Pick<GenerationRequest, 'pooling' | 'classifies'>;
   readonly endpoint: Endpoint;
 }
 
-async function answerPooled(
+async function respondPooled(
   c: Context<HttpEnv>,
   deps: Deps,
-  { body, request, endpoint }: PooledAnswer,
+  { body, request, endpoint }: PooledGeneration,
 ): Promise<Response> {
   const tenant = c.get('tenant');
   const model = await openModel(c, deps, body, { input: body.input });
@@ -114,7 +114,7 @@ async function answerPooled(
     sampling: GREEDY,
     ...(scope !== undefined && { prefixScope: scope }),
   };
-  return answer(c, deps, {
+  return respond(c, deps, {
     tenant,
     model,
     choices: prompts.map(({ ids: promptIds }, index) => {

@@ -36,7 +36,7 @@ export function addQuarantineRoutes(
     method: 'get',
     path: PATH,
     summary: 'List what is refused because the engine crashed with it (admin)',
-    answers: json(listSchema),
+    response: json(listSchema),
     errors: [403],
     admit,
     handle(c) {
@@ -51,7 +51,7 @@ export function addQuarantineRoutes(
       method: 'delete',
       path,
       summary,
-      answers: json(releasedSchema),
+      response: json(releasedSchema),
       admit,
       handle(c) {
         const id = c.req.param('id');

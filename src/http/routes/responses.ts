@@ -1,9 +1,9 @@
 // POST /v1/responses: answers a text or a list of items, rendered with the base's chat template. POST /v1/responses/input_tokens
 // only counts the tokens.
 import { responseSchema, responseTokensSchema } from '../../contracts/responses.ts';
-import { answer, queued } from '../answer/answer.ts';
-import { createResponsesEndpoint, toSettings } from '../answer/responses-endpoint.ts';
 import type { Deps } from '../deps.ts';
+import { queued, respond } from '../generation/respond.ts';
+import { createResponsesEndpoint, toSettings } from '../generation/responses-endpoint.ts';
 import { continueConversation, openConversation, renderItems } from '../request/conversation.ts';
 import { toRecord } from '../request/kept-items.ts';
 import {
@@ -26,7 +26,7 @@ export function addResponsesRoutes(app: App, deps: Deps): void {
     path: '/v1/responses',
     summary: 'Answer a text or items, as a response object',
     body,
-    answers: jsonOrEvents(
+    response: jsonOrEvents(
       responseSchema,
       'Typed events, from `response.created` to `response.completed`',
     ),
@@ -66,7 +66,7 @@ export function addResponsesRoutes(app: App, deps: Deps): void {
             }
           : undefined,
       });
-      return answer(c, deps, { ...plan, endpoint });
+      return respond(c, deps, { ...plan, endpoint });
     },
   });
   addRoute(app, {
@@ -74,7 +74,7 @@ export function addResponsesRoutes(app: App, deps: Deps): void {
     path: '/v1/responses/input_tokens',
     summary: 'Count the tokens of the same prompt, without an answer',
     body,
-    answers: json(responseTokensSchema),
+    response: json(responseTokensSchema),
     ...queued<ResponseRequest>(deps, () => 0),
     async handle(c, requestBody) {
       const { keptResponses: responses, conversations } = deps;

@@ -6,8 +6,8 @@ import {
   tokenizedSchema,
   tokenizerInfoSchema,
 } from '../../contracts/management-api.ts';
-import { queued } from '../answer/answer.ts';
 import type { Deps } from '../deps.ts';
+import { queued } from '../generation/respond.ts';
 import { prepareMessages, prepareText, toRenderOptions } from '../request/prompts.ts';
 import { openBase, openModel, type RequestModel } from '../request/request-model.ts';
 import type { TokenFields } from '../schema/fields.ts';
@@ -28,7 +28,7 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
     path: '/tokenize',
     summary: 'Turn a text or a conversation into tokens',
     body: { schema: tokenizeRequestSchema({ ...model, limits }), limits },
-    answers: json(tokenizedSchema),
+    response: json(tokenizedSchema),
     ...queued<TokenizeRequest>(deps, () => 0),
     async handle(c, body) {
       const model = await openNamed(c, deps, body.model);
@@ -54,7 +54,7 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
     path: '/detokenize',
     summary: 'Turn tokens into text',
     body: { schema: detokenizeRequestSchema({ ...model, maxCount }), limits },
-    answers: json(detokenizedSchema),
+    response: json(detokenizedSchema),
     async handle(c, body) {
       const model = await openNamed(c, deps, body.model, { tokens: body.tokens });
       return c.json({
@@ -66,7 +66,7 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
     method: 'get',
     path: '/tokenizer_info',
     summary: 'Get the configuration of the tokenizer',
-    answers: json(tokenizerInfoSchema),
+    response: json(tokenizerInfoSchema),
     handle: (c) => c.json(requireTokenizer(deps).config),
   });
 }

@@ -155,11 +155,11 @@ const NESTING = 'json_schema';
 /**
  * Returns a reader of formats whose schema is not nested.
  * @param chatFormat the schema of chat's `response_format`
- * @param place the field's path in the body
+ * @param fieldPath the field's path in the body
  */
 export function formatReader(
   chatFormat: z.ZodType<GivenConstraint | undefined>,
-  place: readonly string[],
+  fieldPath: readonly string[],
 ) {
   return (value: unknown, ctx: Refine): TextFormat | undefined => {
     if (value === undefined || value === null) return undefined;
@@ -177,7 +177,7 @@ export function formatReader(
     const flat = (path: readonly PropertyKey[]) => (path[0] === NESTING ? path.slice(1) : path);
     if (result.success) {
       const constraint = result.data;
-      const path = constraint?.path && [...place, ...flat(constraint.path)];
+      const path = constraint?.path && [...fieldPath, ...flat(constraint.path)];
       return { given: constraint && { ...constraint, ...(path && { path }) }, shown: format };
     }
     for (const { path, ...issue } of result.error.issues) {

@@ -95,8 +95,8 @@ export function checkTokenIds(fields: TokenFields, size: number): void {
     } else if (value && 'kind' in value && value.kind === 'ids') {
       for (const [i, ids] of value.prompts.entries()) {
         const wrong = wrongItem(ids);
-        const place = value.prompts.length > 1 ? `prompt ${i}: ` : '';
-        if (wrong >= 0) refuse(param, `${place}item ${wrong}`);
+        const prefix = value.prompts.length > 1 ? `prompt ${i}: ` : '';
+        if (wrong >= 0) refuse(param, `${prefix}item ${wrong}`);
       }
     }
   }
@@ -134,8 +134,8 @@ export function toPrompts(bounds: { vocabSize: number; maxPrompts: number }) {
       }
       const wrong = ids.findIndex((id) => !isTokenId(id, bounds.vocabSize));
       if (wrong < 0) continue;
-      const place = isOneList ? '' : `prompt ${i}: `;
-      return addIssue(ctx, `${place}item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
+      const prefix = isOneList ? '' : `prompt ${i}: `;
+      return addIssue(ctx, `${prefix}item ${wrong} is not a token id in [0, ${bounds.vocabSize})`);
     }
     return { kind: 'ids', prompts };
   };
@@ -247,11 +247,7 @@ export function integerText(min: number, max: number) {
 /** The parameters of a query for one page of a list. The longest page is OpenAI's. */
 export function pageQuery(limit: number, maxLimit = 100) {
   return {
-    after: z
-      .string()
-      .max(512)
-      .optional()
-      .openapi({ description: 'The id of the last item of the previous page' }),
+    after: z.string().max(512).optional().describe('The id of the last item of the previous page'),
     limit: integerText(1, maxLimit).default(limit),
   };
 }

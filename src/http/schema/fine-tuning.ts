@@ -91,7 +91,7 @@ const extensionSchema = z
   .strictObject({
     ...extensionFields(),
     method: loraMethodSchema,
-    dry_run: z.boolean().optional().openapi({ description: 'Plan the job without creating it' }),
+    dry_run: z.boolean().optional().describe('Plan the job without creating it'),
   })
   .openapi('LorikeetSettings');
 
@@ -101,16 +101,14 @@ export type Extension = z.infer<typeof extensionSchema>;
 /** The body that creates a job. */
 export const createJobSchema = z
   .strictObject({
-    model: z.string().openapi({ description: 'The base, or an adapter to start from' }),
+    model: z.string().describe('The base, or an adapter to start from'),
     training_file: z.string(),
     validation_file: z.string().nullish(),
-    suffix: z.string().nullish().openapi({ description: 'The name of the adapter' }),
+    suffix: z.string().nullish().describe('The name of the adapter'),
     seed: TRAINING_SETTINGS.seed.schema.nullish(),
     metadata: metadataSchema.nullish(),
     method: methodSchema.nullish(),
-    hyperparameters: hyperparametersSchema
-      .nullish()
-      .openapi({ description: 'Can also be given in method' }),
+    hyperparameters: hyperparametersSchema.nullish().describe('Can also be given in method'),
     integrations: z
       .array(z.unknown())
       .superRefine((list, ctx) => {

@@ -51,7 +51,7 @@ export interface Route<Input> {
   /** The content of a body that the handler reads itself, for the document. */
   readonly content?: ContentSchemas;
   /** The response with status 200. */
-  readonly answers: ContentSchemas;
+  readonly response: ContentSchemas;
   /** The meaning of status 200. */
   readonly description?: string;
   /** Error statuses that do not follow from method, path and body. */
@@ -59,7 +59,7 @@ export interface Route<Input> {
   /** Whether requests need no key. */
   readonly isOpen?: boolean;
   /** Responses with statuses other than 200 that are not errors of the request. */
-  readonly otherAnswers?: Readonly<
+  readonly otherResponses?: Readonly<
     Record<number, { description: string; content: ContentSchemas }>
   >;
   /** Refuses a request before its query and body are read. */
@@ -103,9 +103,9 @@ export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
     summary: route.summary,
     request: toRequest(route),
     responses: {
-      200: { description: route.description ?? 'The answer', content: route.answers },
+      200: { description: route.description ?? 'The answer', content: route.response },
       ...toErrorResponses(route),
-      ...route.otherAnswers,
+      ...route.otherResponses,
     },
   });
   app.openAPIRegistry.registerPath(apiRoute);
