@@ -1,6 +1,7 @@
 // Finds the shared reference data. Tests that need it are skipped with a reason if it is absent.
 import { existsSync } from 'node:fs';
 import path from 'node:path';
+import { type TestContext, test } from 'node:test';
 
 const root = path.resolve(process.env['LORIKEET_SHARED'] ?? '../shared');
 
@@ -19,3 +20,10 @@ export function skipUnless(found: string | undefined): string | false {
 export const skipUnlessLong = process.env['LORIKEET_E2E_LONG']
   ? false
   : 'it takes minutes, and LORIKEET_E2E_LONG is not set';
+
+type Run = (t: TestContext) => void | Promise<void>;
+
+/** Declares the tests of a file that are all skipped for the same reason: `const test = testUnless(skip)`. */
+export function testUnless(skip: string | false): (name: string, run: Run) => void {
+  return (name, run) => void test(name, { skip }, run);
+}

@@ -29,26 +29,26 @@ const FAULTS: Record<ExpressionFault, string> = {
 
 /** The patterns of one configuration. Matchers answer after `evaluate`, and only for its names. */
 export class PatternSet {
-  readonly #expressions: (Expression & { readonly place: string })[] = [];
+  readonly #expressions: (Expression & { readonly field: string })[] = [];
   readonly #indexOfName = new Map<string, number>();
   #answers = new Int32Array(0);
 
   /** Adds `target_modules` or `exclude_modules` as a string, which matches whole names. */
-  fullMatch(place: string, pattern: string): ModuleMatcher {
-    const answer = this.#add(place, pattern, 'full');
+  fullMatch(field: string, pattern: string): ModuleMatcher {
+    const answer = this.#add(field, pattern, 'full');
     return (moduleName) => answer(moduleName) !== NO_MATCH;
   }
 
   /** Adds a key of `rank_pattern` or `alpha_pattern`, which matches whole segments from the right: `(.*\.)?(key)$`. */
-  suffixMatch(place: string, key: string): ModuleMatcher {
+  suffixMatch(field: string, key: string): ModuleMatcher {
     if (PLAIN_KEY.test(key)) return plainKey(key);
-    const answer = this.#add(place, key, 'suffix');
+    const answer = this.#add(field, key, 'suffix');
     return (moduleName) => answer(moduleName) !== NO_MATCH;
   }
 
   /** Adds an entry of `layers_pattern`. The number after its first match is the layer; NaN if it matches without one. */
-  layerIndex(place: string, pattern: string): (moduleName: string) => number | undefined {
-    const answer = this.#add(place, pattern, 'layer');
+  layerIndex(field: string, pattern: string): (moduleName: string) => number | undefined {
+    const answer = this.#add(field, pattern, 'layer');
     return (moduleName) => {
       const layer = answer(moduleName);
       if (layer === NO_MATCH) return undefined;
@@ -63,29 +63,29 @@ export class PatternSet {
     const expressions = this.#expressions.map(({ kind, text }) => ({ kind, text }));
     const result = await evaluateExpressions(expressions, moduleNames);
     if ('fault' in result) {
-      const { place, text } = this.#expressions[result.index]!;
-      throw invalidAdapter(place, `${quoteValue(text)} ${FAULTS[result.fault]}`);
+      const { field, text } = this.#expressions[result.index]!;
+      throw invalidAdapter(field, `${quoteValue(text)} ${FAULTS[result.fault]}`);
     }
     this.#answers = result.answers;
   }
 
-  #add(place: string, text: string, kind: Expression['kind']): (moduleName: string) => number {
+  #add(field: string, text: string, kind: Expression['kind']): (moduleName: string) => number {
     if (text.length > MAX_EXPRESSION_LENGTH) {
-      throw invalidAdapter(place, `has a pattern of more than ${MAX_EXPRESSION_LENGTH} characters`);
+      throw invalidAdapter(field, `has a pattern of more than ${MAX_EXPRESSION_LENGTH} characters`);
     }
     if (NOT_ASCII.test(text)) {
       throw invalidAdapter(
-        place,
+        field,
         `${quoteValue(text)} has a character that is not in any module's name`,
       );
     }
     if (READ_DIFFERENTLY.test(text)) {
-      throw invalidAdapter(place, `${quoteValue(text)} means something else to RE2 than to Python`);
+      throw invalidAdapter(field, `${quoteValue(text)} means something else to RE2 than to Python`);
     }
-    const index = this.#expressions.push({ place, kind, text }) - 1;
+    const index = this.#expressions.push({ field, kind, text }) - 1;
     if (index === MAX_EXPRESSIONS) {
       const message = `is one pattern too many: the limit is ${MAX_EXPRESSIONS}, not counting plain names`;
-      throw invalidAdapter(place, message);
+      throw invalidAdapter(field, message);
     }
     return (moduleName) => {
       const name = this.#indexOfName.get(moduleName);

@@ -328,9 +328,6 @@ function createSettings(
   };
 }
 
-// The parts of a configuration that decide how an adapter is read.
-
-/** The rank and the scaling of a module. */
 /** Returns the names of all classes. A class without a name gets the one that transformers would give it. */
 export function classNames(count: number, names: Readonly<Record<string, string>>): string[] {
   return Array.from({ length: count }, (_, i) => names[i] ?? `LABEL_${i}`);

@@ -1,6 +1,6 @@
 // Turns a store's failures into `ServeError`s that clients may see. This is the only place that does. The reason goes to the
 // log, and to local callers as the cause.
-import { diskFullError, isDiskFull, ServeError } from '../../src/common/errors.ts';
+import { diskRefusal, isDiskFull, ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import {
   isConflict,
@@ -51,7 +51,8 @@ export function guardStore(
   code: keyof typeof REFUSALS = 'store_unavailable',
 ): GuardedStore {
   const refuse = (cause: StoreError) => {
-    if (isDiskFull(cause)) return diskFullError(cause);
+    const refusal = diskRefusal(cause);
+    if (refusal) return refusal;
     const [silent, damaged] = REFUSALS[code];
     const [shown, message] = cause.kind === 'damaged' ? damaged : silent;
     return new ServeError(shown, message, { cause });

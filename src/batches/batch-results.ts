@@ -108,8 +108,9 @@ export class BatchResults {
 
   async #commitPending(): Promise<void> {
     const { part, lines } = this.#pending!;
-    const { token, lost: signal, record } = this.#lease;
-    await this.#context.batches.putPart(record, { token, seq: part.seq }, lines, { signal });
+    const { fencingToken, lost: signal, record } = this.#lease;
+    const name = { fencingToken, seq: part.seq };
+    await this.#context.batches.putPart(record, name, lines, { signal });
     await this.#lease.change((batch) => withPart(batch, part));
     this.#pending = undefined;
   }

@@ -52,11 +52,11 @@ export class BatchRun implements Task {
   readonly #halt = new AbortController();
 
   constructor(lease: RecordLease<BatchRecord>, context: BatchesContext) {
-    const { id, token } = lease.record;
+    const { fencingToken } = lease;
     this.#lease = lease;
     this.#context = context;
     this.#results = new BatchResults(lease, context);
-    this.#folder = path.join(context.root, `${id}-${token}`);
+    this.#folder = path.join(context.root, `${lease.record.id}-${fencingToken}`);
     this.#leave.signal.addEventListener('abort', () => this.#halt.abort());
     lease.lost.addEventListener('abort', () => this.#leave.abort());
   }

@@ -31,7 +31,7 @@ export type ResultKind = (typeof RESULT_KINDS)[number];
 
 /** Identifies a part. Each lease writes its own parts, so an owner that lost its lease overwrites none. */
 interface PartName {
-  readonly token: number;
+  readonly fencingToken: number;
   readonly seq: number;
 }
 
@@ -61,9 +61,9 @@ export class BatchStore extends RecordStore<BatchRecord> {
     kind: ResultKind,
     call?: StoreCall,
   ): AsyncGenerator<Uint8Array> {
-    for (const { token, count } of batch.parts) {
+    for (const { token: fencingToken, count } of batch.parts) {
       for (let seq = 0; seq < count; seq++) {
-        const part = await this.store.get(this.#partKey(batch, { token, seq }, kind), call);
+        const part = await this.store.get(this.#partKey(batch, { fencingToken, seq }, kind), call);
         if (part) yield* part.body;
       }
     }
@@ -80,7 +80,7 @@ export class BatchStore extends RecordStore<BatchRecord> {
     return `${this.folderOf(batch)}parts/`;
   }
 
-  #partKey(batch: RecordName, { token, seq }: PartName, kind: ResultKind): string {
-    return `${this.#partPrefix(batch)}${token}-${String(seq).padStart(SEQ_DIGITS, '0')}-${kind}.jsonl`;
+  #partKey(batch: RecordName, { fencingToken, seq }: PartName, kind: ResultKind): string {
+    return `${this.#partPrefix(batch)}${fencingToken}-${String(seq).padStart(SEQ_DIGITS, '0')}-${kind}.jsonl`;
   }
 }

@@ -231,14 +231,17 @@ export interface BatchPart {
  * response was lost.
  */
 export function withPart(batch: BatchRecord, part: BatchPart): BatchRecord | undefined {
-  const { token } = batch;
-  const own = batch.parts.find((parts) => parts.token === token)?.count ?? 0;
+  const { token: fencingToken } = batch;
+  const own = batch.parts.find(({ token }) => token === fencingToken)?.count ?? 0;
   if (own > part.seq) return undefined;
   assert(own === part.seq, 'parts are added in order');
   return {
     ...batch,
     cursor: withAnswered(batch.cursor, part.lines),
-    parts: [...batch.parts.filter((parts) => parts.token !== token), { token, count: own + 1 }],
+    parts: [
+      ...batch.parts.filter(({ token }) => token !== fencingToken),
+      { token: fencingToken, count: own + 1 },
+    ],
     completed: batch.completed + part.completed,
     failed: batch.failed + part.failed,
     usage: addUsage(batch.usage, part.usage),

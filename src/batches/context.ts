@@ -26,7 +26,7 @@ export interface LineResponse {
 }
 
 /** Answers a line as the route answers a single request. Does not reject: an error is a response. */
-export type AnswerLine = (line: LineRequest) => Promise<LineResponse>;
+export type RunLine = (line: LineRequest) => Promise<LineResponse>;
 
 /** Settings of `createBatches`. */
 export interface BatchesOptions extends Pick<JobsOptions, 'owner' | 'log' | 'now' | 'clock'> {
@@ -45,7 +45,7 @@ export interface BatchesOptions extends Pick<JobsOptions, 'owner' | 'log' | 'now
   /** Returns the most lines of one batch that are answered at the same time. */
   readonly maxInFlight: () => number;
   /** Called only while the worker works. */
-  readonly answer: AnswerLine;
+  readonly answer: RunLine;
   /** Returns a tenant. Undefined if it has no key any more. */
   readonly tenantOf: (id: string) => Tenant | undefined;
   readonly timing?: Partial<LeaseTiming>;

@@ -289,6 +289,6 @@ export async function findCluster(dir: string = ACCOUNT_DIR): Promise<Cluster> {
     const { code } = cause as NodeJS.ErrnoException;
     if (code !== 'ENOENT' && code !== 'EACCES') throw cause;
     const cure = 'it is for pods of a cluster, with their service account’s token mounted';
-    throw new ConfigError([`LORIKEET_TRAIN_RUNNER: kubernetes: ${cure} (${dir})`]);
+    throw new ConfigError(`LORIKEET_TRAIN_RUNNER: kubernetes: ${cure} (${dir})`);
   }
 }

@@ -36,12 +36,12 @@ export function parseTrainerTemplate(text: string, name: string): TrainerTemplat
   try {
     json = JSON.parse(text);
   } catch {
-    throw new ConfigError([`${name} must be JSON.`]);
+    throw new ConfigError(`${name} must be JSON.`);
   }
   const result = templateSchema.safeParse(json);
   if (result.success) return result.data;
   const { path, message } = result.error.issues[0]!;
-  throw new ConfigError([`${name}: ${path.join('.') || 'template'}: ${message}`]);
+  throw new ConfigError(`${name}: ${path.join('.') || 'template'}: ${message}`);
 }
 
 /** The program in our own image. A template may name a different one. */

@@ -8,7 +8,7 @@ import { type Backoff, retry, sleep } from '../common/waiting.ts';
 import type { EventMessage, TrainerMessage } from '../contracts/training-messages.ts';
 import type { JobRunner, RunEnd, RunEndMessage, RunRequest, StopSignals } from '../jobs/runner.ts';
 import { type ApiClient, ClusterUnavailable } from './api-client.ts';
-import { beginAttempt, type MessageBatch, type OpenedAttempt, takeAttempt } from './attempt.ts';
+import type { MessageBatch } from './attempt.ts';
 import {
   jobNameOf,
   type KubernetesPhase,
@@ -21,6 +21,7 @@ import {
   waitingReason,
 } from './kubernetes-job.ts';
 import { MessageReader } from './messages.ts';
+import { beginAttempt, type OpenedAttempt, takeAttempt } from './open-attempt.ts';
 
 /** Settings of the Kubernetes runner. */
 export interface KubernetesRunnerOptions extends ManifestOptions {
@@ -173,7 +174,7 @@ class KubernetesRun {
     if (isReplay || messages.every(({ message }) => message.type === 'step')) return undefined;
     const change = { acknowledgedBatches: reader.number };
     const isOwn = await this.#persist(() =>
-      this.#opened!.attempt.change(this.#request.token, change, this.#call),
+      this.#opened!.attempt.change(this.#request.fencingToken, change, this.#call),
     );
     return isOwn ? undefined : { kind: 'detached' };
   }
@@ -225,7 +226,7 @@ class KubernetesRun {
   /** Closes the attempt before deleting its Job, so that the pod saves nothing that is no longer wanted. */
   async #close({ kind }: RunEnd): Promise<void> {
     if (!this.#opened) return;
-    const isOwn = await this.#opened.attempt.change(this.#request.token, { isOpen: false });
+    const isOwn = await this.#opened.attempt.change(this.#request.fencingToken, { isOpen: false });
     if (isOwn && !this.#isOver && (kind === 'cancelled' || kind === 'lost')) {
       await this.#options.api.deleteJob(this.#name);
     }

@@ -7,8 +7,8 @@ import { makeFolder } from '../common/folders.ts';
 import type { Logger } from '../common/log.ts';
 import { type Backoff, retry } from '../common/waiting.ts';
 import type { Fault } from '../contracts/training-messages.ts';
-import { fetchFile } from '../jobs/run-archive.ts';
 import { type JobRunner, type RunEnd, RunStop, type TrainerJob } from '../jobs/runner.ts';
+import { fetchFile } from '../jobs/stored-files.ts';
 import { type Attempt, type AttemptRecord, inputKey } from './attempt.ts';
 import { MessageWriter } from './messages.ts';
 
@@ -140,8 +140,8 @@ class Pod {
 
   async run(job: TrainerJob, isResume: boolean): Promise<number> {
     const { runner, signal, recordMs = RECORD_MS } = this.#options;
-    const { jobId, tenant, token, gate } = this.#record;
-    const request = { jobId, tenant, token, runDir: this.#runDir, job, gate, isResume };
+    const { jobId, tenant, token: fencingToken, gate } = this.#record;
+    const request = { jobId, tenant, fencingToken, runDir: this.#runDir, job, gate, isResume };
     const watch = setInterval(() => void this.#cancelIfUnwanted(), recordMs);
     const pause = () => void this.#pause();
     signal.addEventListener('abort', pause);

@@ -114,19 +114,27 @@ export const MORE_SLOT_MEMORY =
 
 /** Whether a full disk or an exhausted quota caused the error. */
 export function isDiskFull(error: unknown): boolean {
+  return hasCause(error, ['ENOSPC', 'EDQUOT']);
+}
+
+function hasCause(error: unknown, codes: readonly (string | undefined)[]): boolean {
   for (let cause = error; cause instanceof Error; cause = cause.cause) {
-    if (DISK_FULL.has((cause as NodeJS.ErrnoException).code ?? '')) return true;
+    if (codes.includes((cause as NodeJS.ErrnoException).code)) return true;
   }
   return false;
 }
 
-const DISK_FULL: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT']);
-
-/** Returns the error for a request that does not fit on the disk (507). */
-export function diskFullError(cause: unknown): ServeError {
+/** Returns the error for a request whose data the disk cannot take (507, or 413 for a single file). Undefined: another failure. */
+export function diskRefusal(cause: unknown): ServeError | undefined {
+  if (isDiskFull(cause)) {
+    const message =
+      "The server's disk is full. Delete files that you no longer need, or tell its operator.";
+    return new ServeError('insufficient_storage', message, { cause });
+  }
+  if (!hasCause(cause, ['EFBIG'])) return undefined;
   const message =
-    "The server's disk is full. Delete files that you no longer need, or tell its operator.";
-  return new ServeError('insufficient_storage', message, { cause });
+    'The file is too large for the file system of the server, or for the limit of its process (ulimit -f). Send a smaller file, or tell its operator.';
+  return new ServeError('payload_too_large', message, { cause });
 }
 
 /** A message is one line of a log. The longest list of supported values takes 300 characters. */
@@ -171,12 +179,13 @@ export class FetchError extends Error {
   readonly code = 'fetch_failed';
 }
 
-/** An invalid setting, one fault per line. Exit code 78. */
+/** One invalid setting or several, one fault per line. Exit code 78. */
 export class ConfigError extends Error {
   override name = 'ConfigError';
   readonly faults: readonly string[];
 
-  constructor(faults: readonly string[]) {
+  constructor(fault: string | readonly string[]) {
+    const faults = [fault].flat();
     super(faults.join('\n'));
     this.faults = faults;
   }

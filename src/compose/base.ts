@@ -107,7 +107,7 @@ async function chooseRequested(requested: string, sources: BaseSources): Promise
   const fault = existsSync(folder)
     ? `${folder} is not an imported model. Import it: lorikeet import ${requested} --out DIR`
     : `Neither the folder ${folder} nor the model ${path.join(sources.modelsDir, requested)} exists. Give a folder, or one of the names ${sources.catalogue.join(', ')}.`;
-  throw new ConfigError([`--model: ${fault}`]);
+  throw new ConfigError(`--model: ${fault}`);
 }
 
 /** After a failed import, names the models that need none: with no way to the hub, the server may have fetched another one. */

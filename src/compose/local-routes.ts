@@ -1,6 +1,6 @@
 // The routes of a server, for requests of this process to an engine in it: the same models, prompts and constraints as over HTTP.
 
-import type { AnswerLine } from '../batches/context.ts';
+import type { RunLine } from '../batches/context.ts';
 import { ConfigError, ServeError } from '../common/errors.ts';
 import { createLog } from '../common/log.ts';
 import { LOCAL_TENANT, type Tenant } from '../contracts/tenant.ts';
@@ -26,7 +26,7 @@ interface LocalRoutesOptions {
 interface LocalRoutesParts {
   readonly access: Access;
   readonly adapters: ServingAdapters;
-  readonly answer: AnswerLine;
+  readonly answer: RunLine;
   readonly tenant: Tenant;
   readonly signal: AbortSignal;
 }
@@ -73,7 +73,7 @@ export class LocalRoutes {
       await this.#parts.adapters.http.registry.resolve(this.#parts.tenant, model);
     } catch (error) {
       if (!(error instanceof ServeError) || error.code !== 'model_not_found') throw error;
-      throw new ConfigError([`grader: asks ${model}. ${error.message}`]);
+      throw new ConfigError(`grader: asks ${model}. ${error.message}`);
     }
   }
 

@@ -115,7 +115,7 @@ function readDecoderConfig(file: string): DecoderConfig {
   try {
     return parseDecoderConfig(JSON.parse(readRegular(file, SMALL_FILE_BYTES).toString()));
   } catch (error) {
-    throw new ConfigError([`${file}: ${(error as Error).message}`]);
+    throw new ConfigError(`${file}: ${(error as Error).message}`);
   }
 }
 

@@ -7,12 +7,13 @@ import type { Logger } from '../common/log.ts';
 import { openProcessFolder } from '../common/process-folder.ts';
 import { createOwner } from '../common/process-id.ts';
 import {
+  type FolderUse,
   SERVER_FOLDER_NAMES,
   SERVER_FOLDERS,
   type ServerFolder,
 } from '../contracts/server-folders.ts';
 import type { LeaseOwner } from '../jobs/lease.ts';
-import type { Config } from '../settings/config.ts';
+import { type Config, servesTinker } from '../settings/config.ts';
 
 /** The owner of this process's leases and folders. */
 export interface OwnProcess {
@@ -28,7 +29,14 @@ export interface OwnProcess {
   openFolder(name: ServerFolder | 'jobs/dry-runs', inherits?: string): Promise<string>;
 }
 
-type FolderSettings = Pick<Config, 'home' | 'batches' | 'training'>;
+type FolderSettings = Pick<Config, 'home' | 'batches' | 'training' | 'trainRunner'>;
+
+/** Whether the settings turn off what needs a folder. Absent: every server has it. */
+const IS_OFF: { readonly [name in ServerFolder]?: (config: FolderSettings) => boolean } = {
+  batches: ({ batches }) => batches === 0,
+  jobs: ({ training }) => training === 0,
+  tinker: (config) => !servesTinker(config),
+};
 
 /** Names this process, and logs the folders that it needs and cannot write. */
 export async function openOwnProcess(config: FolderSettings, log: Logger): Promise<OwnProcess> {
@@ -37,9 +45,9 @@ export async function openOwnProcess(config: FolderSettings, log: Logger): Promi
   const unwritable: ServerFolder[] = [];
   await makeFolder(config.home);
   for (const name of SERVER_FOLDER_NAMES) {
-    const { feature, routes, ...use } = SERVER_FOLDERS[name];
-    const isOff = 'setting' in use && config[use.setting] === 0;
-    const code = isOff || routes.length === 0 ? undefined : await whyNotWritable(pathOf(name));
+    const { feature, routes }: FolderUse = SERVER_FOLDERS[name];
+    const isOff = routes.length === 0 || IS_OFF[name]?.(config);
+    const code = isOff ? undefined : await whyNotWritable(pathOf(name));
     if (code === undefined) continue;
     unwritable.push(name);
     log.warn(
@@ -57,14 +65,4 @@ export async function openOwnProcess(config: FolderSettings, log: Logger): Promi
         ...(inherits !== undefined && { inherits }),
       }),
   };
-}
-
-/** Returns the settings of a server that leaves the work that it has no folder for to others. */
-export function withoutUnwritable(
-  config: Config,
-  { unwritable }: Pick<OwnProcess, 'unwritable'>,
-): Config {
-  const off = (name: 'batches' | 'jobs') =>
-    unwritable.includes(name) && { [SERVER_FOLDERS[name].setting]: 0 };
-  return { ...config, ...off('batches'), ...off('jobs') };
 }

@@ -85,7 +85,7 @@ function describeBase(artifactDir: string): ArtifactDescription {
     return describeArtifact(artifactDir);
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
-    throw new ConfigError([`--model: ${artifactDir}: ${error.message}`]);
+    throw new ConfigError(`--model: ${artifactDir}: ${error.message}`);
   }
 }
 

@@ -28,9 +28,9 @@ export function readSignatureKeys(
   const pair = readKey('--adapter-signing-key', config.adapterSigningKey, parseSigningKey);
   const publicKey = readKey('--adapter-public-key', config.adapterPublicKey, parsePublicKey);
   if (pair && publicKey && !pair.publicKey.equals(publicKey))
-    throw new ConfigError([
+    throw new ConfigError(
       '--adapter-public-key: does not belong to the private key of --adapter-signing-key. Give its public key, or leave it out.',
-    ]);
+    );
   return pair ?? (publicKey && { publicKey });
 }
 
@@ -39,7 +39,7 @@ function readKey<T>(flag: string, file: string | undefined, parse: (pem: string)
   try {
     return parse(readFileSync(file, 'utf8'));
   } catch (error) {
-    throw new ConfigError([`${flag}: ${(error as Error).message}`]);
+    throw new ConfigError(`${flag}: ${(error as Error).message}`);
   }
 }
 

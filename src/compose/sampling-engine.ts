@@ -25,7 +25,7 @@ interface GraderModels {
  * resumed run samples the same ones. Throws `ConfigError` if the tenant may not use one of the models, or if
  * Python is needed and does not run.
  */
-export function withSampler<T>(
+export function withSamplingEngine<T>(
   { tenant, models, usesPython }: GraderModels,
   context: ProgramContext,
   work: (sampler: CompletionSampler) => Promise<T>,
@@ -48,7 +48,7 @@ export function withSampler<T>(
 
 async function openPython({ pythonGraders }: ProgramContext['config']): Promise<PythonGraders> {
   if (pythonGraders !== undefined) return PythonGraders.open(pythonGraders);
-  throw new ConfigError(['grader: is in Python, which needs LORIKEET_PYTHON_GRADERS']);
+  throw new ConfigError('grader: is in Python, which needs LORIKEET_PYTHON_GRADERS');
 }
 
 /** Temperature 1 and nothing else, so a token is drawn with the probability that the model gives it. */
@@ -77,9 +77,9 @@ class SamplingEngine implements CompletionSampler {
   async sample({ promptIds, maxTokens, seed, constraint: given }: SampledPrompt) {
     const room = this.#engine.roomAfter(promptIds);
     if (room < 1) {
-      throw new ConfigError([
+      throw new ConfigError(
         `maxLength: a prompt has ${promptIds.length} tokens, more than the engine holds`,
-      ]);
+      );
     }
     const constraint = given && (await compile(given));
     const { ids, logProbs, reason } = await this.#engine.generate({
@@ -100,6 +100,6 @@ async function compile(
     return await constraintCompiler.compile(constraint);
   } catch (error) {
     if (!(error instanceof GrammarError)) throw error;
-    throw new ConfigError([`data: tools cannot be enforced: ${error.path} ${error.message}`]);
+    throw new ConfigError(`data: tools cannot be enforced: ${error.path} ${error.message}`);
   }
 }

@@ -74,8 +74,8 @@ export async function baseGenerationConfig(
     if (config) return config;
   } catch (error) {
     if (!(error instanceof FileError)) throw error;
-    throw new ConfigError([`--generation-config: ${error.message}`]);
+    throw new ConfigError(`--generation-config: ${error.message}`);
   }
   const fault = `${setting} has no ${GENERATION_CONFIG_FILE}. Use auto, vllm or a folder that has one.`;
-  throw new ConfigError([`--generation-config: ${fault}`]);
+  throw new ConfigError(`--generation-config: ${fault}`);
 }

@@ -15,7 +15,7 @@ import { localAccess, openAccess } from '../tenants/access.ts';
 import type { ProgramContext, ReadyServer } from './context.ts';
 import { demoNames, servedDemos } from './demo-adapters.ts';
 import { OpenedParts } from './opened-parts.ts';
-import { openOwnProcess, withoutUnwritable } from './own-process.ts';
+import { openOwnProcess } from './own-process.ts';
 import { prepareBase } from './prepared-base.ts';
 import { startEngine } from './serving-engine.ts';
 import type { ServingWeights } from './serving-weights.ts';
@@ -49,12 +49,11 @@ async function openServer(
   { isPrewarm }: ServeOptions,
   opened: OpenedParts,
 ) {
-  const given = isPrewarm ? withoutClients(context.config) : context.config;
+  const config = isPrewarm ? withoutClients(context.config) : context.config;
   let tracing: Tracing | undefined;
-  const log = createLog(given.logLevel, undefined, () => tracing?.logFields() ?? {});
-  checkStoreFolder(given);
-  const own = await openOwnProcess(given, log);
-  const config = withoutUnwritable(given, own);
+  const log = createLog(config.logLevel, undefined, () => tracing?.logFields() ?? {});
+  checkStoreFolder(config);
+  const own = await openOwnProcess(config, log);
   const python = await openPython(config, log);
   const access = opened.add(isPrewarm ? localAccess() : await openAccess(config, log));
   endStartPhase('settings');
@@ -176,9 +175,9 @@ async function run(
 function checkStoreFolder({ store }: Config): void {
   // The settings make folders absolute, and leave memory: and s3:// as they are.
   if (store === undefined || !path.isAbsolute(store) || existsSync(`${store}/`)) return;
-  throw new ConfigError([
+  throw new ConfigError(
     `--store: The folder ${store} does not exist. Create it, or check the path and whether its disk is mounted.`,
-  ]);
+  );
 }
 
 /** Throws `ConfigError` if graders in Python cannot run here. */

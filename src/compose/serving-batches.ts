@@ -22,7 +22,7 @@ const LINES_PER_SLOT = 2;
 
 /** Opens the batches of the store. The worker takes none until it is started. */
 export async function openServingBatches(
-  { batches: maxRunning, maxBatches: maxActive, maxBatchRequests: maxLines }: Config,
+  { batches, maxBatches: maxActive, maxBatchRequests: maxLines }: Config,
   { client, own, ...options }: ServingBatchesOptions,
 ) {
   const { service, worker } = createBatches({
@@ -30,7 +30,7 @@ export async function openServingBatches(
     root: await own.openFolder('batches'),
     maxActive,
     maxLines,
-    maxRunning,
+    maxRunning: own.unwritable.includes('batches') ? 0 : batches, // others work on them
     maxInFlight: () => LINES_PER_SLOT * (client.model?.slotCount ?? 1),
     owner: own.owner,
   });

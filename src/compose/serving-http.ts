@@ -1,5 +1,5 @@
 // The HTTP side of a server: what its routes share, and the port.
-import type { AnswerLine } from '../batches/context.ts';
+import type { RunLine } from '../batches/context.ts';
 import { createApp } from '../http/app.ts';
 import { type AppOptions, createDeps, type Deps, type LineUsers } from '../http/deps.ts';
 import { createLineApp } from '../http/lines.ts';
@@ -32,7 +32,7 @@ export interface ServingRoutes {
   readonly options: AppOptions;
   readonly deps: Deps;
   /** Answers with the routes of single requests. */
-  readonly answer: AnswerLine;
+  readonly answer: RunLine;
 }
 
 /** Creates what a server's routes share, and the application for requests of this process. */

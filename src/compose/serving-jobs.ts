@@ -15,7 +15,7 @@ import { createJobs } from '../jobs/create-jobs.ts';
 import { toTrainerJob } from '../jobs/job-folder.ts';
 import type { JobRunner } from '../jobs/runner.ts';
 import { trainerCpuMs } from '../jobs/trainer-child.ts';
-import type { Config } from '../settings/config.ts';
+import { type Config, memoryOfTrainer } from '../settings/config.ts';
 import type { Telemetry } from '../telemetry/telemetry.ts';
 import { toPart, type WorkerPart } from './opened-parts.ts';
 import type { OwnProcess } from './own-process.ts';
@@ -49,7 +49,8 @@ export async function openServingJobs(
   const { artifact, store, repository, forget, telemetry, own, log } = options;
   const { info, dir } = artifact;
   const { maxFileBytes, maxFiles, maxFilesBytes } = config;
-  const { maxJobs: maxActive, training: maxTraining } = config;
+  const { maxJobs: maxActive } = config;
+  const maxTraining = own.unwritable.includes('jobs') ? 0 : config.training; // others work on them
   const { files, service, dryRuns, worker } = createJobs({
     store,
     repository,
@@ -97,8 +98,7 @@ export async function openRunner(
     pythonGraders: config.pythonGraders,
   };
   if (config.trainRunner === 'process') {
-    const { trainMemoryBytes, training } = config;
-    const planMemory = trainMemoryBytes && trainMemoryBytes / Math.max(1, training);
+    const planMemory = memoryOfTrainer(config);
     return createChildRunner({ ...childOptions, ...(planMemory && { planMemory }) });
   }
   const [{ ApiClient, findCluster }, { createKubernetesRunner }, { parseTrainerTemplate }] =
@@ -122,12 +122,12 @@ export async function openRunner(
 
 function readPod(file: string | undefined): string {
   if (file === undefined) {
-    throw new ConfigError(['LORIKEET_TRAIN_POD: is missing. The kubernetes runner needs it.']);
+    throw new ConfigError('LORIKEET_TRAIN_POD: is missing. The kubernetes runner needs it.');
   }
   try {
     return readRegular(file, SMALL_FILE_BYTES).toString();
   } catch (error) {
-    throw new ConfigError([`LORIKEET_TRAIN_POD: ${file}: ${(error as Error).message}`]);
+    throw new ConfigError(`LORIKEET_TRAIN_POD: ${file}: ${(error as Error).message}`);
   }
 }
 

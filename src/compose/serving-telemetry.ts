@@ -49,7 +49,7 @@ export async function openKvEvents(
   if (!address) return undefined;
   if (base.plan.prefixCacheBytes === 0) {
     const text = '--kv-events: The prefix cache is off. Leave this out, or turn the cache on.';
-    throw new ConfigError([text]);
+    throw new ConfigError(text);
   }
   const { KvEvents } = await import('../telemetry/kv-events/kv-events.ts');
   const topic = { pod: kvEventsPod ?? new URL(url).host, model: base.artifact.info.name };

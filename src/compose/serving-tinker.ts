@@ -2,13 +2,13 @@
 import path from 'node:path';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import type { AnswerLine } from '../batches/context.ts';
+import type { RunLine } from '../batches/context.ts';
 import type { Logger } from '../common/log.ts';
 import type { EngineClient } from '../engine-client/client.ts';
 import type { ServedModel } from '../http/request/request-model.ts';
 import type { ArtifactDescription } from '../import/artifact.ts';
 import { threadsOrDefault } from '../jobs/trainer-child.ts';
-import { type Config, servesTinker } from '../settings/config.ts';
+import { type Config, memoryOfTrainer, servesTinker } from '../settings/config.ts';
 import { SESSIONS_FOLDER, TinkerService } from '../tinker/tinker-service.ts';
 import { TrainingProcess } from '../tinker/training-process.ts';
 import type { OwnProcess } from './own-process.ts';
@@ -24,7 +24,7 @@ interface ServingTinkerOptions {
   readonly own: OwnProcess;
   readonly log: Logger;
   readonly model: Pick<ServedModel, 'maxSeqLength'>;
-  readonly answer: AnswerLine;
+  readonly answer: RunLine;
 }
 
 /** The longest sequence of a pass. The attention of a longer one takes gigabytes. */
@@ -57,6 +57,7 @@ export async function openServingTinker(
         model: path.resolve(dir),
         directory: path.join(directory, 'parked'),
         threads: threadsOrDefault(trainThreads),
+        memory: memoryOfTrainer(config),
       },
       child: { log },
     }),

@@ -13,7 +13,7 @@ import { makePlan, type PlanMachine, planRun } from '../../trainer/commands/plan
 import { sayFailures } from '../../trainer/evaluation/gates.ts';
 import { parseJob, readJob, type TrainJob } from '../../trainer/job/job.ts';
 import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
-import { samplerSize } from '../../trainer/planner/sampler-size.ts';
+import { samplingEngineSize } from '../../trainer/planner/sampling-engine-size.ts';
 import { askedModels, usesPython } from '../../trainer/rewards.ts';
 import { type ExecuteOptions, executeRun } from '../../trainer/run/execute-run.ts';
 import { GateError, toFault, withNames } from '../../trainer/run/faults.ts';
@@ -23,7 +23,7 @@ import {
   createStorePublisher,
   type FinishedAdapter,
   type Publisher,
-} from '../../trainer/run/result-files.ts';
+} from '../../trainer/run/publish-result.ts';
 import {
   createRunFolder,
   openRunFolder,
@@ -50,7 +50,7 @@ import { readAdapterDefaults, readAnswerDefaults } from './adapter-defaults.ts';
 import { findBase } from './base.ts';
 import type { ProgramContext, Reporter } from './context.ts';
 import { explainStoreError, findVersion, openRepository } from './repository.ts';
-import { samplerBytes, samplerConfig } from './sampler-plan.ts';
+import { samplingEngineBytes, samplingEngineConfig } from './sampling-engine-plan.ts';
 
 /** How the trainer process communicates with its parent. */
 interface TrainerChannel {
@@ -120,7 +120,7 @@ class TrainerProgram {
     using artifact = await this.#openBase(job.model);
     this.#phases.begin('read rows');
     const prepared = await prepareRun(job, artifact);
-    const machine = { limit: memoryLimit(), samplerBytes: this.#samplerBytes };
+    const machine = { limit: memoryLimit(), samplingEngineBytes: this.#samplingEngineBytes };
     const plan = await planRun(prepared, artifact, machine);
     this.#note(`${plan.text}\nFolder   ${dir}`);
     const publisher = await this.#openPublisher(prepared, artifact);
@@ -153,7 +153,7 @@ class TrainerProgram {
       json: readJob(request.job),
       findModel,
       checkJob: formatOf,
-      samplerBytes: this.#samplerBytes,
+      samplingEngineBytes: this.#samplingEngineBytes,
     });
     if (job) this.#channel.send({ type: 'plan', plan: job });
     this.#result(request.isJson ? JSON.stringify(json) : text);
@@ -195,11 +195,11 @@ class TrainerProgram {
   }
 
   /** Performs tasks in the order in which they come, until the parent asks for a pause. */
-  async serve({ model, directory, threads }: Request<'serve'>): Promise<void> {
+  async serve({ model, ...options }: Request<'serve'>): Promise<void> {
     const { send, signal, listen } = this.#channel;
     using artifact = await this.#openBase(model);
-    const service = new TrainService({ artifact, directory, threads });
-    await makeFolder(directory);
+    const service = new TrainService({ artifact, ...options });
+    await makeFolder(options.directory);
     let last: Promise<void> = Promise.resolve();
     listen(({ id, task }) => {
       last = last
@@ -221,7 +221,7 @@ class TrainerProgram {
 
   #findBase(requested: string | undefined): Promise<string> {
     if (requested === '')
-      throw new ConfigError(['model: is missing. Name a base, such as smollm2-135m-instruct']);
+      throw new ConfigError('model: is missing. Name a base, such as smollm2-135m-instruct');
     return findBase(requested, this.#contextOf(requested));
   }
 
@@ -263,8 +263,8 @@ class TrainerProgram {
     };
   }
 
-  readonly #samplerBytes: PlanMachine['samplerBytes'] = (decoder, engine) =>
-    samplerBytes(this.#config, decoder, engine);
+  readonly #samplingEngineBytes: PlanMachine['samplingEngineBytes'] = (decoder, engine) =>
+    samplingEngineBytes(this.#config, decoder, engine);
 
   async #run(
     prepared: PreparedRun,
@@ -279,16 +279,16 @@ class TrainerProgram {
         ...parts,
         signal,
         send,
-        withSampler: async (work) => {
-          const { withSampler } = await import('./sampling-engine.ts');
+        withSamplingEngine: async (work) => {
+          const { withSamplingEngine } = await import('./sampling-engine.ts');
           const { job } = prepared;
           const { config, ...context } = this.#contextOf(job.model);
           const { threads = config.threads } = job;
-          const size = samplerSize(prepared, artifact.config)!;
-          const sized = samplerConfig({ ...config, threads }, artifact.config, size);
+          const size = samplingEngineSize(prepared, artifact.config)!;
+          const sized = samplingEngineConfig({ ...config, threads }, artifact.config, size);
           const asked = { tenant, models: askedModels(job), usesPython: usesPython(job) };
           const unpaused = new AbortController().signal; // a pause waits for the step, and a step for its engine
-          return withSampler(asked, { ...context, config: sized, signal: unpaused }, work);
+          return withSamplingEngine(asked, { ...context, config: sized, signal: unpaused }, work);
         },
       });
       if (outcome === 'succeeded') this.#result(describeResult(prepared, folder, publisher));

@@ -10,7 +10,7 @@ export const batchObjectSchema = z
     id: z.string(),
     object: z.literal('batch'),
     endpoint: z.enum(BATCH_ENDPOINTS),
-    model: z.string().optional().openapi({ description: 'Absent if lines name different models' }),
+    model: z.string().optional().describe('Absent if lines name different models'),
     errors: z
       .object({
         object: z.literal('list'),

@@ -23,9 +23,7 @@ export const fileObjectSchema = z
     expires_at: unixSeconds.optional(),
     filename: z.string(),
     purpose: z.enum(FILE_PURPOSES),
-    status: z
-      .literal('processed')
-      .openapi({ description: 'Always processed, because some clients wait for it' }),
+    status: z.literal('processed').describe('Always processed, because some clients wait for it'),
   })
   .openapi('File');
 /** An uploaded file or a result file. */
@@ -40,7 +38,7 @@ const jsonObject = z.record(z.string(), z.unknown());
 const hyperparameter = (row: Hyperparameter) =>
   orAbsent(row)
     .optional()
-    .openapi({ description: `For ${row.objectives.join(', ')}: ${row.help}` });
+    .describe(`For ${row.objectives.join(', ')}: ${row.help}`);
 
 export const hyperparametersSchema = z.object(hyperparameterShape('name', hyperparameter));
 /** Hyperparameters of a fine-tuning job. */
@@ -55,10 +53,10 @@ const jobExtensionSchema = z
     ...extensionFields(),
     ...{ ...planned, planned_memory_bytes: z.number(), num_classes: z.int() },
     ...progress,
-    train_loss: z.number().openapi({ description: "The latest step's" }),
-    valid_loss: z.number().openapi({ description: 'The lowest so far' }),
-    valid_reward: z.number().openapi({ description: 'The highest so far' }),
-    kept_step: z.int().openapi({ description: 'The step that became the result' }),
+    train_loss: z.number().describe("The latest step's"),
+    valid_loss: z.number().describe('The lowest so far'),
+    valid_reward: z.number().describe('The highest so far'),
+    kept_step: z.int().describe('The step that became the result'),
     ...{ version: z.int(), digest: z.string(), evaluation: evaluationCardSchema },
   })
   .partial()
@@ -78,10 +76,11 @@ export const fineTuningJobSchema = z
     fine_tuned_model: z.string().nullable(),
     organization_id: z.string(),
     status: z.enum(JOB_STATUSES),
-    hyperparameters: hyperparametersSchema.partial().openapi({
-      description:
+    hyperparameters: hyperparametersSchema
+      .partial()
+      .describe(
         'Empty unless the method is supervised. Validation of the files replaces `auto` by numbers',
-    }),
+      ),
     method: z.object({
       type: z.enum(OBJECTIVES),
       supervised: ofMethod.optional(),
@@ -122,8 +121,8 @@ const gradingShape = {
 const eventDataSchema = z
   .object({
     ...{ step: z.int(), total_steps: z.int(), ...apiMetricsShape, ...gradingShape },
-    code: z.string().openapi({ description: 'The kind of a warning or a fault' }),
-    lines: z.array(z.int()).openapi({ description: 'Faulty lines of the file' }),
+    code: z.string().describe('The kind of a warning or a fault'),
+    lines: z.array(z.int()).describe('Faulty lines of the file'),
     ...{ cause: z.string(), cure: z.string(), model: z.string(), version: z.int() },
   })
   .partial();
@@ -166,7 +165,7 @@ export const fineTuningCheckpointListSchema = listOf(fineTuningCheckpointSchema)
 const fineTuningSamplesSchema = stepSamplesSchema
   .extend({
     object: z.literal('fine_tuning.job.samples'),
-    id: z.string().openapi({ description: 'The number of the step' }),
+    id: z.string().describe('The number of the step'),
   })
   .openapi('FineTuningJobSamples');
 /** Recorded samples of a step of a fine-tuning job. */
@@ -190,7 +189,7 @@ export const graderRunSchema = z
       name: z.string(),
       type: z.string(),
       errors: z.record(z.string(), z.union([z.boolean(), z.string(), z.null()])),
-      execution_time: z.number().openapi({ description: 'Seconds' }),
+      execution_time: z.number().describe('Seconds'),
       scores: z.record(z.string(), z.number()),
       token_usage: z.int().nullable(),
       sampled_model_name: z.string().nullable(),

@@ -7,11 +7,9 @@ import { deletedOf, listOf, unixSeconds } from './openai.ts';
 export const meSchema = z
   .object({
     object: z.literal('tenant'),
-    id: z.string().openapi({ description: 'The tenant of the key' }),
-    is_admin: z.boolean().openapi({ description: 'Whether the key may use the admin routes' }),
-    needs_key: z
-      .boolean()
-      .openapi({ description: 'Whether this server rejects requests without a key' }),
+    id: z.string().describe('The tenant of the key'),
+    is_admin: z.boolean().describe('Whether the key may use the admin routes'),
+    needs_key: z.boolean().describe('Whether this server rejects requests without a key'),
   })
   .openapi('Me');
 /** The tenant of a request. */
@@ -21,11 +19,9 @@ export const prefetchSchema = z
   .object({
     id: z.string(),
     object: z.literal('adapter.prefetch'),
-    adapter: z.string().openapi({ description: 'The digest of the adapter' }),
-    root: z.string().openapi({ description: 'A model name that always stands for these weights' }),
-    tier: z
-      .string()
-      .openapi({ description: 'The tier that held the adapter: slot, ram, disk or store' }),
+    adapter: z.string().describe('The digest of the adapter'),
+    root: z.string().describe('A model name that always stands for these weights'),
+    tier: z.string().describe('The tier that held the adapter: slot, ram, disk or store'),
     load_ms: z.int(),
     keep_warm_until: unixSeconds.nullable(),
   })
@@ -65,9 +61,9 @@ function counts<const Name extends string>(...names: Name[]) {
 
 const bucketsSchema = z
   .array(counts('count').extend({ le: z.number().nullable() }))
-  .openapi({ description: 'Cumulative counts up to `le` seconds, which is null for infinity' });
+  .describe('Cumulative counts up to `le` seconds, which is null for infinity');
 
-const cpuSeconds = z.number().openapi({ description: 'CPU time used so far, in seconds' });
+const cpuSeconds = z.number().describe('CPU time used so far, in seconds');
 
 /** Totals since the server started. */
 const totals = {
@@ -75,7 +71,7 @@ const totals = {
   inter_token_latency: bucketsSchema,
   errors: z
     .array(counts('count').extend({ code: z.string() }))
-    .openapi({ description: 'Refused and failed requests by code, most first' }),
+    .describe('Refused and failed requests by code, most first'),
 };
 
 /** The engine's figures for every key; CPU times are for operators. Totals count from the engine's start. */
@@ -91,7 +87,7 @@ export const engineFiguresSchema = counts(
   'prefix_hit_tokens',
   'prefix_bytes',
   'prefix_capacity_bytes',
-).extend({ kv_usage: z.number().openapi({ description: 'Share of the KV cache, 0 to 1' }) });
+).extend({ kv_usage: z.number().describe('Share of the KV cache, 0 to 1') });
 /** The engine's figures. */
 export type EngineFigures = z.infer<typeof engineFiguresSchema>;
 
@@ -101,7 +97,7 @@ export const tiersSchema = z
       .partial()
       .extend({ tier: z.enum(['slot', 'ram', 'disk']), adapters: z.int() }),
   )
-  .openapi({ description: 'The adapter cache; slots only have `adapters`' });
+  .describe('The adapter cache; slots only have `adapters`');
 /** The tiers of the adapter cache. */
 export type Tiers = z.infer<typeof tiersSchema>;
 
@@ -112,26 +108,26 @@ export const metricsStatusSchema = z
     engine: engineFiguresSchema
       .extend({ cpu_s: cpuSeconds })
       .nullable()
-      .openapi({ description: 'Totals since the engine started; null until it has answered' }),
+      .describe('Totals since the engine started; null until it has answered'),
     tiers: tiersSchema,
     server: counts('memory_bytes').extend({ started_at: z.number(), cpu_s: cpuSeconds }),
     trainer_cpu_s: cpuSeconds
       .nullable()
-      .openapi({ description: 'The trainers on this machine; null if there are none' }),
-    attached: z.array(z.string()).openapi({
-      description: 'Names of the adapters in slots, then of the ones in memory that were used last',
-    }),
-    awaited: z.array(z.string()).openapi({ description: 'Adapters that requests wait for' }),
-    fetching: z.int().openapi({ description: 'Fetches from the store, running or waiting' }),
-    is_store_paused: z.boolean().openapi({ description: 'Whether the store does not answer' }),
+      .describe('The trainers on this machine; null if there are none'),
+    attached: z
+      .array(z.string())
+      .describe('Names of the adapters in slots, then of the ones in memory that were used last'),
+    awaited: z.array(z.string()).describe('Adapters that requests wait for'),
+    fetching: z.int().describe('Fetches from the store, running or waiting'),
+    is_store_paused: z.boolean().describe('Whether the store does not answer'),
     usage: z
       .array(
         counts('requests', 'input_tokens', 'output_tokens').extend({
           model: z.string(),
-          tenant: z.string().nullable().openapi({ description: 'Its owner; null for the base' }),
+          tenant: z.string().nullable().describe('Its owner; null for the base'),
         }),
       )
-      .openapi({ description: 'The base, then the adapters, most tokens first' }),
+      .describe('The base, then the adapters, most tokens first'),
     ...totals,
   })
   .openapi('MetricsStatus');
@@ -139,11 +135,11 @@ export const metricsStatusSchema = z
 export type MetricsStatus = z.infer<typeof metricsStatusSchema>;
 
 const loadSampleSchema = z.object({
-  at: z.number().openapi({ description: 'Unix seconds' }),
+  at: z.number().describe('Unix seconds'),
   is_ready: z.boolean(),
-  running: z.int().nullable().openapi({ description: 'Null if the engine did not answer' }),
+  running: z.int().nullable().describe('Null if the engine did not answer'),
   waiting: z.int().nullable(),
-  prompt_tokens: z.int().nullable().openapi({ description: 'Total since the engine started' }),
+  prompt_tokens: z.int().nullable().describe('Total since the engine started'),
   generated_tokens: z.int().nullable(),
 });
 
@@ -151,25 +147,25 @@ export const metricsHistorySchema = z
   .object({
     object: z.literal('metrics.history'),
     interval_s: z.number(),
-    samples: z
-      .array(loadSampleSchema)
-      .openapi({ description: 'Samples of the last hour, oldest first' }),
+    samples: z.array(loadSampleSchema).describe('Samples of the last hour, oldest first'),
     hours: z
       .array(z.object({ at: z.number(), ...totals }))
-      .openapi({ description: 'Latencies and errors of the last six hours, oldest first' }),
+      .describe('Latencies and errors of the last six hours, oldest first'),
     server: z.object({
       version: z.string(),
       model: z.string(),
-      provider: z.string().nullable().openapi({ description: 'Null until the engine is ready' }),
+      provider: z.string().nullable().describe('Null until the engine is ready'),
       weights: z.string().nullable(),
-      kv: z.string().nullable().openapi({ description: 'The format of the KV cache' }),
-      threads: z.int().nullable().openapi({ description: 'Null if the runtime chooses' }),
+      kv: z.string().nullable().describe('The format of the KV cache'),
+      threads: z.int().nullable().describe('Null if the runtime chooses'),
       processor: z.string(),
       cores: z.int(),
-      processor_features: z.array(z.string()).nullable().openapi({
-        description:
+      processor_features: z
+        .array(z.string())
+        .nullable()
+        .describe(
           'Instruction sets, the fastest for 8-bit products first; null if the system does not tell',
-      }),
+        ),
       memory_bytes: z.int(),
       platform: z.string(),
       node: z.string(),
@@ -181,25 +177,27 @@ export type MetricsHistory = z.infer<typeof metricsHistorySchema>;
 
 const requestSchema = z
   .object({
-    id: z.string().openapi({ description: 'Its x-request-id' }),
+    id: z.string().describe('Its x-request-id'),
     object: z.literal('request'),
     tenant: z.string(),
     model: z.string(),
-    state: z.enum(['loading', 'queued', 'prefill', 'decode', 'ended']).openapi({
-      description: 'loading: its adapter or its constraint; prefill: the prompt is read',
-    }),
-    reason: z.enum(['no_slot', 'tenant_share', 'next_step', 'paused']).nullable().openapi({
-      description:
+    state: z
+      .enum(['loading', 'queued', 'prefill', 'decode', 'ended'])
+      .describe('loading: its adapter or its constraint; prefill: the prompt is read'),
+    reason: z
+      .enum(['no_slot', 'tenant_share', 'next_step', 'paused'])
+      .nullable()
+      .describe(
         'Why it is queued. no_slot: all slots are taken; tenant_share: the tenant has its share of them, or the free ones are for others; next_step: it starts with one of the next steps',
-    }),
+      ),
     outcome: z
       .string()
       .nullable()
-      .openapi({ description: 'ok, aborted or the code of an error; null while it runs' }),
+      .describe('ok, aborted or the code of an error; null while it runs'),
     prompt_tokens: z.int(),
     output_tokens: z.int(),
-    arrived_at: z.number().openapi({ description: 'Unix seconds' }),
-    waiting_ms: z.int().openapi({ description: 'Until it got a slot, loading included' }),
+    arrived_at: z.number().describe('Unix seconds'),
+    waiting_ms: z.int().describe('Until it got a slot, loading included'),
     prefill_ms: z.int().nullable(),
     decode_ms: z.int().nullable(),
   })
@@ -211,9 +209,7 @@ export const requestListSchema = z
   .object({
     object: z.literal('list'),
     data: z.array(requestSchema),
-    is_training: z
-      .boolean()
-      .openapi({ description: "Whether a fine-tuning job uses this machine's cores" }),
+    is_training: z.boolean().describe("Whether a fine-tuning job uses this machine's cores"),
   })
   .openapi('RequestList');
 /** The running requests and the last ones. */
@@ -221,21 +217,21 @@ export type RequestList = z.infer<typeof requestListSchema>;
 
 const sharesSchema = z
   .array(z.object({ version: z.int(), percent: z.number() }))
-  .openapi({ description: 'One version at 100 percent, or a split' });
+  .describe('One version at 100 percent, or a split');
 
 const trainedFileSchema = z.object({ sha256: z.string(), bytes: z.int() });
 
 const trainingSchema = z
   .object({
-    program: z.string().openapi({ description: 'The trainer and its version' }),
+    program: z.string().describe('The trainer and its version'),
     training_file: trainedFileSchema,
     validation_file: trainedFileSchema.nullable(),
     init_adapter: z
       .string()
       .nullable()
-      .openapi({ description: 'The digest of the adapter that the run started from' }),
+      .describe('The digest of the adapter that the run started from'),
   })
-  .openapi({ description: 'What it was made from' });
+  .describe('What it was made from');
 
 const adapterVersionSchema = z.object({
   version: z.int(),
@@ -243,41 +239,40 @@ const adapterVersionSchema = z.object({
   digest: z.string(),
   rank: z.int(),
   targets: z.array(z.string()),
-  bytes: z.int().openapi({ description: 'Size of its two files' }),
-  classes: z.int().nullable().openapi({
-    description: "The number of a classifier's named classes; null if it generates text",
-  }),
+  bytes: z.int().describe('Size of its two files'),
+  classes: z
+    .int()
+    .nullable()
+    .describe("The number of a classifier's named classes; null if it generates text"),
   base: z
     .enum(['served', 'other', 'unknown'])
-    .openapi({ description: 'Whether it was trained for the base that this server serves' }),
-  job: z.string().nullable().openapi({ description: 'The fine-tuning job that created it' }),
+    .describe('Whether it was trained for the base that this server serves'),
+  job: z.string().nullable().describe('The fine-tuning job that created it'),
   training: trainingSchema.nullable(),
-  evaluation: z
-    .record(z.string(), z.unknown())
-    .nullable()
-    .openapi({ description: 'Its evaluation card' }),
+  evaluation: z.record(z.string(), z.unknown()).nullable().describe('Its evaluation card'),
 });
 
 export const adapterSchema = z
   .object({
-    id: z.string().openapi({ description: 'owner/name' }),
+    id: z.string().describe('owner/name'),
     object: z.literal('adapter'),
     name: z.string(),
     owner: z.string(),
-    is_writable: z.boolean().openapi({ description: 'Whether the key may change it' }),
+    is_writable: z.boolean().describe('Whether the key may change it'),
     about: adapterAboutSchema,
-    last_used_at: unixSeconds.nullable().openapi({
-      description:
+    last_used_at: unixSeconds
+      .nullable()
+      .describe(
         'The newest request to this server; null if there is none, or the key may not change the adapter',
-    }),
+      ),
     aliases: z.array(
       z.object({
         alias: z.string(),
         leads_to: sharesSchema,
-        previous: sharesSchema.nullable().openapi({ description: 'The target of a rollback' }),
+        previous: sharesSchema.nullable().describe('The target of a rollback'),
       }),
     ),
-    versions: z.array(adapterVersionSchema).openapi({ description: 'Newest first' }),
+    versions: z.array(adapterVersionSchema).describe('Newest first'),
   })
   .openapi('Adapter');
 /** A published adapter. */
@@ -296,52 +291,41 @@ export const fineTuningPlanSchema = z
     training_file: z.string(),
     validation_file: z.string().nullable(),
     method: z.string(),
-    compute: z.string().openapi({ description: 'The arithmetic of the frozen linears' }),
-    recommended_compute: z
-      .string()
-      .openapi({ description: 'The arithmetic that is best on this machine' }),
+    compute: z.string().describe('The arithmetic of the frozen linears'),
+    recommended_compute: z.string().describe('The arithmetic that is best on this machine'),
     hyperparameters: hyperparametersSchema,
     examples: z.int(),
     validation_examples: z.int(),
-    tokens: z.int().openapi({ description: 'Tokens per epoch' }),
-    trained_tokens: z
-      .int()
-      .openapi({ description: 'Tokens per epoch that the model is trained on' }),
+    tokens: z.int().describe('Tokens per epoch'),
+    trained_tokens: z.int().describe('Tokens per epoch that the model is trained on'),
     masked_share: z.number(),
-    truncated: z
-      .int()
-      .openapi({ description: 'Number of examples that are cut off at max_length' }),
+    truncated: z.int().describe('Number of examples that are cut off at max_length'),
     max_length: z.int(),
     duplicates: z.int(),
     trained_parameters: z.int(),
     total_steps: z.int(),
     steps_per_epoch: z.int(),
-    learning_rate: z.number().openapi({ description: 'Peak learning rate' }),
+    learning_rate: z.number().describe('Peak learning rate'),
     memory_bytes: z.number(),
     seconds: z.number(),
     seconds_range: z
       .array(z.number())
-      .openapi({ description: 'Seconds on an idle machine, and next to a busy server' }),
+      .describe('Seconds on an idle machine, and next to a busy server'),
     warnings: z.array(z.object({ code: z.string(), message: z.string() })),
-    labels: z
-      .array(z.string())
-      .optional()
-      .openapi({ description: 'For a classifier: the names of its classes' }),
+    labels: z.array(z.string()).optional().describe('For a classifier: the names of its classes'),
     first_batch: z
       .array(
         z.object({
           text: z.string(),
           spans: z.array(z.object({ start: z.int(), end: z.int(), is_learned: z.boolean() })),
-          label: z.string().optional().openapi({ description: 'For a classifier: its class' }),
+          label: z.string().optional().describe('For a classifier: its class'),
           side: z
             .enum(['preferred', 'non_preferred'])
             .optional()
-            .openapi({ description: 'Which output of a pair this is' }),
+            .describe('Which output of a pair this is'),
         }),
       )
-      .openapi({
-        description: 'The examples of the first batch, and which parts the model is trained on',
-      }),
+      .describe('The examples of the first batch, and which parts the model is trained on'),
   })
   .openapi('FineTuningJobPlan');
 /** The result of validating a job without creating it. */

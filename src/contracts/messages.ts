@@ -8,7 +8,7 @@ const textBlockSchema = z.object({
 
 const toolUseBlockSchema = z.object({
   type: z.literal('tool_use'),
-  id: z.string().openapi({ description: 'The result names it as tool_use_id' }),
+  id: z.string().describe('The result names it as tool_use_id'),
   name: z.string(),
   input: z.record(z.string(), z.unknown()),
 });
@@ -18,11 +18,9 @@ export type MessageBlock = z.infer<typeof textBlockSchema> | z.infer<typeof tool
 
 const messageUsageSchema = z
   .object({
-    input_tokens: z.int().openapi({ description: 'Without the tokens from the prefix cache' }),
+    input_tokens: z.int().describe('Without the tokens from the prefix cache'),
     cache_creation_input_tokens: z.literal(0),
-    cache_read_input_tokens: z
-      .int()
-      .openapi({ description: 'Input tokens that came from the prefix cache' }),
+    cache_read_input_tokens: z.int().describe('Input tokens that came from the prefix cache'),
     output_tokens: z.int(),
   })
   .openapi('MessageUsage');
@@ -47,7 +45,7 @@ export const messageSchema = z
     stop_reason: z
       .enum(STOP_REASONS)
       .nullable()
-      .openapi({ description: 'Null only in the first event of a stream' }),
+      .describe('Null only in the first event of a stream'),
     stop_sequence: z.string().nullable(),
     usage: messageUsageSchema,
   })

@@ -28,25 +28,27 @@ export const modelSchema = z
     object: z.literal('model'),
     created: unixSeconds,
     owned_by: z.string(),
-    parent: z.string().optional().openapi({ description: 'For an adapter: its base model' }),
-    root: z.string().optional().openapi({ description: 'For an adapter: the artifact' }),
+    parent: z.string().optional().describe('For an adapter: its base model'),
+    root: z.string().optional().describe('For an adapter: the artifact'),
     generation_config: generationConfigSchema
       .optional()
-      .openapi({ description: 'Sampling defaults of the model, if a single model is requested' }),
-    request_defaults: requestDefaultsSchema.optional().openapi({
-      description: 'Fields that the adapter gives to requests which leave them out',
-    }),
-    labels: z.array(z.string()).optional().openapi({
-      description:
+      .describe('Sampling defaults of the model, if a single model is requested'),
+    request_defaults: requestDefaultsSchema
+      .optional()
+      .describe('Fields that the adapter gives to requests which leave them out'),
+    labels: z
+      .array(z.string())
+      .optional()
+      .describe(
         'For a classifier, if a single model is requested: the names of its classes, as far as it has any',
-    }),
+      ),
     description: aboutFields.description.optional(),
     tags: aboutFields.tags.optional(),
     kind: aboutFields.kind.optional(),
-    examples: aboutFields.examples.optional().openapi({
-      description: 'If a single adapter is requested: prompts that show what it does',
-    }),
-    max_model_len: z.int().openapi({ description: 'Maximum tokens of prompt and answer together' }),
+    examples: aboutFields.examples
+      .optional()
+      .describe('If a single adapter is requested: prompts that show what it does'),
+    max_model_len: z.int().describe('Maximum tokens of prompt and answer together'),
   })
   .openapi('Model');
 /** A model: the base or an adapter. */
@@ -80,9 +82,7 @@ const usageSchema = z
     completion_tokens: z.int(),
     total_tokens: z.int(),
     prompt_tokens_details: z.object({
-      cached_tokens: z
-        .int()
-        .openapi({ description: 'Prompt tokens that came from the prefix cache' }),
+      cached_tokens: z.int().describe('Prompt tokens that came from the prefix cache'),
     }),
   })
   .openapi('Usage');
@@ -98,7 +98,7 @@ export const embeddingListSchema = z
         index: z.int(),
         embedding: z.union([
           z.array(z.number()),
-          z.string().openapi({ description: 'With base64: float32 numbers, little-endian' }),
+          z.string().describe('With base64: float32 numbers, little-endian'),
         ]),
       }),
     ),
@@ -118,8 +118,8 @@ export const classificationListSchema = z
     data: z.array(
       z.object({
         index: z.int(),
-        label: z.string().nullable().openapi({ description: 'The most likely label' }),
-        probs: z.array(z.number()).openapi({ description: 'In the order of the labels' }),
+        label: z.string().nullable().describe('The most likely label'),
+        probs: z.array(z.number()).describe('In the order of the labels'),
         num_classes: z.int(),
       }),
     ),
@@ -158,9 +158,6 @@ const chatFinishReasonSchema = z.enum([
   'tool_calls',
   'function_call',
 ]);
-/** The reason that a choice ended. */
-export type WireFinishReason = z.infer<typeof finishReasonSchema>;
-
 const promptLogprobsSchema = z
   .array(
     z
@@ -183,16 +180,17 @@ const headFields = {
   id: z.string(),
   created: unixSeconds,
   model: z.string(),
-  system_fingerprint: z.string().openapi({
-    description:
+  system_fingerprint: z
+    .string()
+    .describe(
       'Twelve hex digits of the digests of the base and of the adapter, or `base` without one',
-  }),
+    ),
 };
 
 const functionCallSchema = z
   .object({
     name: z.string(),
-    arguments: z.string().openapi({ description: 'The text of a JSON object' }),
+    arguments: z.string().describe('The text of a JSON object'),
   })
   .openapi('FunctionCall');
 
@@ -209,12 +207,12 @@ export const chatCompletionSchema = z
         index: z.int(),
         message: z.object({
           role: z.literal('assistant'),
-          content: z.string().nullable().openapi({ description: 'null if there are only calls' }),
+          content: z.string().nullable().describe('null if there are only calls'),
           refusal: z.null(),
           tool_calls: z.array(toolCallSchema).optional(),
           function_call: functionCallSchema
             .optional()
-            .openapi({ description: 'The call, if the request has the older `functions`' }),
+            .describe('The call, if the request has the older `functions`'),
         }),
         logprobs: chatLogprobsSchema.nullable(),
         finish_reason: chatFinishReasonSchema,
@@ -247,7 +245,7 @@ export const chatChunkSchema = z
                 .extend({ index: z.int() }),
             )
             .optional()
-            .openapi({ description: 'Calls begin with id, type and name; arguments follow' }),
+            .describe('Calls begin with id, type and name; arguments follow'),
           function_call: functionCallSchema.partial().optional(),
         }),
         logprobs: chatLogprobsSchema.nullable(),

@@ -61,9 +61,9 @@ const functionCallSchema = z
   .object({
     type: z.literal('function_call'),
     id: z.string(),
-    call_id: z.string().openapi({ description: 'The item with the result has the same one' }),
+    call_id: z.string().describe('The item with the result has the same one'),
     name: z.string(),
-    arguments: z.string().openapi({ description: 'The text of a JSON object' }),
+    arguments: z.string().describe('The text of a JSON object'),
     status: itemStatus,
   })
   .openapi('ResponseFunctionCall');
@@ -76,7 +76,7 @@ const customCallSchema = z
     id: z.string(),
     call_id: z.string(),
     name: z.string(),
-    input: z.string().openapi({ description: 'Any text, or one that the format allows' }),
+    input: z.string().describe('Any text, or one that the format allows'),
     status: itemStatus,
   })
   .openapi('ResponseCustomToolCall');
@@ -90,9 +90,7 @@ const responseUsageSchema = z
   .object({
     input_tokens: z.int(),
     input_tokens_details: z.object({
-      cached_tokens: z
-        .int()
-        .openapi({ description: 'Input tokens that came from the prefix cache' }),
+      cached_tokens: z.int().describe('Input tokens that came from the prefix cache'),
     }),
     output_tokens: z.int(),
     output_tokens_details: z.object({ reasoning_tokens: z.literal(0) }),

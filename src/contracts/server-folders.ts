@@ -5,8 +5,6 @@
 export interface FolderUse {
   /** Its name in messages. */
   readonly feature: string;
-  /** The count that turns the feature off if it is 0. Absent: every server has the feature. */
-  readonly setting?: 'batches' | 'training';
   /** Its routes, of which only posts need the folder. */
   readonly routes: readonly string[];
 }
@@ -15,9 +13,9 @@ export interface FolderUse {
 export const SERVER_FOLDERS = {
   /** Without it, adapters are kept in memory. */
   adapters: { feature: 'adapters on the disk', routes: [] },
-  batches: { feature: 'batches', setting: 'batches', routes: ['/v1/batches'] },
-  jobs: { feature: 'fine-tuning jobs', setting: 'training', routes: ['/v1/fine_tuning/jobs'] },
-  tinker: { feature: 'training loops', setting: 'training', routes: ['/api/v1/*'] },
+  batches: { feature: 'batches', routes: ['/v1/batches'] },
+  jobs: { feature: 'fine-tuning jobs', routes: ['/v1/fine_tuning/jobs'] },
+  tinker: { feature: 'training loops', routes: ['/api/v1/*'] },
   uploads: { feature: 'uploads', routes: ['/v1/files'] },
 } as const satisfies Record<string, FolderUse>;
 

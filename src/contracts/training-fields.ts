@@ -208,16 +208,6 @@ export function helpOf(row: Pick<TrainingSetting, 'help' | 'default' | 'fallback
   return absent === '' ? row.help : `${row.help} (default: ${absent})`;
 }
 
-/** The table of settings in Markdown, for docs/training.md. */
-export function trainingSettingsTable(): string {
-  const rows = ROWS.map(([key, row]) => {
-    const flag = flagKind(row) ? `\`${flagOf(key)}\`` : '';
-    const absent = row.isRequired ? 'required' : absentValue(row);
-    return `| \`${key}\` | ${flag} | ${absent} | ${row.help} |\n`;
-  });
-  return `| key | flag | default | meaning |\n|---|---|---|---|\n${rows.join('')}`;
-}
-
 /** Returns the fields of the form of a new job: hyperparameters of all objectives, of one, and other settings. */
 export function formFields() {
   const fields = ROWS.flatMap(([, row]) => {
@@ -229,9 +219,9 @@ export function formFields() {
     return { id, label, parent, objectives: objectivesOf(row), min, max, isInteger, options };
   });
   const parents = ['hyperparameters', 'lorikeet', 'job'];
-  const place = ({ parent, objectives }: (typeof fields)[0]) =>
+  const orderOf = ({ parent, objectives }: (typeof fields)[0]) =>
     parents.indexOf(parent) - objectives.length / (OBJECTIVES.length + 1);
-  return fields.sort((a, b) => place(a) - place(b));
+  return fields.sort((a, b) => orderOf(a) - orderOf(b));
 }
 
 /** Lists the settings in `lorikeet` without a field. */
@@ -292,7 +282,7 @@ function flagOf(key: string): string {
 }
 
 /** Describes what a job uses without the setting. Empty if nothing. */
-function absentValue(row: Pick<TrainingSetting, 'default' | 'fallback'>): string {
+export function absentValue(row: Pick<TrainingSetting, 'default' | 'fallback'>): string {
   if (row.fallback !== undefined) return row.fallback;
   if (row.default === undefined) return '';
   return Array.isArray(row.default) ? row.default.join(', ') : String(row.default);

@@ -39,6 +39,8 @@ interface ServeRequest {
   /** A folder for adapters that wait for their turn. */
   readonly directory: string;
   readonly threads: number | undefined;
+  /** The most bytes of the trainer; passes beyond it are refused. Undefined: none is refused. */
+  readonly memory: number | undefined;
 }
 
 /** The folder in which a named run publishes its adapter. Absent: the job's, or else the store. */

@@ -1,5 +1,6 @@
 // Tasks for a trainer that serves many adapters on one base, and their results. A task changes one adapter, or reads it. Plain
 // data; numbers cross the process boundary as typed arrays.
+import { z } from 'zod';
 
 const CLIP = { clip_low_threshold: 0.8, clip_high_threshold: 1.2 } as const;
 const OF_SAMPLES = ['logprobs', 'advantages'] as const;
@@ -43,26 +44,28 @@ export interface TokenLossChoice {
   readonly config: Readonly<Record<string, number>>;
 }
 
-/** The adapter of a new model. */
-export interface NewAdapter {
-  readonly rank: number;
-  /** 0 to 2**31 - 1 */
-  readonly seed: number;
-  readonly trainsMlp: boolean;
-  readonly trainsAttention: boolean;
+export const newAdapterSchema = z.object({
+  rank: z.int().positive(),
+  /** Below 2**31 */
+  seed: z.int().nonnegative(),
+  trainsMlp: z.boolean(),
+  trainsAttention: z.boolean(),
   /** Whether the output head gets an update. */
-  readonly trainsHead: boolean;
-}
+  trainsHead: z.boolean(),
+});
+/** The adapter of a new model. */
+export type NewAdapter = Readonly<z.infer<typeof newAdapterSchema>>;
 
-/** An update by AdamW. */
-export interface AdamStep {
-  readonly learningRate: number;
-  readonly betas: readonly [number, number];
-  readonly epsilon: number;
-  readonly weightDecay: number;
+export const adamStepSchema = z.object({
+  learningRate: z.number(),
+  betas: z.tuple([z.number(), z.number()]).readonly(),
+  epsilon: z.number(),
+  weightDecay: z.number(),
   /** 0: gradients are not clipped. */
-  readonly maxGradNorm: number;
-}
+  maxGradNorm: z.number(),
+});
+/** An update by AdamW. */
+export type AdamStep = Readonly<z.infer<typeof adamStepSchema>>;
 
 /** The tasks by kind, each with its result. `model` is an id that the sender chooses. */
 export interface ServiceCalls {

@@ -7,20 +7,14 @@ const tokens = z.int();
 const usageResultSchema = z
   .object({
     object: z.literal('organization.usage.completions.result'),
-    input_tokens: tokens.openapi({ description: 'Prompt tokens, cached ones included' }),
+    input_tokens: tokens.describe('Prompt tokens, cached ones included'),
     input_cached_tokens: tokens,
     output_tokens: tokens,
     input_audio_tokens: z.literal(0),
     output_audio_tokens: z.literal(0),
     num_model_requests: z.int(),
-    project_id: z
-      .string()
-      .nullable()
-      .openapi({ description: 'The tenant, with group_by=project_id' }),
-    model: z
-      .string()
-      .nullable()
-      .openapi({ description: 'The base or an adapter, with group_by=model' }),
+    project_id: z.string().nullable().describe('The tenant, with group_by=project_id'),
+    model: z.string().nullable().describe('The base or an adapter, with group_by=model'),
     batch: z.boolean().nullable(),
     user_id: z.null(),
     api_key_id: z.null(),

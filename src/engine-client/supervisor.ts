@@ -172,7 +172,7 @@ export class Supervisor implements EngineChannel {
         this.#ready.resolve(message.model);
         break;
       case 'refused':
-        this.#giveUp(new ConfigError([message.message]));
+        this.#giveUp(new ConfigError(message.message));
         break;
       case 'prefixes':
         this.#options.onPrefixes(message.events);

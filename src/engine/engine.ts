@@ -45,7 +45,7 @@ const FLOAT_NAMES: Readonly<Record<FloatType, string>> = { float32: 'f32', float
 
 /** The model and the limits of an engine. */
 export interface EngineOptions {
-  /** A folder that `ensureServingFiles` created. */
+  /** A folder that `buildServingFiles` created. */
   readonly servingDir: string;
   /** KV cache slots. */
   readonly slotCount: number;
@@ -102,9 +102,9 @@ export class Engine {
     checkMemory(KvCache.byteSize(config, { slotCount, maxSeqLength, type }), options);
     const { provider = 'cpu' } = runtime;
     if (config.attentionSoftcap && !PROVIDERS[provider].capsAttention) {
-      throw new ConfigError([
+      throw new ConfigError(
         `--provider: ${provider} computes this base wrongly, because its attention has a soft cap. Use --provider cpu.`,
-      ]);
+      );
     }
     const isHost = PROVIDERS[provider].memory === 'host';
     const memory = isHost ? HOST_MEMORY : openDeviceMemory(provider);
@@ -329,9 +329,9 @@ function checkMemory(cacheBytes: number, { slotCount, maxSeqLength }: EngineOpti
   const { bytes, source } = memoryLimit();
   if (cacheBytes <= bytes) return;
   const gib = (bytes: number) => `${(bytes / 2 ** 30).toFixed(1)} GiB`;
-  throw new ConfigError([
+  throw new ConfigError(
     `--slots, --max-seq: a KV cache of ${slotCount} x ${maxSeqLength} positions takes up to ` +
       `${gib(cacheBytes)}, but the memory limit is ${gib(bytes)} (${source}). ` +
       'Lower --slots or --max-seq, or raise the memory limit.',
-  ]);
+  );
 }

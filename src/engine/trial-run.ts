@@ -43,8 +43,8 @@ export async function explainFailure<T>(run: () => Promise<T>, signal?: AbortSig
   } catch (error) {
     signal?.throwIfAborted();
     if (!(error instanceof OrtError)) throw error;
-    if (error.message.includes('pthread_create failed')) throw new ConfigError([TOO_FEW_THREADS]);
-    throw new ConfigError([`--model: ONNX Runtime cannot run this base: ${error.message}`]);
+    if (error.message.includes('pthread_create failed')) throw new ConfigError(TOO_FEW_THREADS);
+    throw new ConfigError(`--model: ONNX Runtime cannot run this base: ${error.message}`);
   }
 }
 

@@ -86,11 +86,11 @@ export class PythonGraders {
       return await tryIn(cgroupParent).catch(() => tryIn());
     } catch (error) {
       const reason = error instanceof Error ? error.message.trim() : error;
-      throw new ConfigError([
+      throw new ConfigError(
         `LORIKEET_PYTHON_GRADERS: ${program} cannot run graders without a network here (${reason}). It must be a Python 3 on ` +
           "Linux, with ctypes and with unshare, mount and setpriv of util-linux, and the server's user must be able to create " +
           'user namespaces.',
-      ]);
+      );
     }
   }
 

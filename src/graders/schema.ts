@@ -206,7 +206,7 @@ export function refuseUnknownItem(grader: Grader, items: readonly unknown[]): vo
   for (const template of partsOf(grader).flatMap(([, part]) => templatesOf(part))) {
     const name = unknownName(template, items);
     if (name !== undefined)
-      throw new ConfigError([`grader: names {{${name}}}, which no training row has`]);
+      throw new ConfigError(`grader: names {{${name}}}, which no training row has`);
   }
 }
 

@@ -94,7 +94,7 @@ const [EQUAL, AT_LEAST, ANY_BIT] = [0x15, 0x35, 0x45];
 /** Returns the filter for one of Node's architectures, as `struct sock_filter` lays it out. @throws ConfigError for another one */
 export function systemCallFilter(arch: string): Buffer {
   const machine = ARCHITECTURES[arch];
-  if (!machine) throw new ConfigError([`no filter of system calls is known for ${arch}`]);
+  if (!machine) throw new ConfigError(`no filter of system calls is known for ${arch}`);
   const { column, audit } = machine;
   const program: Instruction[] = [
     load(ARCHITECTURE),

@@ -12,25 +12,27 @@ import { type AppOptions, createDeps, type Deps, type LineUsers } from './deps.t
 import { createLineApp } from './lines.ts';
 import { addPublishedRoutes } from './routes/adapters.ts';
 import { addBatchRoutes } from './routes/batches.ts';
-import { addChatRoute } from './routes/chat.ts';
-import { addCompletionsRoute } from './routes/completions.ts';
 import { addConversationRoutes } from './routes/conversations.ts';
 import { addDocumentRoute } from './routes/document.ts';
 import { addFileRoutes } from './routes/files.ts';
 import { addFineTuningRoutes } from './routes/fine-tuning.ts';
+import {
+  addChatRoutes,
+  addCompletionRoutes,
+  addMessageRoutes,
+  addResponseRoutes,
+} from './routes/generation.ts';
 import { addGraderRoutes } from './routes/graders.ts';
 import { addHealthRoutes } from './routes/health.ts';
 import { addKeptResponseRoutes } from './routes/kept-responses.ts';
 import { addLoadRoutes, addPrefetchRoute } from './routes/load-adapters.ts';
 import { addMeRoute } from './routes/me.ts';
-import { addMessageRoutes } from './routes/messages.ts';
 import { addMetricsRoute, addRouterMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addPageRoutes } from './routes/pages.ts';
 import { addClassifyRoute, addEmbeddingsRoute } from './routes/pooled.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addRequestsRoute } from './routes/requests.ts';
-import { addResponsesRoutes } from './routes/responses.ts';
 import { addTinkerRoutes } from './routes/tinker.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
 import { addUnsupportedRoutes } from './routes/unsupported.ts';
@@ -91,14 +93,14 @@ export function createApp(
   addMeRoute(app, { hasKeys }); // these two before the limits, so that a tenant at its limit can still ask
   addRequestsRoute(app, deps);
   app.use(limitRate(rateLimits));
-  app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod }));
+  app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod(app) }));
   for (const name of options.unwritable ?? []) refuseFeature(app, SERVER_FOLDERS[name]);
   addModelRoutes(app, deps);
-  addCompletionsRoute(app, deps);
-  addChatRoute(app, deps);
+  addCompletionRoutes(app, deps);
+  addChatRoutes(app, deps);
   addEmbeddingsRoute(app, deps);
   addClassifyRoute(app, deps);
-  addResponsesRoutes(app, deps);
+  addResponseRoutes(app, deps);
   addMessageRoutes(app, deps);
   if (options.keptResponses) addKeptResponseRoutes(app, options.keptResponses);
   if (options.conversations) addConversationRoutes(app, options.conversations, deps.limits);
@@ -155,8 +157,16 @@ function refuseFeature(app: OpenAPIHono<HttpEnv>, { feature, routes }: FolderUse
   );
 }
 
-function refuseMethod(c: Context, methods: string[]): Response {
-  const allow = methods.join(', ');
-  c.header('allow', allow);
-  return errorResponse(c, new ServeError('method_not_allowed', `This route only allows ${allow}.`));
+/** Hono gathers the methods of all patterns that match a path. A literal path of a route has only its own. */
+function refuseMethod(app: OpenAPIHono<HttpEnv>) {
+  return (c: Context, methods: string[]): Response => {
+    const own = app.routes.filter(({ path }) => path === c.req.path).map(({ method }) => method);
+    const named = methods.filter((name) => own.includes(name === 'HEAD' ? 'GET' : name));
+    const allow = (named.length > 0 ? named : methods).join(', ');
+    c.header('allow', allow);
+    return errorResponse(
+      c,
+      new ServeError('method_not_allowed', `This route only allows ${allow}.`),
+    );
+  };
 }

@@ -20,7 +20,7 @@ import { RateLimits } from '../tenants/rate-limits.ts';
 import type { TinkerService } from '../tinker/tinker-service.ts';
 import type { UsageArchive } from '../usage/usage-archive.ts';
 import type { UsageRecorder } from '../usage/usage-recorder.ts';
-import type { AnswerDeps } from './answer/answer-plan.ts';
+import type { GenerationDeps } from './generation/generation-plan.ts';
 import { ModelTexts } from './request/model-texts.ts';
 import type { RequestDeps } from './request/request-model.ts';
 import { DEFAULT_LIMITS, type HttpLimits } from './wire/limits.ts';
@@ -62,7 +62,7 @@ export interface UsageSide {
 
 /** How to create the app. Routes of an optional part exist only if the part is given. */
 export interface AppOptions
-  extends Omit<RequestDeps & AnswerDeps, 'texts' | 'limits' | 'telemetry' | 'now'> {
+  extends Omit<RequestDeps & GenerationDeps, 'texts' | 'limits' | 'telemetry' | 'now'> {
   /** Adapters that operators load by path. */
   loaded?: LoadedAdapters;
   /** Published adapters, as their owners manage them. */

@@ -1,17 +1,15 @@
 // Answers the lines of batches, the questions of graders and the samples of training loops with the routes that answer single
 // requests. A line comes from this process, so it has a tenant instead of a key, and needs none of the checks of the network.
 import { OpenAPIHono } from '@hono/zod-openapi';
-import type { AnswerLine, LineRequest } from '../batches/context.ts';
+import type { LineRequest, RunLine } from '../batches/context.ts';
 import type { Deps } from './deps.ts';
-import { addChatRoute } from './routes/chat.ts';
-import { addCompletionsRoute } from './routes/completions.ts';
+import { addChatRoutes, addCompletionRoutes, addResponseRoutes } from './routes/generation.ts';
 import { addEmbeddingsRoute } from './routes/pooled.ts';
-import { addResponsesRoutes } from './routes/responses.ts';
 import { createErrorHandler } from './wire/errors.ts';
 import { assignRequestId, type HttpEnv, limitRate, observeHttp } from './wire/middleware.ts';
 
 /** Creates the function that answers lines. The routes are created for the first one. */
-export function createLineApp(deps: Deps): AnswerLine {
+export function createLineApp(deps: Deps): RunLine {
   let app: OpenAPIHono<HttpEnv> | undefined;
   return async ({ tenant, url, body, timeoutMs, signal }) => {
     app ??= createRoutes(deps);
@@ -36,9 +34,9 @@ function createRoutes(deps: Deps): OpenAPIHono<HttpEnv> {
     await next();
   });
   app.use(limitRate(deps.rateLimits));
-  addCompletionsRoute(app, deps);
-  addChatRoute(app, deps);
+  addCompletionRoutes(app, deps);
+  addChatRoutes(app, deps);
   addEmbeddingsRoute(app, deps);
-  addResponsesRoutes(app, deps);
+  addResponseRoutes(app, deps);
   return app;
 }

@@ -44,14 +44,13 @@ export class JobFolder {
   /** Each lease has a separate run folder, because the previous owner may not have noticed yet that it lost its lease. */
   readonly runDir: string;
 
-  /** @param token of the lease */
   constructor(
-    { id, tenant, token }: RecordName & { readonly token: number },
+    { id, tenant, token: fencingToken }: RecordName & { readonly token: number },
     context: FolderContext,
   ) {
     this.#context = context;
     this.#dir = path.join(context.root, `${id}.${tenant}`);
-    this.runDir = path.join(this.#dir, `${RUN_PREFIX}${token}`);
+    this.runDir = path.join(this.#dir, `${RUN_PREFIX}${fencingToken}`);
   }
 
   /** Fetches the files that the job reads. Throws `InputFault` if one is gone. */

@@ -41,7 +41,7 @@ export type JobLease = RecordLease<JobRecord>;
 
 /** This server's lease on a record. */
 export class RecordLease<R extends LeasedRecord> {
-  readonly token: number;
+  readonly fencingToken: number;
   readonly #options: LeaseOptionsOf<R>;
   readonly #lost = new AbortController();
   #record: R;
@@ -54,7 +54,7 @@ export class RecordLease<R extends LeasedRecord> {
     this.#record = record;
     this.#renewedMs = renewedMs;
     this.#options = options;
-    this.token = record.token;
+    this.fencingToken = record.token;
   }
 
   /** Claims a record whose lease has expired. Returns undefined if the record has changed meanwhile. */
@@ -70,8 +70,9 @@ export class RecordLease<R extends LeasedRecord> {
         state.lease?.token === record.lease?.token &&
         state.lease?.beat === record.lease?.beat;
       if (!isSame) return undefined;
-      const token = state.token + 1; // ends all earlier leases
-      return { ...state, token, lease: { owner, token, beat: 0 } };
+      const fencingToken = state.token + 1; // ends all earlier leases
+      const lease = { owner, token: fencingToken, beat: 0 };
+      return { ...state, token: fencingToken, lease };
     });
     return now.lease?.owner === owner && now.token > record.token
       ? new RecordLease(now, renewedMs, options)
@@ -100,7 +101,8 @@ export class RecordLease<R extends LeasedRecord> {
     try {
       this.#lost.signal.throwIfAborted();
       this.#record = await this.#options.records.change(this.#record, (now) => {
-        if (now.lease?.token !== this.token) throw new LeaseLost('another server has the lease');
+        if (now.lease?.token !== this.fencingToken)
+          throw new LeaseLost('another server has the lease');
         const next = change(now) ?? now;
         const beat = now.lease.beat + 1;
         return next.lease ? { ...next, lease: { ...next.lease, beat } } : next;

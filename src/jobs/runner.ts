@@ -20,8 +20,8 @@ export interface RunRequest {
   readonly gate: GateSettings;
   /** Whether `runDir` contains a run to resume. */
   readonly isResume: boolean;
-  /** The number of the lease that the run starts under. Later leases have higher numbers. */
-  readonly token: number;
+  /** The fencing token of the lease that the run starts under. Later leases have larger ones. */
+  readonly fencingToken: number;
   /** Planned peak memory in bytes. */
   readonly memoryBytes?: number | undefined;
 }

@@ -1,7 +1,7 @@
 // The account button in every page's header, and its dialog: sign in, change the key, sign out. The layout loads this
 // module on each page.
 import { byId, el, fill, setText, showProblemIn } from './dom.js';
-import { apiKey, dropKey, identify, keyFault, signOut, storeKey } from './key.js';
+import { apiKey, claimTab, dropKey, identify, keyFault, signOut } from './key.js';
 
 /** @typedef {import('./key.js').Me} Me */
 
@@ -45,6 +45,7 @@ async function showUser() {
   try {
     me = await identify(key);
     if (me === undefined && key !== undefined) dropKey();
+    if (me && (await claimTab(me, key))) leavePage();
     showButton(me?.id ?? 'Sign in');
   } catch {
     showButton('Not connected');
@@ -142,7 +143,7 @@ async function signIn(key) {
     const owner = await identify(key);
     if (!owner)
       return showProblem('Unknown API key. Check it, or create one with lorikeet keys create.');
-    const isOther = await storeKey(key, owner);
+    const isOther = await claimTab(owner, key);
     // The page holds the other tenant's data, and the requests that wait for a key are that tenant's.
     if (isOther) return leavePage();
     me = owner;

@@ -1,16 +1,7 @@
 // Chats as a JSON file: a list that Open WebUI imports, in which each chat also has the playground's own form. Files of Open
 // WebUI are read, too. Pure.
 import { newAnswer } from './chat.js';
-import {
-  addTurn,
-  chooseTurn,
-  createId,
-  isRemoved,
-  newChat,
-  parentsOf,
-  pathOf,
-  titleOf,
-} from './chat-tree.js';
+import { addTurn, chooseTurn, createChat, createId, pathOf, titleOf } from './chat-tree.js';
 
 /** @typedef {import('./chat-tree.js').Chat} Chat */
 /** @typedef {import('./chat-tree.js').TurnNode} TurnNode */
@@ -32,13 +23,10 @@ function toEntry(chat) {
   const last = pathOf(chat).at(-1)?.turn;
   const models = last?.answers.map(({ model }) => model) ?? [];
   const history = { messages: toMessages(chat, seconds), currentId: last?.id ?? null };
-  const turns = chat.turns
-    .filter((turn) => !isRemoved(turn))
-    .map((turn) => ({
-      ...turn,
-      parent: parentsOf(chat).get(turn) ?? '',
-      answers: turn.answers.map((answer) => ({ ...answer, logprobs: [] })),
-    }));
+  const turns = chat.turns.map((turn) => ({
+    ...turn,
+    answers: turn.answers.map((answer) => ({ ...answer, logprobs: [] })),
+  }));
   return {
     id: chat.id,
     title,
@@ -60,7 +48,7 @@ function toMessages(chat, timestamp) {
     messages[message.id] = { ...message, childrenIds: [], timestamp };
     if (message.parentId) messages[message.parentId]?.childrenIds.push(message.id);
   };
-  for (const [{ id, prompt, answers }, parent] of parentsOf(chat)) {
+  for (const { id, parent, prompt, answers } of chat.turns) {
     const place = JSON.stringify([parent, prompt]);
     const promptId = prompts.get(place) ?? `${id}-prompt`;
     if (!prompts.has(place))
@@ -100,15 +88,14 @@ export function parseFile(text) {
 
 /** @param {Json} value @returns {Chat} */
 function parseChat(value) {
-  const chat = newChat(textOf(value, 'id'));
   const turns = listOf(value, 'turns').map(parseTurn);
   checkTree(turns);
   return {
-    ...chat,
+    ...createChat(textOf(value, 'id')),
     updatedAt: numberOf(value, 'updatedAt'),
-    title: parseRegister(value['title']),
-    draft: parseRegister(value['draft']),
-    settings: parseRegister(value['settings']),
+    title: parseText(value, 'title'),
+    draft: parseText(value, 'draft'),
+    settings: parseText(value, 'settings'),
     turns,
   };
 }
@@ -128,10 +115,10 @@ function checkTree(turns) {
   }
 }
 
-/** @param {unknown} value @returns {import('./chat-tree.js').Register} */
-function parseRegister(value) {
-  const register = asObject(value, 'a text');
-  return { value: textOf(register, 'value'), at: numberOf(register, 'at') };
+/** Reads a text of a chat. Version 0.3.0 wrote it with the time of its change. @param {Json} chat @param {string} name */
+function parseText(chat, name) {
+  const text = chat[name];
+  return isObject(text) ? textOf(text, 'value') : textOf(chat, name);
 }
 
 /** @param {unknown} value @returns {TurnNode} */
@@ -142,7 +129,6 @@ function parseTurn(value) {
     parent: textOf(turn, 'parent'),
     prompt: textOf(turn, 'prompt'),
     chosenAt: numberOf(turn, 'chosenAt'),
-    removals: 0,
     answers: listOf(turn, 'answers').map(parseAnswer),
   };
 }
@@ -181,11 +167,7 @@ function parseWebChat(entry) {
   const messages = asObject(history['messages'], '"history.messages"');
   const seconds = Number(outer['updated_at'] ?? Date.now() / 1000);
   const title = typeof outer['title'] === 'string' ? outer['title'] : '';
-  let result = {
-    ...newChat(createId()),
-    updatedAt: seconds * 1000,
-    title: { value: title, at: 1 },
-  };
+  let result = { ...createChat(), updatedAt: seconds * 1000, title };
   /** The turn of each message. @type {Map<string, string>} */
   const turnOf = new Map();
   for (const { prompt, answer } of exchangesOf(messages)) {

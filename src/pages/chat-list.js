@@ -1,8 +1,7 @@
 // The list of the tenant's chats: search, rename, remove with undo, import and export.
 import { errorText } from './api.js';
 import { MAX_FILE_BYTES, parseFile, toFile } from './chat-files.js';
-import { writeText } from './chat-tree.js';
-import { createChat } from './current-chat.js';
+import { createChat } from './chat-tree.js';
 import { byId, el, fill, keepFocus, setText, showProblemIn } from './dom.js';
 import { counted, dateAndTime, size } from './format.js';
 import { offerUndo } from './undo.js';
@@ -123,7 +122,7 @@ export class ChatList {
       this.#shown = '';
       const value = field.value.trim();
       const chat = isKept && value !== title ? await this.#load(id) : undefined;
-      if (chat) await this.#save([writeText(chat, 'title', value)]);
+      if (chat) await this.#save([{ ...chat, title: value }]);
       const hadFocus = document.activeElement === field;
       await this.refresh();
       if (hadFocus) chatElement(id)?.focus();
@@ -159,10 +158,10 @@ export class ChatList {
   async #removeChats(chats, text) {
     const current = chats.find(({ id }) => id === this.#current.chat.id);
     if (current) await this.#onOpen(createChat());
-    await this.#save(chats.map((chat) => ({ ...chat, removals: chat.removals + 1 })));
+    for (const { id } of chats) await this.#store?.remove(id);
     await this.refresh();
     offerUndo(text, async () => {
-      await this.#save(chats, { isRestored: true });
+      await this.#save(chats);
       if (current) await this.#onOpen(current);
       await this.refresh();
     });
@@ -177,7 +176,7 @@ export class ChatList {
       throw new Error(`The file is too large: ${is} of at most ${limit}.`);
     }
     const chats = parseFile(await file.text());
-    await this.#save(chats, { isRestored: true });
+    await this.#save(chats);
     await this.refresh();
     setText(byId('chats-help'), `${counted(chats.length, 'chat')} imported.`);
   }
@@ -199,11 +198,11 @@ export class ChatList {
     return (await this.#store?.loadAll()) ?? [];
   }
 
-  /** @param {readonly Chat[]} chats @param {{ isRestored?: boolean }} [options] */
-  async #save(chats, options) {
+  /** @param {readonly Chat[]} chats */
+  async #save(chats) {
     for (const chat of chats) {
-      const saved = await this.#store?.save(chat, options);
-      if (saved?.id === this.#current.chat.id) this.#current.merge(saved);
+      const saved = await this.#store?.save(chat);
+      if (saved) this.#current.adopt(saved);
     }
   }
 }

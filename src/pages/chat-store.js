@@ -1,17 +1,10 @@
-// Chats in the browser's IndexedDB, apart for each tenant. localStorage would hold 5 MB in all, and could not change a record
-// while other tabs wait: here a save reads, merges and writes in one transaction, so tabs do not overwrite each other, and a
-// save that fails changes nothing. Never stores a key.
-import {
-  contains,
-  isRemoved,
-  mergeChats,
-  titleOf,
-  withoutRemoved,
-  withoutRunning,
-} from './chat-tree.js';
+// Chats in the browser's IndexedDB, apart for each tenant. localStorage would hold 5 MB in all. The last save of a chat wins;
+// if another tab has saved the chat since it was read, the save keeps the turns of both. Never stores a key.
+import { contains, joinTurns, titleOf, toChat } from './chat-tree.js';
 
 /** @typedef {import('./chat-tree.js').Chat} Chat */
 /** @typedef {import('./chat-tree.js').Summary} Summary */
+/** Another tab's change. @typedef {{ id: string, isRemoved: boolean }} Change */
 
 /** Servers below different paths of one host share the browser's storage. */
 const SERVER = new URL('.', document.baseURI).pathname;
@@ -46,7 +39,7 @@ export class ChatStore {
     return store;
   }
 
-  /** Calls a listener after another tab has changed a chat. @param {(id: string) => void} listener */
+  /** Calls a listener after another tab has changed a chat. @param {(change: Change) => void} listener */
   listen(listener) {
     this.#channel.addEventListener('message', ({ data }) => listener(data));
   }
@@ -59,70 +52,56 @@ export class ChatStore {
     return all.sort((a, b) => b.updatedAt - a.updatedAt);
   }
 
-  /** Returns the ids of the chats that contain a text. Reads one chat at a time. @param {string} text */
+  /** Returns the ids of the chats that contain a text. @param {string} text */
   async search(text) {
-    /** @type {Set<string>} */
-    const found = new Set();
-    await this.#each((chat) => {
-      if (contains(chat, text)) found.add(chat.id);
-    });
-    return found;
+    const chats = await this.loadAll();
+    return new Set(chats.filter((chat) => contains(chat, text)).map(({ id }) => id));
   }
 
   /** Returns all chats with their content. */
   async loadAll() {
-    /** @type {Chat[]} */
-    const chats = [];
-    await this.#each((chat) => chats.push(withoutRunning(chat)));
-    return chats;
+    const chats = this.#database.transaction('chats').objectStore('chats');
+    const stored = await toPromise(chats.getAll(this.#range()));
+    return stored.flatMap((chat) => toChat(chat) ?? []);
   }
 
-  /** Returns a chat; undefined if there is none. @param {string} id @returns {Promise<Chat | undefined>} */
+  /** Returns a chat; undefined if there is none. @param {string} id */
   async load(id) {
     const chats = this.#database.transaction('chats').objectStore('chats');
-    /** @type {Chat | undefined} */
-    const chat = await toPromise(chats.get([this.#tenant, id]));
-    return chat && withoutRunning(chat);
+    return toStoredChat(await toPromise(chats.get([this.#tenant, id])));
   }
 
   /**
-   * Saves a chat, merged with what other tabs have saved.
+   * Saves a chat, with the turns of other tabs if they have saved it since `mine` was read.
    * @param {Chat} mine
-   * @param {{ isRestored?: boolean }} [options] isRestored: the user wants a chat back that may have been removed
-   * @returns {Promise<Chat>} the merged chat
+   * @returns {Promise<Chat>} the stored chat; it has the turns of `mine` unless others were added
    * @throws {DOMException} if it is not saved, such as for lack of room
    */
-  async save(mine, { isRestored = false } = {}) {
+  async save(mine) {
     const key = [this.#tenant, mine.id];
-    const transaction = this.#database.transaction(['chats', 'summaries'], 'readwrite');
-    const saving = completion(transaction);
-    const chats = transaction.objectStore('chats');
-    /** @type {Chat | undefined} */
-    const stored = await toPromise(chats.get(key)).catch(() => undefined); // then the transaction fails
-    let merged = stored ? mergeChats(mine, stored) : mine;
-    if (isRestored && isRemoved(merged)) merged = { ...merged, removals: merged.removals + 1 };
-    const chat = withoutRemoved(merged);
+    const { chats, summaries, committed } = this.#begin();
+    // If reading fails, the transaction does, too.
+    const stored = toStoredChat(await toPromise(chats.get(key)).catch(() => undefined));
+    const revision = stored?.revision ?? 0;
+    const turns = stored && revision !== mine.revision ? joinTurns(mine, stored) : mine.turns;
+    const chat = { ...mine, turns, revision: revision + 1 };
     const title = titleOf(chat);
-    try {
-      if (title === '' && !isRemoved(chat)) chats.delete(key);
-      else chats.put(chat, key);
-      const summaries = transaction.objectStore('summaries');
-      if (title === '') summaries.delete(key);
-      else summaries.put({ id: chat.id, title, updatedAt: chat.updatedAt }, key);
-    } catch (error) {
-      saving.catch(() => {});
-      throw error;
+    if (title === '') for (const store of [chats, summaries]) store.delete(key);
+    else {
+      chats.put(chat, key);
+      summaries.put({ id: chat.id, title, updatedAt: chat.updatedAt }, key);
     }
-    await saving;
-    this.#channel.postMessage(chat.id);
-    return merged;
+    await committed;
+    this.#channel.postMessage({ id: chat.id, isRemoved: false });
+    return chat;
   }
 
-  /** Removes every chat. */
-  async clear() {
-    for (const chat of await this.loadAll()) {
-      await this.save({ ...chat, removals: chat.removals + 1 });
-    }
+  /** Removes a chat. @param {string} id */
+  async remove(id) {
+    const { chats, summaries, committed } = this.#begin();
+    for (const store of [chats, summaries]) store.delete([this.#tenant, id]);
+    await committed;
+    this.#channel.postMessage({ id, isRemoved: true });
   }
 
   /** Keeps a chat while the page closes, when no transaction would end any more. The next page saves it. @param {Chat} chat */
@@ -138,33 +117,33 @@ export class ChatStore {
   async #saveKept() {
     const prefix = UNSAVED + JSON.stringify([SERVER, this.#tenant]).slice(0, -1);
     for (const name of Object.keys(localStorage).filter((one) => one.startsWith(`${prefix},`))) {
-      const saving = this.save(JSON.parse(localStorage.getItem(name) ?? ''));
+      const chat = toChat(JSON.parse(localStorage.getItem(name) ?? ''));
+      const saving = chat ? this.save(chat) : Promise.resolve();
       // Without room it waits for the next page.
       await saving.then(() => localStorage.removeItem(name)).catch(() => {});
     }
   }
 
-  /** @param {(chat: Chat) => void} visit */
-  #each(visit) {
-    const cursors = this.#database
-      .transaction('chats')
-      .objectStore('chats')
-      .openCursor(this.#range());
-    return new Promise((resolve, reject) => {
-      cursors.addEventListener('error', () => reject(cursors.error));
-      cursors.addEventListener('success', () => {
-        const cursor = cursors.result;
-        if (!cursor) return resolve(undefined);
-        if (!isRemoved(cursor.value)) visit(cursor.value);
-        cursor.continue();
-      });
-    });
+  #begin() {
+    const transaction = this.#database.transaction(['chats', 'summaries'], 'readwrite');
+    const committed = completion(transaction);
+    committed.catch(() => {}); // the caller may fail before it waits
+    const [chats, summaries] = [
+      transaction.objectStore('chats'),
+      transaction.objectStore('summaries'),
+    ];
+    return { chats, summaries, committed };
   }
 
   /** The keys [tenant, id]. An array sorts after every string. */
   #range() {
     return IDBKeyRange.bound([this.#tenant], [this.#tenant, []]);
   }
+}
+
+/** @param {unknown} stored undefined: there is none */
+function toStoredChat(stored) {
+  return stored === undefined ? undefined : toChat(stored);
 }
 
 /** @template T @param {IDBRequest<T>} request @returns {Promise<T>} */

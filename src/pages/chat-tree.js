@@ -1,6 +1,5 @@
 // A conversation as plain data: a tree of turns with a chosen path. A retried answer is a sibling with the same prompt, an
-// edited prompt a sibling with another one, so nothing that was said is replaced. Two copies of a chat, such as those of two
-// tabs, merge without a loss. Pure: touches no element and no storage.
+// edited prompt a sibling with another one, so nothing that was said is replaced. Pure: touches no element and no storage.
 
 /** @typedef {import('./chat.js').Answer} Answer */
 
@@ -12,19 +11,16 @@
  * @property {string} prompt
  * @property {readonly Answer[]} answers one in each column
  * @property {number} chosenAt when it was chosen among its siblings, in the chat's logical time
- * @property {number} removals odd: removed. Removing and restoring add one each.
  */
-
-/** A text whose latest write wins, in the chat's logical time. @typedef {{ value: string, at: number }} Register */
 
 /**
  * @typedef {object} Chat
  * @property {string} id
+ * @property {number} revision counts the saves; 0 for a chat that was never saved
  * @property {number} updatedAt in ms
- * @property {number} removals as in a turn
- * @property {Register} title as the user typed it; empty: the first prompt is shown
- * @property {Register} draft the message that is typed and not sent
- * @property {Register} settings in the form of the address
+ * @property {string} title as the user typed it; empty: the first prompt is shown
+ * @property {string} draft the message that is typed and not sent
+ * @property {string} settings in the form of the address
  * @property {readonly TurnNode[]} turns by id, which begins with the time of creation
  */
 
@@ -39,8 +35,6 @@
  */
 
 const TITLE_LENGTH = 80;
-/** @type {Register} */
-const EMPTY = { value: '', at: 0 };
 
 let lastId = '';
 
@@ -53,27 +47,16 @@ export function createId() {
   return lastId;
 }
 
-/** Creates a chat without turns. @param {string} id @returns {Chat} */
-export function newChat(id) {
-  return { id, updatedAt: 0, removals: 0, title: EMPTY, draft: EMPTY, settings: EMPTY, turns: [] };
+/** Creates a chat without turns. @returns {Chat} */
+export function createChat(id = createId()) {
+  return { id, revision: 0, updatedAt: Date.now(), title: '', draft: '', settings: '', turns: [] };
 }
 
-/** Whether a turn or a chat is removed. @param {{ removals: number }} one */
-export function isRemoved({ removals }) {
-  return removals % 2 === 1;
-}
-
-/**
- * Returns the chosen path, first turn first. The children of a removed turn take its place.
- * @param {Chat} chat
- * @returns {Step[]}
- */
-export function pathOf(chat) {
+/** Returns the chosen path, first turn first. @param {Chat} chat @returns {Step[]} */
+export function pathOf({ turns }) {
   /** @type {Map<string, TurnNode[]>} */
   const children = new Map();
-  for (const [turn, parent] of parentsOf(chat)) {
-    children.set(parent, [...(children.get(parent) ?? []), turn]);
-  }
+  for (const turn of turns) children.set(turn.parent, [...(children.get(turn.parent) ?? []), turn]);
   /** @type {Step[]} */
   const path = [];
   for (let siblings = children.get(''); siblings; ) {
@@ -83,23 +66,6 @@ export function pathOf(chat) {
     siblings = children.get(turn.id);
   }
   return path;
-}
-
-/**
- * Returns the id of the turn before each turn that is not removed; empty for a first turn.
- * @param {Chat} chat
- * @returns {Map<TurnNode, string>}
- */
-export function parentsOf({ turns }) {
-  const byId = new Map(turns.map((turn) => [turn.id, turn]));
-  const parents = turns
-    .filter((turn) => !isRemoved(turn))
-    .map((turn) => {
-      let parent = byId.get(turn.parent);
-      while (parent && isRemoved(parent)) parent = byId.get(parent.parent);
-      return /** @type {const} */ ([turn, parent?.id ?? '']);
-    });
-  return new Map(parents);
 }
 
 /** @param {readonly TurnNode[]} siblings */
@@ -116,138 +82,100 @@ function lastChosen(turns) {
 /**
  * Adds a turn and chooses it.
  * @param {Chat} chat
- * @param {Pick<TurnNode, 'id' | 'parent' | 'prompt' | 'answers'>} turn
+ * @param {Omit<TurnNode, 'chosenAt'>} turn
  * @returns {Chat}
  */
 export function addTurn(chat, turn) {
-  const node = { ...turn, chosenAt: nextTime(chat), removals: 0 };
-  return { ...chat, turns: [...chat.turns, node] };
+  return { ...chat, turns: [...chat.turns, { ...turn, chosenAt: nextTime(chat) }] };
 }
 
 /** Chooses a turn among its siblings. @param {Chat} chat @param {string} id @returns {Chat} */
 export function chooseTurn(chat, id) {
   const chosenAt = nextTime(chat);
-  return changeTurn(chat, id, (turn) => ({ ...turn, chosenAt }));
+  const turns = chat.turns.map((turn) => (turn.id === id ? { ...turn, chosenAt } : turn));
+  return { ...chat, turns };
 }
 
-/** Removes a turn, or restores it. @param {Chat} chat @param {string} id @returns {Chat} */
-export function toggleTurn(chat, id) {
-  return changeTurn(chat, id, (turn) => ({ ...turn, removals: turn.removals + 1 }));
-}
-
-/** @param {Chat} chat @param {string} id @param {(turn: TurnNode) => TurnNode} change @returns {Chat} */
-function changeTurn(chat, id, change) {
-  return { ...chat, turns: chat.turns.map((turn) => (turn.id === id ? change(turn) : turn)) };
-}
-
-/** Writes a text of a chat. @param {Chat} chat @param {'title' | 'draft' | 'settings'} name @param {string} value @returns {Chat} */
-export function writeText(chat, name, value) {
-  return chat[name].value === value ? chat : { ...chat, [name]: { value, at: nextTime(chat) } };
+/** Removes a turn. Its children take its place. @param {Chat} chat @param {string} id @returns {Chat} */
+export function removeTurn(chat, id) {
+  const parent = chat.turns.find((turn) => turn.id === id)?.parent ?? '';
+  const others = chat.turns.filter((turn) => turn.id !== id);
+  return {
+    ...chat,
+    turns: others.map((turn) => (turn.parent === id ? { ...turn, parent } : turn)),
+  };
 }
 
 /** @param {Chat} chat */
-function nextTime({ title, draft, settings, turns }) {
-  return (
-    1 +
-    turns.reduce(
-      (at, { chosenAt }) => Math.max(at, chosenAt),
-      Math.max(title.at, draft.at, settings.at),
-    )
-  );
+function nextTime({ turns }) {
+  return 1 + turns.reduce((at, { chosenAt }) => Math.max(at, chosenAt), 0);
 }
 
 /**
- * Merges two copies of a chat. The order of merges does not matter, and merging twice changes nothing.
- * @param {Chat} a
- * @param {Chat} b
- * @returns {Chat}
+ * Returns the turns of two copies of a chat. Of a turn that both have, the copy whose answers got further stays; if neither did,
+ * the first one.
+ * @param {Chat} first
+ * @param {Chat} second
+ * @returns {TurnNode[]}
  */
-export function mergeChats(a, b) {
-  const turns = new Map(a.turns.map((turn) => [turn.id, turn]));
-  for (const turn of b.turns) {
+export function joinTurns(first, second) {
+  const turns = new Map(first.turns.map((turn) => [turn.id, turn]));
+  for (const turn of second.turns) {
     const other = turns.get(turn.id);
-    turns.set(turn.id, other ? mergeTurns(other, turn) : turn);
+    if (!other || progressOf(turn) > progressOf(other)) turns.set(turn.id, turn);
   }
-  return {
-    id: a.id,
-    updatedAt: Math.max(a.updatedAt, b.updatedAt),
-    removals: Math.max(a.removals, b.removals),
-    title: later(a.title, b.title),
-    draft: later(a.draft, b.draft),
-    settings: later(a.settings, b.settings),
-    turns: [...turns.values()].sort((x, y) => (x.id < y.id ? -1 : 1)),
-  };
+  return [...turns.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
 }
 
-/** @param {TurnNode} a @param {TurnNode} b @returns {TurnNode} */
-function mergeTurns(a, b) {
-  const [many, few] = a.answers.length < b.answers.length ? [b, a] : [a, b];
-  return {
-    id: a.id,
-    parent: a.parent,
-    prompt: a.prompt || b.prompt, // one of them may be stored without content
-    answers: many.answers.map((answer, i) => fuller(answer, few.answers[i] ?? answer)),
-    chosenAt: Math.max(a.chosenAt, b.chosenAt),
-    removals: Math.max(a.removals, b.removals),
-  };
+/** @param {TurnNode} turn */
+function progressOf({ answers }) {
+  const lengths = answers.map(({ text, calls, state }) => {
+    return text.length + JSON.stringify(calls).length + Number(state === 'done');
+  });
+  return lengths.reduce((sum, length) => sum + length, 0);
 }
 
-/** @param {Register} a @param {Register} b @returns {Register} */
-function later(a, b) {
-  if (a.at !== b.at) return a.at > b.at ? a : b;
-  return a.value >= b.value ? a : b;
+/**
+ * Returns a stored chat as it is shown: answers that are not being written here have stopped. Undefined if it was removed:
+ * version 0.3.0 stored removed chats and turns as well, and texts with the times of their changes.
+ * @param {any} stored
+ * @returns {Chat | undefined}
+ */
+export function toChat({ id, updatedAt, revision = 1, turns, ...stored }) {
+  const isRemoved = (/** @type {{ removals?: number }} */ { removals = 0 }) => removals % 2 === 1;
+  if (isRemoved(stored)) return undefined;
+  const [title, draft, settings] = ['title', 'draft', 'settings'].map((name) => {
+    return stored[name].value ?? stored[name];
+  });
+  const chat = { id, revision, updatedAt, title, draft, settings, turns: turns.map(toTurn) };
+  return turns
+    .filter(isRemoved)
+    .reduce(
+      (/** @type {Chat} */ rest, /** @type {TurnNode} */ turn) => removeTurn(rest, turn.id),
+      chat,
+    );
 }
 
-const STATES = ['running', 'stopped', 'failed', 'done'];
-
-/** Returns the copy of an answer that got further. Its text only grows. @param {Answer} a @param {Answer} b @returns {Answer} */
-function fuller(a, b) {
-  const difference = lengthOf(a) - lengthOf(b) || STATES.indexOf(a.state) - STATES.indexOf(b.state);
-  if (difference !== 0) return difference > 0 ? a : b;
-  return JSON.stringify(a) >= JSON.stringify(b) ? a : b;
-}
-
-/** @param {Answer} answer */
-function lengthOf({ text, calls }) {
-  return text.length + JSON.stringify(calls).length;
-}
-
-/** Returns a chat as it is stored: no text that the user has removed. @param {Chat} chat @returns {Chat} */
-export function withoutRemoved(chat) {
-  if (isRemoved(chat)) {
-    const { id, updatedAt, removals } = chat;
-    return { ...newChat(id), updatedAt, removals };
-  }
-  const turns = chat.turns.map((turn) =>
-    isRemoved(turn) ? { ...turn, prompt: '', answers: [] } : turn,
+/** @param {TurnNode & { removals?: number }} stored @returns {TurnNode} */
+function toTurn({ removals, ...turn }) {
+  const answers = turn.answers.map((answer) =>
+    answer.state === 'running'
+      ? { ...answer, state: /** @type {const} */ ('stopped'), facts: ['not finished'] }
+      : answer,
   );
-  return { ...chat, turns };
-}
-
-/** Returns a stored chat as it is shown: answers that are not being written here have stopped. @param {Chat} chat @returns {Chat} */
-export function withoutRunning(chat) {
-  const turns = chat.turns.map((turn) => ({
-    ...turn,
-    answers: turn.answers.map((answer) =>
-      answer.state === 'running'
-        ? { ...answer, state: /** @type {const} */ ('stopped'), facts: ['not finished'] }
-        : answer,
-    ),
-  }));
-  return { ...chat, turns };
+  return { ...turn, answers };
 }
 
 /** Returns a chat's title in one line; empty if it has no text at all. @param {Chat} chat */
 export function titleOf(chat) {
-  const text = chat.title.value || (pathOf(chat)[0]?.turn.prompt ?? '') || chat.draft.value;
+  const text = chat.title || (pathOf(chat)[0]?.turn.prompt ?? '') || chat.draft;
   const line = text.trim().replace(/\s+/g, ' ');
   return line.length > TITLE_LENGTH ? `${line.slice(0, TITLE_LENGTH - 1)}…` : line;
 }
 
 /** Whether a chat's title, or any prompt or answer on any branch, contains a text. @param {Chat} chat @param {string} text */
-export function contains(chat, text) {
-  const turns = chat.turns.filter((turn) => !isRemoved(turn));
+export function contains({ title, turns }, text) {
   const parts = turns.flatMap(({ prompt, answers }) => [prompt, ...answers.map((one) => one.text)]);
   const wanted = text.toLowerCase();
-  return [chat.title.value, ...parts].some((part) => part.toLowerCase().includes(wanted));
+  return [title, ...parts].some((part) => part.toLowerCase().includes(wanted));
 }

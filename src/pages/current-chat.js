@@ -1,17 +1,8 @@
 // The chat that this tab shows: changes it, saves it soon after every change, and takes over what other tabs changed. Touches
 // no element.
-import {
-  createId,
-  isRemoved,
-  mergeChats,
-  newChat,
-  pathOf,
-  titleOf,
-  writeText,
-} from './chat-tree.js';
+import { createChat, joinTurns, pathOf, titleOf } from './chat-tree.js';
 
 /** @typedef {import('./chat-tree.js').Chat} Chat */
-/** @typedef {import('./chat-tree.js').TurnNode} TurnNode */
 /** @typedef {import('./chat-store.js').ChatStore} ChatStore */
 
 const ITEM = 'lorikeet.chat';
@@ -22,21 +13,23 @@ const SAVE_MS = 300;
  * @typedef {object} CurrentChatOptions
  * @property {() => { draft: string, settings: string }} read returns the texts of the page's fields
  * @property {(error: unknown) => void} onSaved after a save; undefined if it succeeded
- * @property {() => void} onMerge another tab has changed the chat
+ * @property {() => void} onTurns another tab has changed the turns
+ * @property {() => void} onRemoved another tab has removed the chat
  */
 
 /** This tab's chat. */
 export class CurrentChat {
-  /** @type {Chat} */
   #chat = createChat();
   #options;
   /** @type {ChatStore | undefined} */
   #store;
   #isUnsaved = false;
-  #isBusy = false;
+  /** Whether answers are being written into the chat's objects. Changes of other tabs wait until they are not. */
+  isBusy = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
-  #saving = Promise.resolve();
+  /** Resolves when the storage has been read and written. */
+  #storing = Promise.resolve();
 
   /** @param {CurrentChatOptions} options */
   constructor(options) {
@@ -56,12 +49,6 @@ export class CurrentChat {
     return this.#isUnsaved && titleOf(this.#withTexts()) !== '';
   }
 
-  /** Whether answers are being written into the chat's objects. Changes of other tabs wait until they are not. @param {boolean} isOn */
-  set isBusy(isOn) {
-    this.#isBusy = isOn;
-    if (!isOn) void this.#takeOver();
-  }
-
   /** The id of the chat that this tab showed before it was reloaded. */
   static get lastId() {
     return sessionStorage.getItem(ITEM) ?? undefined;
@@ -71,9 +58,7 @@ export class CurrentChat {
   attach(store) {
     this.#store = store;
     sessionStorage.setItem(ITEM, this.#chat.id);
-    store.listen((id) => {
-      if (id === this.#chat.id) void this.#takeOver();
-    });
+    store.listen((change) => void this.#inOrder(() => this.#follow(change)));
     if (this.#isUnsaved) this.touch();
   }
 
@@ -101,8 +86,7 @@ export class CurrentChat {
   flush() {
     clearTimeout(this.#timer);
     this.#timer = undefined;
-    this.#saving = this.#saving.then(() => this.#save());
-    return this.#saving;
+    return this.#inOrder(() => this.#save());
   }
 
   /** Saves the chat, and nothing after that. */
@@ -113,15 +97,39 @@ export class CurrentChat {
 
   /** Keeps the chat when the page closes, or is hidden and may be closed without notice. */
   keep() {
-    if (this.#isUnsaved || this.#isBusy) this.#store?.keep(this.#withTexts());
+    if (this.#isUnsaved || this.isBusy) this.#store?.keep(this.#withTexts());
+  }
+
+  /** Takes over a copy that was saved elsewhere. Turns that did not change stay the same objects. @param {Chat} copy */
+  adopt(copy) {
+    // While answers are being written, the revision stays, so that the next save joins the turns.
+    if (copy.id !== this.#chat.id || this.isBusy) return;
+    const own = new Map(this.#chat.turns.map((turn) => [turn.id, turn]));
+    const all = this.#isUnsaved ? joinTurns(this.#chat, copy) : copy.turns;
+    const turns = all.map((turn) => {
+      const before = own.get(turn.id);
+      return before && JSON.stringify(before) === JSON.stringify(turn) ? before : turn;
+    });
+    const isSame = turns.length === own.size && turns.every((turn) => own.get(turn.id) === turn);
+    this.#chat = { ...copy, turns };
+    if (!isSame) this.#options.onTurns();
+  }
+
+  /** @param {() => Promise<void>} task */
+  #inOrder(task) {
+    this.#storing = this.#storing.then(task);
+    return this.#storing;
   }
 
   async #save() {
     if (!this.#store || !this.#isUnsaved) return;
     this.#chat = this.#withTexts();
     this.#isUnsaved = false;
+    const { turns } = this.#chat;
     try {
-      await this.#store.save(this.#chat);
+      const saved = await this.#store.save(this.#chat);
+      if (saved.turns !== turns) this.adopt(saved);
+      else this.#chat = { ...this.#chat, revision: saved.revision };
       this.#options.onSaved(undefined);
     } catch (error) {
       this.#isUnsaved = true;
@@ -129,35 +137,19 @@ export class CurrentChat {
     }
   }
 
+  /** @returns {Chat} */
   #withTexts() {
     const { draft, settings } = this.#options.read();
-    const chat = writeText(this.#chat, 'draft', draft);
+    const chat = { ...this.#chat, draft };
     // The settings alone make no chat.
-    return titleOf(chat) === '' ? chat : writeText(chat, 'settings', settings);
+    return titleOf(chat) === '' ? chat : { ...chat, settings };
   }
 
-  async #takeOver() {
-    const stored = await this.#store?.load(this.#chat.id);
-    if (stored) this.merge(stored);
+  /** @param {import('./chat-store.js').Change} change */
+  async #follow({ id, isRemoved }) {
+    if (id !== this.#chat.id || this.isBusy) return;
+    if (isRemoved) return this.#options.onRemoved();
+    const stored = await this.#store?.load(id).catch(() => undefined);
+    if (stored) this.adopt(stored);
   }
-
-  /** Merges a copy that was saved elsewhere. Turns that did not change stay the same objects. @param {Chat} copy */
-  merge(copy) {
-    // While answers are being written, a later save merges it.
-    if (copy.id !== this.#chat.id || this.#isBusy) return;
-    const merged = mergeChats(this.#chat, copy);
-    const own = new Map(this.#chat.turns.map((turn) => [turn.id, turn]));
-    const turns = merged.turns.map((turn) => {
-      const before = own.get(turn.id);
-      return before && JSON.stringify(before) === JSON.stringify(turn) ? before : turn;
-    });
-    const isChanged = turns.some((turn, i) => turn !== this.#chat.turns[i]);
-    this.#chat = { ...merged, turns };
-    if (isChanged || isRemoved(merged)) this.#options.onMerge();
-  }
-}
-
-/** Creates a chat without turns. */
-export function createChat() {
-  return { ...newChat(createId()), updatedAt: Date.now() };
 }

@@ -233,8 +233,6 @@ export async function showSettings(job) {
     ['Training file', await fileName(job.training_file)],
     ['Validation file', await fileName(job.validation_file)],
     ...SETTINGS.map(([name, read]) => /** @type {const} */ ([name, read(job)])),
-    ['LoRA alpha', lorikeet.alpha],
-    ['LoRA dropout', lorikeet.dropout],
     ['Created', dateAndTime(job.created_at)],
     ['Finished', finishedS === null ? undefined : dateAndTime(finishedS)],
     ['Trained', tokens === null ? undefined : counted(tokens, 'token')],

@@ -1,5 +1,6 @@
 // Short facts about a fine-tuning job, as several pages show them. Pure: touches no element.
 import { durationRange, figure, percent } from './format.js';
+import { FORM_FIELDS } from './tables.js';
 
 /** @typedef {import('../contracts/fine-tuning-api.ts').FineTuningJob} Job */
 /** @typedef {import('../contracts/metrics.ts').PageMetric} Metric */
@@ -24,17 +25,15 @@ export function jobName({ user_provided_suffix: suffix, id }) {
 /** @type {Readonly<Record<Job['method']['type'], string>>} */
 const METHODS = { supervised: 'Supervised', dpo: 'DPO', reinforcement: 'Reinforcement' };
 
-/** A job's base model and hyperparameters, as the comparison and the job's page name them. @type {readonly (readonly [name: string, read: (job: Job) => unknown])[]} */
+/** A job's base model and settings, as the comparison and the job's page name them. @type {readonly (readonly [name: string, read: (job: Job) => unknown])[]} */
 export const SETTINGS = [
   ['Base model', ({ model }) => model],
   ['Method', ({ method }) => METHODS[method.type]],
   ['Grader', ({ method }) => method.reinforcement?.grader['type']],
-  ['Beta', (job) => hyperparametersOf(job).beta],
-  ['Epochs', (job) => hyperparametersOf(job).n_epochs],
-  ['Batch size', (job) => hyperparametersOf(job).batch_size],
-  ['Learning rate multiplier', (job) => hyperparametersOf(job).learning_rate_multiplier],
-  ['LoRA rank', ({ lorikeet }) => lorikeet.rank ?? 'default'],
-  ['Seed', ({ seed }) => seed],
+  ...FORM_FIELDS.map(
+    (field) =>
+      /** @type {const} */ ([field.label, (/** @type {Job} */ job) => settingOf(job, field)]),
+  ),
   ['Classes', classCountOf],
   [
     'Held out',
@@ -42,6 +41,17 @@ export const SETTINGS = [
       lorikeet.validation_split && `${percent(lorikeet.validation_split)} of the file`,
   ],
 ];
+
+/** @param {Job} job @param {typeof FORM_FIELDS[number]} field */
+function settingOf(job, { id, parent }) {
+  /** @type {Readonly<Record<string, Readonly<Record<string, unknown>>>>} */
+  const parents = {
+    hyperparameters: hyperparametersOf(job),
+    lorikeet: job.lorikeet,
+    job: { seed: job.seed },
+  };
+  return parents[parent]?.[id];
+}
 
 /** Whether a job learns from pairs of outputs. Its accuracies then count pairs instead of tokens. @param {Pick<Job, 'method'>} job */
 export function learnsPairs({ method }) {

@@ -46,17 +46,18 @@ export function keyFault(text) {
 }
 
 /**
- * Stores an accepted key. If another tenant used this tab before, removes everything that it stored, once its chat is saved.
- * @param {string} key
+ * Makes the tab a tenant's, with the key if the server needs one. If another tenant used it before, removes everything that it
+ * stored, once its chat is saved.
  * @param {Me} me
+ * @param {string | undefined} key
  * @returns {Promise<boolean>} whether another tenant used this tab
  */
-export async function storeKey(key, { id }) {
+export async function claimTab({ id }, key) {
   const owner = sessionStorage.getItem(TENANT);
   const isOther = owner !== null && owner !== id;
   if (isOther) await signOut();
-  sessionStorage.setItem(KEY, key);
   sessionStorage.setItem(TENANT, id);
+  if (key !== undefined) sessionStorage.setItem(KEY, key);
   return isOther;
 }
 

@@ -5,9 +5,9 @@ import { hasContent, hasFailed, isUsable, newAnswer, parseAddress } from './chat
 import { ChatList, saveChats } from './chat-list.js';
 import { ChatSettings } from './chat-settings.js';
 import { ChatStore } from './chat-store.js';
-import { addTurn, chooseTurn, createId, isRemoved, toggleTurn } from './chat-tree.js';
+import { addTurn, chooseTurn, createChat, createId, joinTurns, removeTurn } from './chat-tree.js';
 import { createCodeDialog } from './code-dialog.js';
-import { CurrentChat, createChat } from './current-chat.js';
+import { CurrentChat } from './current-chat.js';
 import { byId, fill, showLoaded, showProblemIn } from './dom.js';
 import { apiKey } from './key.js';
 import { showRefusals, structureFault } from './structured-fields.js';
@@ -47,7 +47,8 @@ const current = new CurrentChat({
     showStorageProblem(error);
     void chats.refresh();
   },
-  onMerge: showMerged,
+  onTurns: showPath,
+  onRemoved: leaveRemoved,
 });
 const chats = new ChatList(current, openChat);
 const list = new TurnList({
@@ -121,10 +122,10 @@ async function openStore() {
     const store = await ChatStore.open(tenant);
     const id = CurrentChat.lastId;
     const last = id === undefined || list.count > 0 ? undefined : await store.load(id);
-    if (last && !isRemoved(last) && fitsAddress(last)) {
+    if (last && fitsAddress(last)) {
       await current.open(last);
-      if (!settings.isLink) settings.apply(last.settings.value);
-      prompt.value ||= last.draft.value; // the user may have typed already
+      if (!settings.isLink) settings.apply(last.settings);
+      prompt.value ||= last.draft; // the user may have typed already
       showPath();
     }
     current.attach(store);
@@ -137,7 +138,7 @@ async function openStore() {
 /** Whether the address names no models, or those of this chat. @param {import('./chat-tree.js').Chat} chat */
 function fitsAddress(chat) {
   const models = (/** @type {string} */ address) => parseAddress(address, []).models.join();
-  return !settings.isLink || models(location.search) === models(chat.settings.value);
+  return !settings.isLink || models(location.search) === models(chat.settings);
 }
 
 /** Shows another chat instead of the current one, whose answers stop. @param {import('./chat-tree.js').Chat} chat */
@@ -147,8 +148,8 @@ async function openChat(chat) {
   await current.flush();
   if (current.isUnsaved && !(await confirmAction(LOSS))) return;
   await current.open(chat);
-  settings.apply(chat.settings.value);
-  prompt.value = chat.draft.value;
+  settings.apply(chat.settings);
+  prompt.value = chat.draft;
   showPath();
   list.scrollToEnd();
   await chats.refresh();
@@ -193,7 +194,7 @@ async function sendTurn({ before, ...turn }) {
   const path = current.path.map((step) => step.turn);
   const kept = before ? path.slice(0, path.indexOf(before)) : path;
   const failed = [...kept, ...(before ? [before] : [])].filter(hasFailed);
-  const cleaned = failed.reduce((chat, { id }) => toggleTurn(chat, id), current.chat);
+  const cleaned = failed.reduce((chat, { id }) => removeTurn(chat, id), current.chat);
   const parent = kept.findLast((one) => !hasFailed(one))?.id ?? '';
   const id = createId();
   changeChat(addTurn(cleaned, { id, parent, ...turn }));
@@ -205,10 +206,11 @@ async function sendTurn({ before, ...turn }) {
 
 /** Removes a turn, and offers to restore it. @param {TurnNode} turn */
 function deleteTurn({ id }) {
-  const { chat } = current;
-  changeChat(toggleTurn(chat, id));
+  const before = current.chat;
+  changeChat(removeTurn(before, id));
   offerUndo('Turn removed.', () => {
-    if (current.chat.id === chat.id) changeChat(toggleTurn(current.chat, id));
+    const { chat } = current;
+    if (chat.id === before.id) changeChat({ ...chat, turns: joinTurns(before, chat) });
   });
   prompt.focus();
 }
@@ -226,14 +228,12 @@ function showPath() {
   showChatButtons();
 }
 
-/** Shows what another tab has changed. */
-function showMerged() {
-  if (!isRemoved(current.chat)) return showPath();
+/** Leaves the chat that another tab has removed. */
+function leaveRemoved() {
   const lost = current.chat;
   void openChat(createChat());
   offerUndo('This chat was deleted in another tab.', () => {
-    const restored = { ...lost, removals: lost.removals + 1 };
-    void openChat(restored).then(() => current.touch());
+    void openChat(lost).then(() => current.touch());
   });
 }
 

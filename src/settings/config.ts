@@ -107,6 +107,14 @@ export function servesTinker({
   return training > 0 && trainRunner === 'process';
 }
 
+/** Returns the bytes that serving leaves to each trainer next to it. Undefined: no trainer is limited. */
+export function memoryOfTrainer({
+  trainMemoryBytes: bytes,
+  training,
+}: Pick<Config, 'trainMemoryBytes' | 'training'>): number | undefined {
+  return bytes && bytes / Math.max(1, training);
+}
+
 /** Lists all settings for help texts and documents. */
 export function listSettings(): readonly (Omit<Setting, 'schema'> & { name: SettingName })[] {
   return NAMES.map((name) => ({ name, ...(SETTINGS[name] as Setting) }));

@@ -271,7 +271,7 @@ export const SETTINGS = defineSettings({
   trainMemoryBytes: {
     env: 'LORIKEET_TRAIN_MEMORY',
     flag: '--train-memory',
-    help: 'memory that serving leaves to the trainers next to it, such as 512M or 2GiB; a job that needs more than its share of it is refused (default: none is left, and no job is refused)',
+    help: 'memory that serving leaves to the trainers next to it, such as 512M or 2GiB; a job or a pass of a training loop that needs more than its share of it is refused (default: none is left, and nothing is refused)',
     schema: byteSize.optional(),
   },
   maxJobRank: {

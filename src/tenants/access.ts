@@ -63,17 +63,17 @@ export async function openAccess(settings: AccessSettings, log: Logger): Promise
     };
   }
   if (allowedOrigins.includes('*')) {
-    throw new ConfigError([
+    throw new ConfigError(
       '--allowed-origins: without a keys file, * would let every web page that is open on this machine use the server. ' +
         'List the origins, or create a keys file (lorikeet keys create --tenant NAME).',
-    ]);
+    );
   }
   const isLocal = isLoopback(host);
   if (!isLocal && !allowOpen) {
-    throw new ConfigError([
+    throw new ConfigError(
       `--host: ${host} is reached from other machines, and without a keys file everybody who reaches it may use it. ` +
         'Create one (lorikeet keys create --tenant NAME), or set LORIKEET_ALLOW_OPEN=1.',
-    ]);
+    );
   }
   return { ...localAccess(), ...ofGateway, kind: isLocal ? 'local' : 'open' };
 }
@@ -117,9 +117,9 @@ export function createGateway(
   named: (id: string) => Tenant,
 ): TenantGateway | undefined {
   if ((header === undefined) !== (trustedProxies === undefined)) {
-    throw new ConfigError([
+    throw new ConfigError(
       '--tenant-header and --trusted-proxies: set both or neither. The header is only accepted from these addresses.',
-    ]);
+    );
   }
   if (header === undefined || !trustedProxies) return undefined;
   const trusted = new BlockList();
@@ -154,18 +154,10 @@ async function openKeys(settings: AccessSettings, log: Logger): Promise<OpenKeys
   const digest = createKeyDigest(keyPepper);
   if (keysJson === undefined) return openFile(settings, { digest, log });
   if (settings.keys !== undefined) {
-    throw new ConfigError([
-      'LORIKEET_KEYS_JSON: --keys already names a file. Set only one of them.',
-    ]);
+    throw new ConfigError('LORIKEET_KEYS_JSON: --keys already names a file. Set only one of them.');
   }
   try {
-    const ring = new KeyRing(parseKeysFile(keysJson), digest);
-    return {
-      find: (key) => ring.find(key),
-      tenant: (id) => ring.tenant(id),
-      named: (id) => ring.named(id),
-      close() {},
-    };
+    return new KeyRing(parseKeysFile(keysJson), digest);
   } catch (error) {
     throw toConfigError('LORIKEET_KEYS_JSON', error);
   }
@@ -177,11 +169,11 @@ async function openFile(settings: AccessSettings, options: WatchedKeysOptions) {
     throw toConfigError(file, error);
   });
   if (keys || settings.keys === undefined) return keys;
-  throw new ConfigError([`--keys: ${file} does not exist. Create it with lorikeet keys create.`]);
+  throw new ConfigError(`--keys: ${file} does not exist. Create it with lorikeet keys create.`);
 }
 
 /** An invalid or unreadable file is the operator's mistake. Other errors are bugs of ours. */
 function toConfigError(where: string, error: unknown): unknown {
   const isExpected = error instanceof FileError || (error as NodeJS.ErrnoException).code;
-  return isExpected ? new ConfigError([`${where}: ${(error as Error).message}`]) : error;
+  return isExpected ? new ConfigError(`${where}: ${(error as Error).message}`) : error;
 }

@@ -51,6 +51,9 @@ export class KeyRing {
   tenant(id: string): Tenant | undefined {
     return this.#file.keys.some(({ tenant }) => tenant === id) ? this.named(id) : undefined;
   }
+
+  /** Has nothing to close: nothing is watched. */
+  close(): void {}
 }
 
 /** A revoked key is refused within 2 s: after the next poll, and the time that reading the file takes. */

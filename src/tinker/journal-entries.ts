@@ -4,7 +4,7 @@ import { deserialize } from 'node:v8';
 import { z } from 'zod';
 import { FileError, type PlainError } from '../common/errors.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
-import type { AdamStep, NewAdapter } from '../contracts/training-service.ts';
+import { adamStepSchema, newAdapterSchema } from '../contracts/training-service.ts';
 import type { FutureValue } from './futures.ts';
 
 const metadataSchema = z.record(z.string(), z.unknown()).nullable();
@@ -21,7 +21,7 @@ export const factsSchema = z.object({
 /** The facts of a session that never change. */
 export type SessionFacts = z.infer<typeof factsSchema>;
 
-export const samplerSchema = z.object({
+export const samplingSessionSchema = z.object({
   /** The name of the model that answers. */
   model: z.string(),
   /** The base, by the name that the client used. */
@@ -31,29 +31,13 @@ export const samplerSchema = z.object({
   clones: z.int().nonnegative(),
 });
 /** A client's source of samples. */
-export type SamplerFacts = z.infer<typeof samplerSchema>;
+export type SamplingSessionFacts = z.infer<typeof samplingSessionSchema>;
 
 const errorSchema: z.ZodType<PlainError> = z.object({
   code: z.custom<PlainError['code']>((code) => typeof code === 'string'),
   message: z.string(),
   param: z.string().nullable(),
   retryAfterS: z.number().exactOptional(),
-});
-
-const adapterSchema: z.ZodType<NewAdapter> = z.object({
-  rank: z.int().positive(),
-  seed: z.int().nonnegative(),
-  trainsMlp: z.boolean(),
-  trainsAttention: z.boolean(),
-  trainsHead: z.boolean(),
-});
-
-const adamSchema: z.ZodType<AdamStep> = z.object({
-  learningRate: z.number(),
-  betas: z.tuple([z.number(), z.number()]),
-  epsilon: z.number(),
-  weightDecay: z.number(),
-  maxGradNorm: z.number(),
 });
 
 const bytesSchema = z.custom<Uint8Array>((value) => value instanceof Uint8Array);
@@ -64,7 +48,7 @@ export const requestSchema = z.discriminatedUnion('kind', [
   z.object({
     kind: z.literal('create'),
     baseModel: z.string(),
-    adapter: adapterSchema,
+    adapter: newAdapterSchema,
     metadata: metadataSchema,
   }),
   /** Creates a model from a checkpoint, or replaces a model by one. The metadata is a new model's. */
@@ -76,7 +60,7 @@ export const requestSchema = z.discriminatedUnion('kind', [
   }),
   /** The bytes are a `ForwardBackwardRequest`. */
   z.object({ kind: z.literal('pass'), bytes: bytesSchema }),
-  z.object({ kind: z.literal('step'), adam: adamSchema }),
+  z.object({ kind: z.literal('step'), adam: adamStepSchema }),
   /** Saves a checkpoint. */
   z.object({
     kind: z.literal('save'),
@@ -86,7 +70,7 @@ export const requestSchema = z.discriminatedUnion('kind', [
     overwrite: z.boolean(),
     metadata: metadataSchema,
   }),
-  /** Makes a sampler of this number within the session. */
+  /** Makes a sampling session of this number within the session. */
   z.object({ kind: z.literal('sampler'), sampler: z.int().nonnegative() }),
   /** Fails. Its client was refused, and does not use the number again. */
   z.object({ kind: z.literal('refused'), error: errorSchema }),

@@ -17,9 +17,9 @@ import {
   type JournaledResult,
   requestSchema,
   resultSchema,
-  type SamplerFacts,
+  type SamplingSessionFacts,
   type SessionFacts,
-  samplerSchema,
+  samplingSessionSchema,
 } from './journal-entries.ts';
 
 /** The files of a model by the numbers of its requests, in order. */
@@ -44,14 +44,14 @@ const MAX_REQUEST_BYTES = 2 ** 30;
 const MAX_RESULTS = 2500;
 const FACTS = 'session';
 const NAME = /^(\d+)-(\d+)\.(request|result|state)$/;
-const SAMPLER = /^(\d+)\.sampler$/;
+const SAMPLING_SESSION = /^(\d+)\.sampler$/;
 
 /** The files of a session. */
 export class SessionJournal {
   readonly directory: string;
   readonly #models = new Map<number, ModelFiles>();
-  /** Clients may make and join samplers in parallel, and two writes of one file would disturb each other. */
-  readonly #samplerWork = new TurnQueue({ maxWaiting: Infinity });
+  /** Clients may make and join sampling sessions in parallel, and two writes of one file would disturb each other. */
+  readonly #samplingWork = new TurnQueue({ maxWaiting: Infinity });
   #requestBytes = 0;
 
   private constructor(directory: string) {
@@ -189,25 +189,25 @@ export class SessionJournal {
     return new Map(entries);
   }
 
-  /** Keeps a sampler. Of several calls for one sampler, the last one counts. */
-  async writeSampler(number: number, sampler: SamplerFacts): Promise<void> {
-    const write = () => this.#write(`${number}.sampler`, encodeEntry(sampler));
-    await this.#samplerWork.take({ tenant: '' }, write);
+  /** Keeps a sampling session. Of several calls for one sampling session, the last one counts. */
+  async writeSamplingSession(number: number, facts: SamplingSessionFacts): Promise<void> {
+    const write = () => this.#write(`${number}.sampler`, encodeEntry(facts));
+    await this.#samplingWork.take({ tenant: '' }, write);
   }
 
-  async removeSampler(number: number): Promise<void> {
+  async removeSamplingSession(number: number): Promise<void> {
     const remove = () => rm(this.#pathOf(`${number}.sampler`), { force: true });
-    await this.#samplerWork.take({ tenant: '' }, remove);
+    await this.#samplingWork.take({ tenant: '' }, remove);
   }
 
-  /** Returns the last samplers by number, in order, and removes all others. */
-  async samplers(max: number): Promise<(readonly [number, SamplerFacts])[]> {
+  /** Returns the last sampling sessions by number, in order, and removes all others. */
+  async samplingSessions(max: number): Promise<(readonly [number, SamplingSessionFacts])[]> {
     const names = await readdir(this.directory);
-    const numbers = names.flatMap((name) => SAMPLER.exec(name)?.[1] ?? []).map(Number);
+    const numbers = names.flatMap((name) => SAMPLING_SESSION.exec(name)?.[1] ?? []).map(Number);
     numbers.sort((a, b) => a - b);
-    await mapBounded(numbers.slice(0, -max), (number) => this.removeSampler(number));
+    await mapBounded(numbers.slice(0, -max), (number) => this.removeSamplingSession(number));
     return mapBounded(numbers.slice(-max), async (number) => {
-      return [number, await this.#read(`${number}.sampler`, samplerSchema)] as const;
+      return [number, await this.#read(`${number}.sampler`, samplingSessionSchema)] as const;
     });
   }
 

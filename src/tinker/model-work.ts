@@ -44,7 +44,7 @@ type Handlers = {
   ) => Promise<FutureValue>;
 };
 
-/** The versions that only samplers use and that are kept of each model: samples of the last steps may still run. */
+/** The versions that only sampling sessions use and that are kept of each model: samples of the last steps may still run. */
 export const KEPT_EPHEMERAL = 4;
 /** A request that ends the trainer again and again is refused. What ends it between a request's tasks does not count. */
 const MAX_TRIES = 3;
@@ -85,7 +85,7 @@ export class ModelWork {
       return { metrics: { 'grad_norm:mean': gradNorm } };
     },
     save: (turn, request) => this.#save(turn, request),
-    sampler: (turn, { sampler }) => this.#addSampler(turn, sampler),
+    sampler: (turn, { sampler: number }) => this.#addSamplingSession(turn, number),
     refused: async (_, { error }) => {
       throw ServeError.fromPlain(error);
     },
@@ -300,7 +300,7 @@ export class ModelWork {
     return { type, path: toTinkerPath(to) };
   }
 
-  async #addSampler(turn: Turn, number: number): Promise<FutureValue> {
+  async #addSamplingSession(turn: Turn, number: number): Promise<FutureValue> {
     const { runs, sessions } = this.#options;
     const { session, model, seq } = turn;
     const run = await runs.find(session.tenant, model.id);
@@ -309,7 +309,7 @@ export class ModelWork {
       runs.saveAside(run, { directory, publicationId }),
     );
     const source = { model: saved.model, baseModel: run.baseModel, modelPath: undefined };
-    const { id } = await sessions.addSampler(session, number, source);
+    const { id } = await sessions.addSamplingSession(session, number, source);
     if (!model.ephemeral.includes(saved.version)) model.ephemeral.push(saved.version);
     while (model.ephemeral.length > KEPT_EPHEMERAL) {
       await runs.removeVersion(session.tenant, model.id, model.ephemeral.shift()!);

@@ -85,10 +85,10 @@ function targetRows({ data, shape, ...sparse }: TargetTensor, rows: number): num
   if (shape.length !== 2 || count !== rows) {
     throw fieldError(TARGETS, `must have the shape [${rows}, K] for this prompt`);
   }
-  const { sparse_crow_indices: sparseBegins, sparse_col_indices: sparsePlaces } = sparse;
+  const { sparse_crow_indices: sparseBegins, sparse_col_indices: sparseColumnIds } = sparse;
   const begins = sparseBegins ?? Array.from({ length: rows + 1 }, (_, row) => row * columns);
   const fits = sparseBegins
-    ? isCsr({ begins, places: sparsePlaces ?? [], count: data.length, columns })
+    ? isCsr({ begins, columnIds: sparseColumnIds ?? [], count: data.length, columns })
     : data.length === rows * columns;
   if (!fits || begins.length !== rows + 1) {
     throw fieldError(TARGETS, 'has data that does not fit its shape');
@@ -162,7 +162,7 @@ export function writeSamples(
 
 /** Writes the scores of targets in their layout. Cells that asked for nothing are 0. */
 function toTargets({ data, shape, ...sparse }: TargetTensor, scores: readonly PromptScores[]) {
-  const { sparse_crow_indices: begins, sparse_col_indices: places } = sparse;
+  const { sparse_crow_indices: begins, sparse_col_indices: columnIds } = sparse;
   let row = 0;
   const values = Float32Array.from(data, (id, i) => {
     if (begins) while (i >= begins[row + 1]!) row++;
@@ -176,7 +176,7 @@ function toTargets({ data, shape, ...sparse }: TargetTensor, scores: readonly Pr
         value: {
           values: asBytes(values),
           crowIndices: toBytes(begins),
-          colIndices: toBytes(places ?? []),
+          colIndices: toBytes(columnIds ?? []),
         },
       }
     : { case: 'dense' as const, value: asBytes(values) };

@@ -1,11 +1,11 @@
-// The sessions of Tinker's protocol: who is connected, with which models in training and which samplers. A session ends when its
-// client finishes it or is no longer heard.
+// The sessions of Tinker's protocol: who is connected, with which models in training and which sampling sessions. A session ends
+// when its client finishes it or is no longer heard.
 import { fieldError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { adapterOfRun } from '../contracts/tinker-path.ts';
 import { createIds } from '../jobs/names.ts';
 import { SessionJournal } from './journal.ts';
-import type { Metadata, SamplerFacts, SessionFacts } from './journal-entries.ts';
+import type { Metadata, SamplingSessionFacts, SessionFacts } from './journal-entries.ts';
 import { LossCurve } from './loss-curve.ts';
 import { OrderedWork } from './ordered-work.ts';
 
@@ -23,7 +23,7 @@ export interface TrainedModel {
   done: number;
   /** The trainer's time since the last state in the journal. */
   computedMs: number;
-  /** Versions that only its samplers use, the oldest first. */
+  /** Versions that only its sampling sessions use, the oldest first. */
   readonly ephemeral: number[];
   /** Undefined in a new server until the model is rebuilt. */
   curve: LossCurve | undefined;
@@ -32,7 +32,7 @@ export interface TrainedModel {
 }
 
 /** A client's source of samples. */
-export interface SamplingSession extends SamplerFacts {
+export interface SamplingSession extends SamplingSessionFacts {
   readonly id: string;
 }
 
@@ -43,7 +43,7 @@ export interface TinkerSession {
   readonly metadata: Metadata;
   readonly journal: SessionJournal;
   readonly models: Map<string, TrainedModel>;
-  readonly samplers: Map<string, SamplingSession>;
+  readonly samplingSessions: Map<string, SamplingSession>;
   /** Unix milliseconds. */
   heardMs: number;
   hasEnded: boolean;
@@ -54,8 +54,8 @@ const SILENCE_MS = 10 * 60_000;
 const LEFT_MS = 86_400_000;
 /** A client has one session. */
 const MAX_SESSIONS = 100;
-/** A loop makes a sampler per step and uses the newest. The one that was not used for the longest time is forgotten. */
-const MAX_SAMPLERS = 1000;
+/** A loop makes a sampling session per step and uses the newest. The one that was not used for the longest time is forgotten. */
+const MAX_SAMPLING_SESSIONS = 1000;
 /** A client that still tries to send a request does so every 30 s. */
 const QUIET_MS = 2 * 60_000;
 
@@ -168,18 +168,18 @@ export class Sessions {
   ): Promise<void> {
     await journal.open();
     const session = this.#toSession(facts, journal);
-    for (const [number, sampler] of await journal.samplers(MAX_SAMPLERS)) {
-      const id = samplerId(session, number);
-      session.samplers.set(id, { ...sampler, id });
+    for (const [number, facts] of await journal.samplingSessions(MAX_SAMPLING_SESSIONS)) {
+      const id = samplingSessionId(session, number);
+      session.samplingSessions.set(id, { ...facts, id });
     }
     await resume(session);
     this.#sessions.set(session.id, session);
   }
 
   #toSession({ id, tenant, metadata }: SessionFacts, journal: SessionJournal): TinkerSession {
-    const [models, samplers] = [new Map(), new Map()];
+    const [models, samplingSessions] = [new Map(), new Map()];
     const heardMs = this.#options.now();
-    return { id, tenant, metadata, journal, models, samplers, heardMs, hasEnded: false };
+    return { id, tenant, metadata, journal, models, samplingSessions, heardMs, hasEnded: false };
   }
 
   /** Whether no session has a model in training. */
@@ -219,54 +219,57 @@ export class Sessions {
     return session?.tenant === tenant ? session.models.get(id) : undefined;
   }
 
-  /** Finds a sampler by its id. Throws as `model`. */
-  sampler(tenant: string, id: string): SamplingSession {
-    const { samplers } = this.find(tenant, sessionOf(id));
-    const sampler = samplers.get(id);
-    if (sampler) {
-      samplers.delete(id); // it becomes the newest
-      samplers.set(id, sampler);
-      return sampler;
+  /** Finds a sampling session by its id. Throws as `model`. */
+  samplingSession(tenant: string, id: string): SamplingSession {
+    const { samplingSessions } = this.find(tenant, sessionOf(id));
+    const found = samplingSessions.get(id);
+    if (found) {
+      samplingSessions.delete(id); // it becomes the newest
+      samplingSessions.set(id, found);
+      return found;
     }
     const param = 'sampling_session_id';
     throw new ServeError('not_found', `${param}: is unknown`, { param });
   }
 
-  /** Adds a sampler, unless the client repeats its request. */
-  async addSampler(
+  /** Adds a sampling session, unless the client repeats its request. */
+  async addSamplingSession(
     session: TinkerSession,
     number: number,
-    source: Omit<SamplerFacts, 'clones'>,
+    source: Omit<SamplingSessionFacts, 'clones'>,
   ): Promise<SamplingSession> {
-    const id = samplerId(session, number);
-    const known = session.samplers.get(id);
+    const id = samplingSessionId(session, number);
+    const known = session.samplingSessions.get(id);
     if (known) return known;
-    await session.journal.writeSampler(number, { ...source, clones: 0 });
-    // A repeated request may have been faster, and the sampler may have copies.
-    return session.samplers.get(id) ?? this.#keepSampler(session, { ...source, id, clones: 0 });
+    await session.journal.writeSamplingSession(number, { ...source, clones: 0 });
+    // A repeated request may have been faster, and the sampling session may have copies.
+    return (
+      session.samplingSessions.get(id) ??
+      this.#keepSamplingSession(session, { ...source, id, clones: 0 })
+    );
   }
 
-  /** Numbers a copy of a sampler, from 1. Throws as `model`. */
-  async joinSampler(tenant: string, id: string): Promise<number> {
-    const { id: _, ...facts } = this.sampler(tenant, id);
+  /** Numbers a copy of a sampling session, from 1. Throws as `model`. */
+  async joinSamplingSession(tenant: string, id: string): Promise<number> {
+    const { id: _, ...facts } = this.samplingSession(tenant, id);
     const session = this.find(tenant, sessionOf(id));
     const joined = { ...facts, clones: facts.clones + 1 };
-    session.samplers.set(id, { ...joined, id });
-    await session.journal.writeSampler(numberOf(id), joined);
+    session.samplingSessions.set(id, { ...joined, id });
+    await session.journal.writeSamplingSession(numberOf(id), joined);
     return joined.clones;
   }
 
-  async #keepSampler(
-    { samplers, journal }: TinkerSession,
-    sampler: SamplingSession,
+  async #keepSamplingSession(
+    { samplingSessions, journal }: TinkerSession,
+    added: SamplingSession,
   ): Promise<SamplingSession> {
-    samplers.set(sampler.id, sampler);
-    const [oldest] = samplers.keys();
-    if (samplers.size > MAX_SAMPLERS) {
-      samplers.delete(oldest!);
-      await journal.removeSampler(numberOf(oldest!));
+    samplingSessions.set(added.id, added);
+    const [oldest] = samplingSessions.keys();
+    if (samplingSessions.size > MAX_SAMPLING_SESSIONS) {
+      samplingSessions.delete(oldest!);
+      await journal.removeSamplingSession(numberOf(oldest!));
     }
-    return sampler;
+    return added;
   }
 
   /** Adds a model in training, unless the client repeats its request. Throws `ServeError` (429) if the tenant has too many. */
@@ -326,12 +329,12 @@ export function sessionEnded(): ServeError {
   return new ServeError('expired', message, { param: 'session_id' });
 }
 
-/** Returns the number of a sampler within its session. */
+/** Returns the number of a sampling session within its session. */
 function numberOf(id: string): number {
   return Number(id.slice(id.lastIndexOf(':') + 1));
 }
 
-function samplerId({ id }: TinkerSession, number: number): string {
+function samplingSessionId({ id }: TinkerSession, number: number): string {
   return `${id}:sample:${number}`;
 }
 

@@ -46,14 +46,14 @@ function fromRows(
   requireRows(crowIndices.length / BigInt64Array.BYTES_PER_ELEMENT - 1, rows, param);
   const values = decode(dtype, valueBytes, param);
   const begins = decode(DType.DTYPE_INT64, crowIndices, param);
-  const places = decode(DType.DTYPE_INT64, colIndices, param);
-  if (!isCsr({ begins, places, count: values.length, columns })) {
+  const columnIds = decode(DType.DTYPE_INT64, colIndices, param);
+  if (!isCsr({ begins, columnIds, count: values.length, columns })) {
     throw fieldError(param, 'has indices that do not fit its values');
   }
   const dense = new Array<number>(rows * columns).fill(0);
   for (let row = 0; row < rows; row++) {
     for (let i = begins[row]!; i < begins[row + 1]!; i++) {
-      dense[row * columns + places[i]!] = values[i]!;
+      dense[row * columns + columnIds[i]!] = values[i]!;
     }
   }
   return dense;
@@ -62,18 +62,18 @@ function fromRows(
 /** The layout of sparse rows: the index of the first value of each row, and the column of each value. */
 interface Csr {
   readonly begins: readonly number[];
-  readonly places: readonly number[];
+  readonly columnIds: readonly number[];
   /** Values. */
   readonly count: number;
   readonly columns: number;
 }
 
 /** Whether the layout fits its values and columns. The number of rows is one less than that of begins. */
-export function isCsr({ begins, places, count, columns }: Csr): boolean {
+export function isCsr({ begins, columnIds, count, columns }: Csr): boolean {
   const isGrowing = begins.every((begin, row) => begin >= (begins[row - 1] ?? 0));
   const isWhole = begins[0] === 0 && begins.at(-1) === count;
-  const isWithin = places.every((place) => place >= 0 && place < columns);
-  return isGrowing && isWhole && isWithin && places.length === count;
+  const isWithin = columnIds.every((id) => id >= 0 && id < columns);
+  return isGrowing && isWhole && isWithin && columnIds.length === count;
 }
 
 function decode(dtype: DType, bytes: Uint8Array, param: string): number[] {

@@ -1,5 +1,5 @@
-// Sessions of Tinker's protocol: models in training, samplers, and the futures of their requests. A trainer process computes, the
-// completions route samples, and the store keeps what is saved.
+// Sessions of Tinker's protocol: models in training, sampling sessions, and the futures of their requests. A trainer process
+// computes, the completions route samples, and the store keeps what is saved.
 import { randomInt } from 'node:crypto';
 import { utimes } from 'node:fs/promises';
 import path from 'node:path';
@@ -334,10 +334,10 @@ export class TinkerService {
   }
 }
 
-/** Returns the versions of a model that its samplers use and that still exist. */
-function ephemeralVersions({ samplers }: TinkerSession, { id }: TrainedModel): number[] {
+/** Returns the versions of a model that its sampling sessions use and that still exist. */
+function ephemeralVersions({ samplingSessions }: TinkerSession, { id }: TrainedModel): number[] {
   const prefix = `${adapterOfRun(id)}@`;
-  const own = [...samplers.values()].filter(
+  const own = [...samplingSessions.values()].filter(
     ({ model, modelPath }) => modelPath === undefined && model.startsWith(prefix),
   );
   return own.map(({ model }) => Number(model.slice(prefix.length))).slice(-KEPT_EPHEMERAL);

@@ -5,7 +5,7 @@ import { CallScanner } from './call-scanner.ts';
 import type { ToolFormat } from './formats.ts';
 
 /** A part of a completion. A call's parts follow each other, and its concatenated arguments are the text of a JSON object. */
-export type AnswerPart =
+export type CompletionPart =
   | { readonly type: 'content'; readonly text: string }
   /** Starts a call. `index` counts the completion's calls from 0. */
   | { readonly type: 'call'; readonly index: number; readonly id: string; readonly name: string }
@@ -22,7 +22,7 @@ interface CallParserOptions {
 }
 
 /** Parses a whole completion. */
-export function parseAnswer(
+export function parseCompletion(
   parser: CallParser,
   text: string,
 ): { content: string; calls: ToolCall[] } {
@@ -47,7 +47,7 @@ const BETWEEN = /[\s,;[\]]/u;
 export class CallParser {
   readonly #format: ToolFormat;
   readonly #options: CallParserOptions;
-  #parts: AnswerPart[] = [];
+  #parts: CompletionPart[] = [];
   #mode: 'start' | 'text' | 'calls' | 'ended';
   /** The unread end of the text, which may become a tag. */
   #held = '';
@@ -68,7 +68,7 @@ export class CallParser {
   }
 
   /** Reads more of the completion, and returns the parts that are complete. */
-  push(text: string): AnswerPart[] {
+  push(text: string): CompletionPart[] {
     let rest = this.#held + text;
     this.#held = '';
     while (rest !== '' && this.#mode !== 'ended') {
@@ -89,7 +89,7 @@ export class CallParser {
    * Returns the text that was held back. The arguments of a truncated call stay incomplete. After a call, the beginning of a
    * further one is dropped, even if it is only a part of the tag.
    */
-  end(): AnswerPart[] {
+  end(): CompletionPart[] {
     const isFurther = this.#calls > 0 && (this.#mode === 'calls' || !this.#hasTextAfter);
     const isDropped = this.#mode === 'ended' || this.isInCall || isFurther;
     const rest = isDropped ? '' : this.#tried + this.#held;
@@ -98,7 +98,7 @@ export class CallParser {
     return this.#take();
   }
 
-  #take(): AnswerPart[] {
+  #take(): CompletionPart[] {
     const parts = this.#parts;
     this.#parts = [];
     return parts;

@@ -6,7 +6,7 @@ import type { FunctionTool } from '../contracts/tools.ts';
 import { type ChatTemplate, createChatTemplate } from '../tokenizer/chat-template.ts';
 import type { ChatMessage } from '../tokenizer/template-values.ts';
 import type { Tokenizer } from '../tokenizer/tokenizer.ts';
-import { CallParser, parseAnswer } from './call-parser.ts';
+import { CallParser, parseCompletion } from './call-parser.ts';
 import { spaceJson, TOOL_FORMATS, type ToolFormat, toolFormat, writeCalls } from './formats.ts';
 
 /** A chat template that shows tools, calls and their results. */
@@ -128,7 +128,7 @@ function isProbeCall(answer: string, format: ToolFormat): boolean {
   const { call } = PROBE;
   const options = { names: [call.name], maxCalls: 1, createId: () => call.id };
   const parser = new CallParser(format, options);
-  const [found] = parseAnswer(parser, answer).calls;
+  const [found] = parseCompletion(parser, answer).calls;
   return found !== undefined && spaceJson(found.arguments) === call.arguments;
 }
 

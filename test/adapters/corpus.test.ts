@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
-import type { Tensor } from '../../src/common/tensor.ts';
+import type { FloatDType } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import {
   ALL_TARGETS,
@@ -19,6 +19,9 @@ import {
 type Expected = 'ok' | 'adapter_non_finite' | { param: string | RegExp };
 
 const KEY = keyOf(0, 'q_proj', 'A');
+const FAR = keyOf(99, 'q_proj', 'A');
+const UNTARGETED = keyOf(0, 'o_proj', 'A');
+const Q_PROJ = 'base_model.model.model.layers.0.self_attn.q_proj';
 const GOOD = serializeSafetensors(sampleTensors());
 const HEADER = { param: 'header' };
 
@@ -41,13 +44,34 @@ const entry = (changes: object = {}) => ({
   data_offsets: [0, 64],
   ...changes,
 });
+const ENTRY = JSON.stringify(entry());
 const one = (changes: object, data = 64) => file({ [KEY]: entry(changes) }, new Uint8Array(data));
+/** A file with an entry of each name, as the header spells it. */
+const named = (...names: string[]) =>
+  file(`{${names.map((name) => `"${name}":${ENTRY}`).join()}}`, new Uint8Array(64));
+const two = (offsets: [number, number]) =>
+  file({ a: entry(), b: entry({ data_offsets: offsets }) }, new Uint8Array(offsets[1]));
+const many = Object.fromEntries(
+  Array.from({ length: 100_000 }, (_, i) => [
+    `t${i}`,
+    entry({ shape: [1], data_offsets: [4 * i, 4 * i + 4] }),
+  ]),
+);
 const length = (value: bigint) => file('{}', new Uint8Array(64), value);
 
-function withTensor(key: string, tensor: Tensor | undefined): Uint8Array {
+/** The good file with one tensor more, or another one in its place. */
+function withTensor(key: string, shape: readonly number[], dtype: FloatDType = 'F32'): Uint8Array {
+  return serializeSafetensors(
+    sampleTensors().set(
+      key,
+      filled(shape, dtype, () => 0.5),
+    ),
+  );
+}
+
+function without(key: string): Uint8Array {
   const tensors = sampleTensors();
-  if (tensor) tensors.set(key, tensor);
-  else tensors.delete(key);
+  tensors.delete(key);
   return serializeSafetensors(tensors);
 }
 
@@ -82,32 +106,10 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
   ['B36: header not JSON', file('{"a":'), { param: 'a' }],
   ['B36: header with a leading space', file(' {}'), HEADER],
   ['B36: header an array', file('[]'), HEADER],
-  [
-    'B37: duplicate key',
-    file(
-      `{"${KEY}":${JSON.stringify(entry())},"${KEY}":${JSON.stringify(entry())}}`,
-      new Uint8Array(64),
-    ),
-    { param: /lora_A|header/ },
-  ],
-  [
-    'B37: duplicate key, escaped',
-    file(
-      `{"a":${JSON.stringify(entry())},"\\u0061":${JSON.stringify(entry())}}`,
-      new Uint8Array(64),
-    ),
-    { param: /a|header/ },
-  ],
-  [
-    'B38: overlap',
-    file({ a: entry(), b: entry({ data_offsets: [32, 96] }) }, new Uint8Array(96)),
-    { param: /^[ab]$/ },
-  ],
-  [
-    'B38: hole',
-    file({ a: entry(), b: entry({ data_offsets: [72, 136] }) }, new Uint8Array(136)),
-    { param: /^[ab]$/ },
-  ],
+  ['B37: duplicate key', named(KEY, KEY), { param: /lora_A|header/ }],
+  ['B37: duplicate key, escaped', named('a', '\\u0061'), { param: /a|header/ }],
+  ['B38: overlap', two([32, 96]), { param: /^[ab]$/ }],
+  ['B38: hole', two([72, 136]), { param: /^[ab]$/ }],
   ['B38: reversed', one({ data_offsets: [64, 0] }), { param: KEY }],
   ['B38: not from 0', one({ data_offsets: [8, 72] }, 72), { param: KEY }],
   ['B38: unsorted but contiguous', unsorted(), 'ok'],
@@ -126,35 +128,15 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
   ),
   ['B43: zero-size tensor', one({ shape: [0, 8], data_offsets: [0, 0] }, 0), { param: KEY }],
   ['B43: scalar', one({ shape: [], data_offsets: [0, 4] }, 4), { param: KEY }],
-  [
-    'B44: name __proto__',
-    file(`{"__proto__":${JSON.stringify(entry())}}`, new Uint8Array(64)),
-    { param: /./ },
-  ],
-  ['B44: name ../x', file({ '../x': entry() }, new Uint8Array(64)), { param: /./ }],
-  [
-    'B44: name of 64 KiB',
-    file({ ['a'.repeat(65_536)]: entry() }, new Uint8Array(64)),
-    { param: /./ },
-  ],
+  ['B44: name __proto__', named('__proto__'), { param: /./ }],
+  ['B44: name ../x', named('../x'), { param: /./ }],
+  ['B44: name of 64 KiB', named('a'.repeat(65_536)), { param: /./ }],
   [
     'B44: metadata not a string map',
     file({ __metadata__: { a: 1 }, [KEY]: entry() }, new Uint8Array(64)),
     { param: /metadata/ },
   ],
-  [
-    'B45: a hundred thousand tensors',
-    file(
-      Object.fromEntries(
-        Array.from({ length: 100_000 }, (_, i) => [
-          `t${i}`,
-          entry({ shape: [1], data_offsets: [4 * i, 4 * i + 4] }),
-        ]),
-      ),
-      new Uint8Array(400_000),
-    ),
-    { param: /./ },
-  ],
+  ['B45: a hundred thousand tensors', file(many, new Uint8Array(400_000)), { param: /./ }],
   ...[1, 2, 3, 5].map((n) => [`B46: data ${n} bytes off`, padded(n), 'ok'] as const),
   ...[Number.NaN, Infinity, -Infinity, 1e38, 65_504, 1001].map(
     (value) => [`B47: ${value}`, withValue(value), 'adapter_non_finite'] as const,
@@ -169,88 +151,34 @@ const WEIGHTS: readonly (readonly [string, Uint8Array, Expected])[] = [
     'ok',
   ],
   ['B49: no tensors', file({}), { param: /./ }],
-  [
-    'B49: a B is missing',
-    withTensor(keyOf(1, 'v_proj', 'B'), undefined),
-    { param: keyOf(1, 'v_proj', 'B') },
-  ],
-  [
-    'B49: an A is missing',
-    withTensor(keyOf(2, 'q_proj', 'A'), undefined),
-    { param: keyOf(2, 'q_proj', 'A') },
-  ],
-  [
-    'B49: layer 99',
-    withTensor(
-      keyOf(99, 'q_proj', 'A'),
-      filled([2, 8], 'F32', () => 0),
-    ),
-    { param: keyOf(99, 'q_proj', 'A') },
-  ],
+  ['B49: a B is missing', without(keyOf(1, 'v_proj', 'B')), { param: keyOf(1, 'v_proj', 'B') }],
+  ['B49: an A is missing', without(keyOf(2, 'q_proj', 'A')), { param: keyOf(2, 'q_proj', 'A') }],
+  ['B49: layer 99', withTensor(FAR, [2, 8]), { param: FAR }],
   [
     'B49: a tensor of a module not targeted',
-    withTensor(
-      keyOf(0, 'o_proj', 'A'),
-      filled([2, 12], 'F32', () => 0),
-    ),
-    { param: keyOf(0, 'o_proj', 'A') },
+    withTensor(UNTARGETED, [2, 12]),
+    { param: UNTARGETED },
   ],
   ...['\x80\x04\x95pickle', 'GGUF\x03\0\0\0', '\x08\x07onnx', '<!doctype html>', 'PK\x03\x04'].map(
-    (text) =>
-      [
-        `B50: ${JSON.stringify(text)}`,
-        Buffer.from(text.padEnd(4000, '.'), 'latin1'),
-        HEADER,
-      ] as const,
+    (text) => {
+      const bytes = Buffer.from(text.padEnd(4000, '.'), 'latin1');
+      return [`B50: ${JSON.stringify(text)}`, bytes, HEADER] as const;
+    },
   ),
-  [
-    'B54: a bias',
-    withTensor(
-      'base_model.model.model.layers.0.self_attn.q_proj.lora_B.bias',
-      filled([1, 12], 'F32', () => 0),
-    ),
-    { param: /lora_B\.bias$/ },
-  ],
+  ['B54: a bias', withTensor(`${Q_PROJ}.lora_B.bias`, [1, 12]), { param: /lora_B\.bias$/ }],
   [
     'B54: a magnitude',
-    withTensor(
-      'base_model.model.model.layers.0.self_attn.q_proj.lora_magnitude_vector',
-      filled([1, 12], 'F32', () => 0),
-    ),
+    withTensor(`${Q_PROJ}.lora_magnitude_vector`, [1, 12]),
     { param: /magnitude/ },
   ],
   [
     'B54: a whole head',
-    withTensor(
-      'base_model.model.lm_head.weight',
-      filled([16, 8], 'F32', () => 0),
-    ),
+    withTensor('base_model.model.lm_head.weight', [16, 8]),
     { param: /lm_head/ },
   ],
-  [
-    'B58: dtypes mixed over tensors',
-    withTensor(
-      KEY,
-      filled([2, 8], 'BF16', () => 0.5),
-    ),
-    'ok',
-  ],
-  [
-    'B58: transposed A',
-    withTensor(
-      KEY,
-      filled([8, 2], 'F32', () => 0),
-    ),
-    { param: KEY },
-  ],
-  [
-    'B58: another rank than the configuration',
-    withTensor(
-      KEY,
-      filled([3, 8], 'F32', () => 0),
-    ),
-    { param: KEY },
-  ],
+  ['B58: dtypes mixed over tensors', withTensor(KEY, [2, 8], 'BF16'), 'ok'],
+  ['B58: transposed A', withTensor(KEY, [8, 2]), { param: KEY }],
+  ['B58: another rank than the configuration', withTensor(KEY, [3, 8]), { param: KEY }],
 ];
 
 const CONFIGS: readonly (readonly [string, Uint8Array, Expected])[] = [

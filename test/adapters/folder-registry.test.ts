@@ -11,6 +11,7 @@ import { createLog } from '../../src/common/log.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { configBytes, sampleTensors } from './sample.ts';
 
 const WEIGHTS = serializeSafetensors(sampleTensors());
@@ -57,10 +58,7 @@ test('the base answers to its names, whatever folders there are', async (t) => {
   for (const name of ['base', 'default', 'sample', 'sample-alias']) {
     assert.deepEqual(await resolve(name), { kind: 'base', id: 'sample' });
   }
-  assert.deepEqual(
-    (await registry.list(LOCAL_TENANT, ALL)).items.map((entry) => entry.id),
-    ['sample'],
-  );
+  assert.deepEqual(pluck((await registry.list(LOCAL_TENANT, ALL)).items, 'id'), ['sample']);
   const local = [new FolderAdapters(undefined, { baseNames: ['sample'] })];
   const bare = new Registry({ base: BASE, local });
   assert.deepEqual(await bare.resolve(LOCAL_TENANT, 'base'), { kind: 'base', id: 'sample' });
@@ -115,18 +113,9 @@ test('what cannot be served is not listed, and its reason can be asked for', asy
   assert.deepEqual(await list(), ['sample', 'good']);
   assert.deepEqual(await list(), ['sample', 'good']);
   const refused = await new FolderAdapters(root, { baseNames: [] }).refused();
-  assert.deepEqual(
-    refused.map(({ name }) => name),
-    ['deep', 'html', 'spaced name', 'velora'],
-  );
-  for (const [i, reason] of [
-    /not JSON/,
-    /header/,
-    /cannot be a model name/,
-    /velora_config/,
-  ].entries()) {
-    assert.match(refused[i]!.reason, reason);
-  }
+  assert.deepEqual(pluck(refused, 'name'), ['deep', 'html', 'spaced name', 'velora']);
+  const reasons = [/not JSON/, /header/, /cannot be a model name/, /velora_config/];
+  for (const [i, reason] of reasons.entries()) assert.match(refused[i]!.reason, reason);
   publish(root, 'velora');
   assert.deepEqual(await list(), ['sample', 'good', 'velora']);
 });
@@ -179,35 +168,12 @@ test('every miss has the same body', async (t) => {
   symlinkSync(`${root}-outside`, path.join(root, 'escape'));
   symlinkSync('.', path.join(root, 'self'));
   symlinkSync('loop', path.join(root, 'loop'));
+  const outside = `../${path.basename(root)}-outside`;
   const names = [
-    '',
-    'unknown',
-    'empty',
-    'file',
-    'escape',
-    'self',
-    'loop',
-    '.hidden',
-    '.',
-    '..',
-    `../${path.basename(root)}-outside`,
-    '../real',
-    'real/',
-    './real',
-    'a/../real',
-    '/etc',
-    'real\0',
-    'x'.repeat(255),
-    'x'.repeat(301),
-    '\u202Elaer',
-    'rеal',
-    '%2e%2e%2f',
-    'real\\',
-    'C:real',
-    '~',
-    'real ',
-    '__proto__',
-  ];
+    ['', 'unknown', 'empty', 'file', 'escape', 'self', 'loop', '.hidden', '.', '..', '~', outside],
+    ['../real', 'real/', './real', 'a/../real', '/etc', 'real\0', 'real\\', 'C:real', 'real '],
+    ['x'.repeat(255), 'x'.repeat(301), '\u202Elaer', 'rеal', '%2e%2e%2f', '__proto__'],
+  ].flat();
   const bodies = new Set<string>();
   for (const name of names) {
     await assert.rejects(resolve(name), (error: Error) => {
@@ -232,10 +198,7 @@ test('folders are added, changed and removed without a restart', async (t) => {
   assert.notEqual(before.digest, after.digest);
   rmSync(folder, { recursive: true });
   await assert.rejects(resolve('a'), MISS);
-  assert.deepEqual(
-    (await registry.list(LOCAL_TENANT, ALL)).items.map((entry) => entry.id),
-    ['sample'],
-  );
+  assert.deepEqual(pluck((await registry.list(LOCAL_TENANT, ALL)).items, 'id'), ['sample']);
 });
 
 test('a folder replaced by another one of equal sizes and times is another adapter', async (t) => {
@@ -281,23 +244,15 @@ test('B57: another base model and files that are not used are warned of, once', 
   const other = publish(root, 'other', configBytes({ base_model_name_or_path: 'org/another' }));
   writeFileSync(path.join(other, 'chat_template.jinja'), '{{ no template }');
   for (const name of ['fits', 'alias', 'capitals', 'other', 'other']) await resolve(name);
-  assert.deepEqual(
-    lines.map(({ msg, adapter, trainedOn, ignored }) => ({ msg, adapter, trainedOn, ignored })),
-    [
-      {
-        msg: 'adapter names another base model',
-        adapter: 'other',
-        trainedOn: 'another',
-        ignored: undefined,
-      },
-      {
-        msg: 'adapter ships files not used',
-        adapter: 'other',
-        trainedOn: undefined,
-        ignored: ['chat_template.jinja'],
-      },
-    ],
-  );
+  const told = lines.map(({ msg, adapter, trainedOn, ignored }) => [
+    msg,
+    adapter,
+    trainedOn ?? ignored,
+  ]);
+  assert.deepEqual(told, [
+    ['adapter names another base model', 'other', 'another'],
+    ['adapter ships files not used', 'other', ['chat_template.jinja']],
+  ]);
 });
 
 test('a folder that does not fit is refused when it is asked for, with one log line', async (t) => {
@@ -321,10 +276,7 @@ test('the list gives each adapter its base and its age', async (t) => {
   publish(root, 'a');
   utimesSync(path.join(folder, 'adapter_config.json'), 1234, 1234);
   const entries = (await registry.list(LOCAL_TENANT, ALL)).items;
-  assert.deepEqual(
-    entries.map((entry) => entry.id),
-    ['sample', 'a', 'b'],
-  );
+  assert.deepEqual(pluck(entries, 'id'), ['sample', 'a', 'b']);
   assert.deepEqual(entries[2], {
     id: 'b',
     created: 1234,

@@ -106,35 +106,25 @@ test('a prototype key in the file changes nothing', async () => {
 });
 
 test('targets follow the rules of peft', async () => {
+  const EXCLUDED = ['mlp.up_proj', 'q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj'];
+  const qv = only('q_proj', 'v_proj');
   const cases: readonly (readonly [Record<string, unknown>, string[]])[] = [
     [{ target_modules: ['q_proj', 'unheard'] }, only('q_proj')],
     [{ target_modules: ['proj'] }, []],
     [{ target_modules: ['mlp.up_proj'] }, only('up_proj')],
-    [{ target_modules: null }, only('q_proj', 'v_proj')],
+    [{ target_modules: null }, qv],
     [{ target_modules: 'All-Linear' }, MODULES],
     [{ target_modules: 'q_proj' }, []],
     [{ target_modules: '.*q_proj|.*o_proj' }, only('q_proj', 'o_proj')],
     [{ target_modules: '.*\\.[01]\\..*(up|down)_proj' }, only('up_proj', 'down_proj').slice(0, 4)],
     [{ exclude_modules: ['v_proj'] }, only('q_proj')],
     [{ exclude_modules: '.*\\.v_proj' }, only('q_proj')],
-    [
-      {
-        target_modules: 'all-linear',
-        exclude_modules: ['mlp.up_proj', 'q_proj', 'k_proj', 'v_proj', 'o_proj', 'gate_proj'],
-      },
-      only('down_proj'),
-    ],
-    [{ layers_to_transform: 1 }, only('q_proj', 'v_proj').filter((m) => m.includes('.1.'))],
-    [
-      { layers_to_transform: [0, 2, 9] },
-      only('q_proj', 'v_proj').filter((m) => !m.includes('.1.')),
-    ],
-    [{ layers_to_transform: [] }, only('q_proj', 'v_proj')],
-    [{ layers_to_transform: [2], layers_pattern: 'layers' }, only('q_proj', 'v_proj').slice(-2)],
-    [
-      { layers_to_transform: [2], layers_pattern: ['h', 'layers'] },
-      only('q_proj', 'v_proj').slice(-2),
-    ],
+    [{ target_modules: 'all-linear', exclude_modules: EXCLUDED }, only('down_proj')],
+    [{ layers_to_transform: 1 }, qv.filter((m) => m.includes('.1.'))],
+    [{ layers_to_transform: [0, 2, 9] }, qv.filter((m) => !m.includes('.1.'))],
+    [{ layers_to_transform: [] }, qv],
+    [{ layers_to_transform: [2], layers_pattern: 'layers' }, qv.slice(-2)],
+    [{ layers_to_transform: [2], layers_pattern: ['h', 'layers'] }, qv.slice(-2)],
     [{ layers_to_transform: [2], layers_pattern: ['blocks'] }, []],
     [{ layers_to_transform: [2], target_modules: [MODULES[0]] }, [MODULES[0]!]],
   ];
@@ -168,22 +158,11 @@ test('the first pattern that matches gives a module its rank and its alpha', asy
 
 test('keys without operators match as the expression they are', async () => {
   const keys = [
-    'q_proj',
-    'layers.1.self_attn.q_proj',
-    'layers.1',
-    'self_attn.q.proj',
-    '.',
-    '..',
-    'model.layers.2.mlp.up_proj',
-    'xmodel.layers.2.mlp.up_proj',
-    '_proj',
-    'attn.q_proj',
-    'q_proj$',
-    '^q_proj',
-    '^model.layers.1.self_attn.q_proj$',
-    '^model\\.layers\\.1\\.self_attn\\.q_proj',
-    'self_attn\\.q\\.proj',
-  ];
+    ['q_proj', 'layers.1.self_attn.q_proj', 'layers.1', 'self_attn.q.proj', '.', '..', '_proj'],
+    ['model.layers.2.mlp.up_proj', 'xmodel.layers.2.mlp.up_proj', 'attn.q_proj', 'q_proj$'],
+    ['^q_proj', '^model.layers.1.self_attn.q_proj$', '^model\\.layers\\.1\\.self_attn\\.q_proj'],
+    ['self_attn\\.q\\.proj'],
+  ].flat();
   for (const key of keys) {
     const config = await parse({ rank_pattern: { [key]: 77 } });
     const plain = new RegExp(`^(.*\\.)?(${key})$`);
@@ -217,21 +196,15 @@ test('a scaling over the cap is refused, either sign', async () => {
 
 test('a pattern that a linear engine cannot read is refused by name', async () => {
   for (const pattern of [
-    '(?=a)b',
-    '(?<!a)b',
-    '(a)\\1',
-    'a++',
-    '(',
-    'a)|(b',
-    'a{,5}',
-    '[[:alpha:]]',
-    '(?i)[\\pL]',
-    'a\\\\\\pL',
-    '[\\x{61}]',
-    'é_proj',
-    'x'.repeat(2049),
-    '(.{1000}){1000}',
-    '.{1000}'.repeat(100),
+    ...['(?=a)b', '(?<!a)b', '(a)\\1', 'a++', '(', 'a)|(b', 'a{,5}', '[[:alpha:]]', '(?i)[\\pL]'],
+    ...[
+      'a\\\\\\pL',
+      '[\\x{61}]',
+      'é_proj',
+      'x'.repeat(2049),
+      '(.{1000}){1000}',
+      '.{1000}'.repeat(100),
+    ],
   ]) {
     const targets = parse({ target_modules: pattern });
     await assert.rejects(targets, { param: 'target_modules' }, pattern);

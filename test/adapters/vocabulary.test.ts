@@ -132,7 +132,7 @@ test('a tied change is one of both tables of a tied base', async () => {
   const untied = await parse({ ...update, tied: false });
   assert.equal(untied.vocabulary.head.length, 0);
   await assert.rejects(parse({ ...update, tensors: [...EMBED_LORA, ...HEAD_LORA], tied: false }), {
-    param: HEAD_LORA[0]![0],
+    param: HEAD_A,
   });
 });
 
@@ -203,175 +203,101 @@ test('a shorter vocabulary has no row of its own', async () => {
 });
 
 const nan = (name: string, shape: readonly number[]) => tensor(name, shape, () => Number.NaN);
-const REFUSED: readonly (readonly [string, Case, string, string?])[] = [
-  [
-    'no update of the embedding',
-    { changes: target('embed_tokens'), tensors: EMBED_LORA.slice(1) },
-    EMBED_LORA[0]![0],
-  ],
-  [
-    'an update of the embedding that is not asked for',
-    { changes: {}, tensors: EMBED_LORA },
-    EMBED_LORA[0]![0],
-  ],
+type Refused = readonly [
+  what: string,
+  changes: Case['changes'],
+  tensors: Case['tensors'],
+  param: string,
+  code?: string,
+];
+
+const [EMBED_A, EMBED_B] = EMBED_LORA.map(([name]) => name) as [string, string];
+const [HEAD_A, HEAD_B] = HEAD_LORA.map(([name]) => name) as [string, string];
+const EMBED_TABLE = `${EMBED}.weight`;
+const HEAD_TABLE = `${HEAD}.weight`;
+const BASE_COPY = `${EMBED}.base_layer.weight`;
+const TOKENS_COPY = `${EMBED}.token_adapter.base_layer.weight`;
+const V_PROJ = `${PREFIX}model.layers.0.self_attn.v_proj.weight`;
+const saved = (...modules: string[]) => ({ modules_to_save: modules });
+const trained = (...ids: number[]) => ({ trainable_token_indices: ids });
+const embed = target('embed_tokens');
+const head = target('lm_head');
+const wide = tensor(EMBED_TABLE, [V + 1, D]);
+const NAN = 'adapter_non_finite';
+
+const REFUSED: readonly Refused[] = [
+  ['no update of the embedding', embed, EMBED_LORA.slice(1), EMBED_A],
+  ['an update of the embedding that is not asked for', {}, EMBED_LORA, EMBED_A],
   [
     'an update of the embedding of another rank',
-    {
-      changes: target('embed_tokens'),
-      tensors: [tensor(EMBED_LORA[0]![0], [3, V]), EMBED_LORA[1]!],
-    },
-    EMBED_LORA[0]![0],
+    embed,
+    [tensor(EMBED_A, [3, V]), EMBED_LORA[1]!],
+    EMBED_A,
   ],
-  [
-    'no number in the embedding',
-    { changes: target('embed_tokens'), tensors: [EMBED_LORA[0]!, nan(EMBED_LORA[1]![0], [D, R])] },
-    EMBED_LORA[1]![0],
-    'adapter_non_finite',
-  ],
-  [
-    'no number in the head',
-    { changes: target('lm_head'), tensors: [HEAD_LORA[0]!, nan(HEAD_LORA[1]![0], [V, R])] },
-    HEAD_LORA[1]![0],
-    'adapter_non_finite',
-  ],
-  [
-    'DoRA on the head',
-    { changes: { ...target('lm_head'), use_dora: true }, tensors: HEAD_LORA },
-    'use_dora',
-  ],
-  [
-    'biases of B on the head',
-    { changes: { ...target('lm_head'), lora_bias: true }, tensors: HEAD_LORA },
-    'lora_bias',
-  ],
-  ['no whole head', { changes: { modules_to_save: ['lm_head'] }, tensors: [] }, `${HEAD}.weight`],
-  [
-    'a head that is not asked for',
-    { changes: {}, tensors: [tensor(`${HEAD}.weight`, [V, D])] },
-    `${HEAD}.weight`,
-  ],
+  ['no number in the embedding', embed, [EMBED_LORA[0]!, nan(EMBED_B, [D, R])], EMBED_B, NAN],
+  ['no number in the head', head, [HEAD_LORA[0]!, nan(HEAD_B, [V, R])], HEAD_B, NAN],
+  ['DoRA on the head', { ...head, use_dora: true }, HEAD_LORA, 'use_dora'],
+  ['biases of B on the head', { ...head, lora_bias: true }, HEAD_LORA, 'lora_bias'],
+  ['no whole head', saved('lm_head'), [], HEAD_TABLE],
+  ['a head that is not asked for', {}, [tensor(HEAD_TABLE, [V, D])], HEAD_TABLE],
   [
     'a head of more tokens without an embedding of as many',
-    { changes: { modules_to_save: ['lm_head'] }, tensors: [tensor(`${HEAD}.weight`, [V + 1, D])] },
-    `${HEAD}.weight`,
+    saved('lm_head'),
+    [tensor(HEAD_TABLE, [V + 1, D])],
+    HEAD_TABLE,
   ],
   [
     'an embedding and a head of different numbers of tokens',
-    {
-      changes: {},
-      tensors: [tensor(`${EMBED}.weight`, [V + 1, D]), tensor(`${HEAD}.weight`, [V + 2, D])],
-    },
-    `${HEAD}.weight`,
+    {},
+    [wide, tensor(HEAD_TABLE, [V + 2, D])],
+    HEAD_TABLE,
   ],
-  [
-    'an untied head without the new tokens',
-    {
-      changes: target('embed_tokens'),
-      tensors: [
-        tensor(`${EMBED}.lora_embedding_A`, [R, V + 1]),
-        EMBED_LORA[1]!,
-        tensor(`${EMBED}.base_layer.weight`, [V + 1, D]),
-      ],
-      tied: false,
-    },
-    `${EMBED}.lora_embedding_A`,
-  ],
-  [
-    'a resized table that is not a number',
-    { changes: {}, tensors: [nan(`${EMBED}.weight`, [V + 1, D])] },
-    `${EMBED}.weight`,
-    'adapter_non_finite',
-  ],
-  [
-    'a resized table of another width',
-    { changes: {}, tensors: [tensor(`${EMBED}.weight`, [V + 1, D - 1])] },
-    `${EMBED}.weight`,
-  ],
-  [
-    'too few tokens',
-    { changes: {}, tensors: [tensor(`${EMBED}.weight`, [63, D])] },
-    `${EMBED}.weight`,
-  ],
-  [
-    'too many tokens',
-    { changes: {}, tensors: [tensor(`${EMBED}.weight`, [V + 65_537, D], () => 0)] },
-    `${EMBED}.weight`,
-  ],
+  ['a resized table that is not a number', {}, [nan(EMBED_TABLE, [V + 1, D])], EMBED_TABLE, NAN],
+  ['a resized table of another width', {}, [tensor(EMBED_TABLE, [V + 1, D - 1])], EMBED_TABLE],
+  ['too few tokens', {}, [tensor(EMBED_TABLE, [63, D])], EMBED_TABLE],
+  ['too many tokens', {}, [tensor(EMBED_TABLE, [V + 65_537, D], () => 0)], EMBED_TABLE],
   [
     'trained tokens beyond a resized vocabulary',
-    {
-      changes: { trainable_token_indices: [V + 1] },
-      tensors: [
-        tensor(TOKENS, [1, D]),
-        tensor(`${EMBED}.token_adapter.base_layer.weight`, [V + 1, D]),
-      ],
-    },
+    trained(V + 1),
+    [tensor(TOKENS, [1, D]), tensor(TOKENS_COPY, [V + 1, D])],
     'trainable_token_indices',
   ],
   [
     'an invocation with new tokens',
-    {
-      changes: { alora_invocation_tokens: [5] },
-      tensors: [tensor(`${EMBED}.weight`, [V + 1, D])],
-    },
+    { alora_invocation_tokens: [5] },
+    [wide],
     'alora_invocation_tokens',
   ],
   [
     'a copy of another vocabulary',
-    {
-      changes: target('embed_tokens'),
-      tensors: [...EMBED_LORA, tensor(`${EMBED}.base_layer.weight`, [V + 1, D])],
-    },
-    `${EMBED}.base_layer.weight`,
+    embed,
+    [...EMBED_LORA, tensor(BASE_COPY, [V + 1, D])],
+    BASE_COPY,
   ],
   [
     'a tied change of the head',
-    {
-      changes: { modules_to_save: ['lm_head'], ensure_weight_tying: true },
-      tensors: [tensor(`${HEAD}.weight`, [V, D])],
-    },
+    { ...saved('lm_head'), ensure_weight_tying: true },
+    [tensor(HEAD_TABLE, [V, D])],
     'ensure_weight_tying',
   ],
-  [
-    'a norm that is not a number',
-    { changes: { modules_to_save: ['model.norm'] }, tensors: [nan(NORM, [D])] },
-    NORM,
-    'adapter_non_finite',
-  ],
-  [
-    'a norm of another length',
-    { changes: { modules_to_save: ['model.norm'] }, tensors: [tensor(NORM, [D + 1])] },
-    NORM,
-  ],
-  [
-    'a whole linear',
-    {
-      changes: { modules_to_save: ['v_proj'] },
-      tensors: [tensor(`${PREFIX}model.layers.0.self_attn.v_proj.weight`, [32, D])],
-    },
-    `${PREFIX}model.layers.0.self_attn.v_proj.weight`,
-  ],
-  [
-    'trained tokens of another number',
-    { changes: { trainable_token_indices: [3] }, tensors: [tensor(TOKENS, [2, D])] },
-    TOKENS,
-  ],
-  [
-    'trained tokens that are not asked for',
-    { changes: {}, tensors: [tensor(TOKENS, [2, D])] },
-    TOKENS,
-  ],
-  [
-    'tokens that the base lacks',
-    { changes: { trainable_token_indices: [V] }, tensors: [tensor(TOKENS, [1, D])] },
-    'trainable_token_indices',
-  ],
+  ['a norm that is not a number', saved('model.norm'), [nan(NORM, [D])], NORM, NAN],
+  ['a norm of another length', saved('model.norm'), [tensor(NORM, [D + 1])], NORM],
+  ['a whole linear', saved('v_proj'), [tensor(V_PROJ, [32, D])], V_PROJ],
+  ['trained tokens of another number', trained(3), [tensor(TOKENS, [2, D])], TOKENS],
+  ['trained tokens that are not asked for', {}, [tensor(TOKENS, [2, D])], TOKENS],
+  ['tokens that the base lacks', trained(V), [tensor(TOKENS, [1, D])], 'trainable_token_indices'],
 ];
-for (const [what, refused, param, code = 'adapter_invalid'] of REFUSED) {
+for (const [what, changes, tensors, param, code = 'adapter_invalid'] of REFUSED) {
   test(`refused by the tensor or field: ${what}`, async () => {
-    await assert.rejects(parse(refused), { code, param });
+    await assert.rejects(parse({ changes, tensors }), { code, param });
   });
 }
+
+test('refused by the tensor: an untied head without the new tokens', async () => {
+  const update = [tensor(EMBED_A, [R, V + 1]), EMBED_LORA[1]!, tensor(BASE_COPY, [V + 1, D])];
+  const refused = parse({ changes: embed, tensors: update, tied: false });
+  await assert.rejects(refused, { code: 'adapter_invalid', param: EMBED_A });
+});
 
 test('a tied change of the head is refused with the field to change', async () => {
   const changes = { modules_to_save: ['lm_head'], ensure_weight_tying: true };

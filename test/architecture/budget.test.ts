@@ -1,7 +1,15 @@
 // The budget of code lines over the real tree, and sources that break it.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { budgetFaults, codeLines, countLines, lowerBudget, parseBudget } from './budget.ts';
+import {
+  budgetFaults,
+  codeLines,
+  countLines,
+  growthFaults,
+  lowerBudget,
+  parseBudget,
+  unexplainedGrowth,
+} from './budget.ts';
 
 test('every folder keeps to its budget of code lines, and its budget to the folder', () => {
   assert.deepEqual(budgetFaults(parseBudget(), countLines()), []);
@@ -9,6 +17,16 @@ test('every folder keeps to its budget of code lines, and its budget to the fold
 
 test('blank lines and comments do not count', () => {
   assert.equal(codeLines('// a\n\n/** b\n * c */\nconst d = 1; // e\n/* f */\n  * g\n}\n'), 2);
+  assert.equal(codeLines('<!-- a\nb -->\n<p>c</p>\n'), 1);
+});
+
+test('budgets rise only in a commit that lowers others by as much, or says what for', () => {
+  assert.deepEqual(growthFaults(), []);
+  const before = { 'src/a': 100, 'src/b': 100 };
+  const raised = { 'src/a': 110, 'src/b': 100 };
+  assert.equal(unexplainedGrowth(before, raised, 'feat: a').length, 1);
+  assert.deepEqual(unexplainedGrowth(before, raised, 'feat: a\n\nBudget: the feature a'), []);
+  assert.deepEqual(unexplainedGrowth(before, { 'src/a': 110, 'src/b': 90 }, 'feat: a'), []);
 });
 
 test('too much, far too little and a folder without a budget are found; a budget is only lowered', () => {

@@ -243,11 +243,18 @@ test('the code map fails on a folder too few and a folder too many', () => {
 test('code has no word that the glossary gives up', () => {
   const glossary = /^## Glossary\n[\s\S]*?(?=^## )/m.exec(readFileSync('ARCHITECTURE.md', 'utf8'))!;
   assert.deepEqual(glossaryFaults(glossary[0], sources), []);
-  const rows = '| term | meaning | not |\n| a | b | c, `d` in `src/x` |\n| e | f | `g`, `h` |\n';
-  const files = [source('src/x/a.ts', 'const d = c;'), source('src/y/b.ts', 'const d = h;')];
+  const rows =
+    '| term | meaning | not |\n| a | b | c, `d` in `src/x` |\n| e | f | `g`, `h` |\n| i | j | `k*` |\n';
+  const files = [
+    source('src/x/a.ts', 'const d = c;'),
+    source('src/y/b.ts', 'const d = h;'),
+    source('src/y/c.ts', 'const toKey = 1;'),
+    source('src/y/e.ts', "const text = 'k';"),
+  ];
   assert.deepEqual(glossaryFaults(rows, files), [
     'src/x/a.ts: the glossary has another name for d',
     'src/y/b.ts: the glossary has another name for h',
+    'src/y/c.ts: the glossary has another name for k*',
   ]);
 });
 

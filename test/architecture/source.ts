@@ -41,15 +41,18 @@ export function stripComments(text: string): string {
   return text.replace(token, (found) => (found.startsWith('/') ? '' : found));
 }
 
-/** Every source below the folders: TypeScript, and the pages' modules, which browsers take as they are. */
-export function readSources(folders: readonly string[]): SourceFile[] {
+/** TypeScript, and the pages' modules, which browsers take as they are. */
+const CODE = /\.ts$|^src\/pages\/.*\.js$/;
+
+/** Every source below the folders. */
+export function readSources(folders: readonly string[], wanted = CODE): SourceFile[] {
   return folders
     .flatMap((folder) =>
       readdirSync(folder, { recursive: true, encoding: 'utf8' }).map((name) =>
         path.posix.join(folder, name.replaceAll(path.sep, '/')),
       ),
     )
-    .filter((file) => /\.ts$|^src\/pages\/.*\.js$/.test(file) && !file.endsWith('.d.ts'))
+    .filter((file) => wanted.test(file) && !file.endsWith('.d.ts'))
     .sort()
     .map((file) => ({ path: file, text: readFileSync(file, 'utf8') }));
 }

@@ -1,16 +1,16 @@
 // `npm run bench:attacks`: what each attack costs the streams of another tenant: the time between tokens with the attack
 // and without it, in rounds that take turns. For a quiet machine; as root on Linux also with a full disk. Arguments:
 // --model DIR  --rounds N  --seconds N  --streams N  --tokens N  --only ATTACK,…
+
 import { execFileSync, fork } from 'node:child_process';
 import { once } from 'node:events';
-import { copyFileSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
-import { readArtifact } from '../../src/import/artifact.ts';
 import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import { createKey, type Serving, startServing } from '../e2e/program.ts';
 import { givenOrFetched } from '../e2e/served.ts';
+import { readOptions } from '../options.ts';
+import { scratchFolder } from '../scratch.ts';
 import { writeAdapters } from './adapters.ts';
 import {
   ATTACKS,
@@ -20,20 +20,19 @@ import {
   type Target,
   WIDE_ADAPTER,
 } from './attacks/attacks.ts';
+import { readDecoder } from './base.ts';
 import { processorLine } from './processor.ts';
-import { quantile } from './quantile.ts';
+import { median, quantile } from './quantile.ts';
 import { keepAsking } from './tiers/stream.ts';
 
-const { model, rounds, seconds, streams, tokens, only } = parseArgs({
-  options: {
-    model: { type: 'string' },
-    rounds: { type: 'string', default: '4' },
-    seconds: { type: 'string', default: '8' },
-    streams: { type: 'string', default: '2' },
-    tokens: { type: 'string', default: '96' },
-    only: { type: 'string' },
-  },
-}).values;
+const { model, rounds, seconds, streams, tokens, only } = readOptions({
+  model: undefined,
+  rounds: 4,
+  seconds: 8,
+  streams: 2,
+  tokens: 96,
+  only: undefined,
+});
 /** Of the p95 between tokens. */
 const TARGET_RATIO = 1.5;
 const SMALL_DISK_BYTES = 2 ** 20;
@@ -49,7 +48,7 @@ interface Measured {
   readonly outcomes: Record<string, number>;
 }
 
-const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-attacks-'));
+const scratch = scratchFolder();
 const uploads = path.join(scratch, 'cache', 'uploads');
 const hasSmallDisk = mountSmallDisk();
 try {
@@ -71,7 +70,6 @@ try {
   }
 } finally {
   if (hasSmallDisk) execFileSync('umount', [uploads]);
-  rmSync(scratch, { recursive: true, force: true });
 }
 
 function chooseAttacks(): Attack[] {
@@ -94,9 +92,7 @@ function mountSmallDisk(): boolean {
 /** One adapter of the largest rank, and many whose settings are costly to read. */
 function writeAttackAdapters(base: string): string {
   const root = path.join(scratch, 'attack-adapters');
-  const artifact = readArtifact(base);
-  const { config } = artifact;
-  artifact.tensors.close();
+  const config = readDecoder(base);
   const wide = {
     label: WIDE_ADAPTER.replace(/-0$/, ''),
     rank: WIDE_RANK,
@@ -116,14 +112,11 @@ function writeAttackAdapters(base: string): string {
         4,
       ]),
     );
-    const peft = {
-      peft_type: 'LORA',
-      r: 4,
-      lora_alpha: 4,
-      target_modules: ['q_proj'],
-      rank_pattern,
-    };
-    writeFileSync(path.join(folder, 'adapter_config.json'), JSON.stringify(peft));
+    const settings = { peft_type: 'LORA', r: 4, lora_alpha: 4, target_modules: ['q_proj'] };
+    writeFileSync(
+      path.join(folder, 'adapter_config.json'),
+      JSON.stringify({ ...settings, rank_pattern }),
+    );
   }
   return root;
 }
@@ -134,7 +127,7 @@ async function measure(
   { goodKey, target }: { goodKey: string; target: Target },
 ): Promise<Measured> {
   const measured: Measured = { attack, aloneMs: [], besideMs: [], outcomes: {} };
-  for (let round = 0; round < Number(rounds); round++) {
+  for (let round = 0; round < rounds; round++) {
     // The first of a pair in every other round.
     const order = round % 2 === 0 ? (['beside', 'alone'] as const) : (['alone', 'beside'] as const);
     for (const kind of order) {
@@ -159,12 +152,12 @@ async function measure(
  */
 async function serveRound({ url }: Serving, key: string): Promise<number> {
   const gapsMs: number[] = [];
-  const endMs = performance.now() + Number(seconds) * 1000;
+  const endMs = performance.now() + seconds * 1000;
   let asked = 0;
-  await keepAsking(url, Number(streams), {
+  await keepAsking(url, streams, {
     next() {
       if (performance.now() > endMs) return undefined;
-      return { model: 'base', maxTokens: Number(tokens), seed: ++asked, key };
+      return { model: 'base', maxTokens: tokens, seed: ++asked, key };
     },
     onAnswer: (answer) => void gapsMs.push(...answer.gapsMs),
   });
@@ -196,12 +189,11 @@ async function serveBeside(
 
 /** Medians over the rounds; the ratio is the median of each pair's. */
 function toMarkdown(measured: readonly Measured[]): string {
-  const median = (values: readonly number[]) => quantile(values, 0.5);
   const rows = measured.map(({ attack, aloneMs, besideMs, outcomes }) => {
-    const ratio = median(besideMs.map((ms, i) => ms / aloneMs[i]!));
+    const ratio = median(besideMs.map((ms, i) => ms / aloneMs[i]!))!;
     const answers = Object.entries(outcomes).map(([outcome, count]) => `${count} x ${outcome}`);
     const verdict = ratio <= TARGET_RATIO ? 'yes' : '**no**';
-    const figures = [median(aloneMs).toFixed(1), median(besideMs).toFixed(1), ratio.toFixed(2)];
+    const figures = [median(aloneMs)!.toFixed(1), median(besideMs)!.toFixed(1), ratio.toFixed(2)];
     return `| ${[attack.name, ...figures, verdict, answers.join(', ') || '-'].join(' | ')} |`;
   });
   return [

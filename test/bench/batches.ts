@@ -2,34 +2,27 @@
 // slots, and what a batch costs those who are served next to it. Rounds alternate. For a quiet machine.
 // Arguments: --model DIR  --rounds N  --slots N  --lines N  --tokens N  --streams N  --rest SHARE
 // --rest: the share of the time in which an interactive stream rests between two requests
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
+
 import { setTimeout } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
 import OpenAI, { toFile } from 'openai';
-import { postJson } from '../api.ts';
+import { ask } from '../api.ts';
 import { startServing } from '../e2e/program.ts';
 import { givenOrFetched } from '../e2e/served.ts';
+import { readOptions } from '../options.ts';
+import { scratchFolder } from '../scratch.ts';
 import { until } from '../until.ts';
 import { quantile } from './quantile.ts';
 import { stream } from './tiers/stream.ts';
 
-const { values } = parseArgs({
-  options: {
-    model: { type: 'string' },
-    rounds: { type: 'string', default: '3' },
-    slots: { type: 'string', default: '32' },
-    lines: { type: 'string', default: '256' },
-    tokens: { type: 'string', default: '64' },
-    streams: { type: 'string', default: '1' },
-    rest: { type: 'string', default: '0.3' },
-  },
+const { model, rounds, slots, lines, tokens, streams, rest } = readOptions({
+  model: undefined,
+  rounds: 3,
+  slots: 32,
+  lines: 256,
+  tokens: 64,
+  streams: 1,
+  rest: 0.3,
 });
-const [rounds, slots, lines, tokens, streams] = (
-  ['rounds', 'slots', 'lines', 'tokens', 'streams'] as const
-).map((name) => Number(values[name])) as [number, number, number, number, number];
-const restShare = Number(values.rest);
 const TARGETS = { throughput: 0.95, p95: 1.15 };
 /** Of an interactive stream, in each round. */
 const REQUESTS = 12;
@@ -42,9 +35,8 @@ const FIGURES: Readonly<Record<string, (served: Served) => readonly number[]>> =
   'whole response': ({ answersMs }) => answersMs,
 };
 
-const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-batches-'));
-const args = ['--model', await givenOrFetched(values.model), '--slots', `${slots}`];
-const server = await startServing(args, path.join(scratch, 'home'));
+const args = ['--model', await givenOrFetched(model), '--slots', `${slots}`];
+const server = await startServing(args, scratchFolder());
 const client = new OpenAI({ baseURL: `${server.url}/v1`, apiKey: 'none', maxRetries: 0 });
 try {
   await answerInStreams(); // warm
@@ -52,14 +44,9 @@ try {
   for (let round = 0; round < rounds; round++) {
     speeds.push({ streams: await timeOf(answerInStreams), batch: await timeOf(answerInBatch) });
   }
-  report(
-    'tokens per second in streams',
-    speeds.map((one) => one.streams),
-  );
-  report(
-    'tokens per second in a batch',
-    speeds.map((one) => one.batch),
-  );
+  const speedsOf = (way: 'streams' | 'batch') => speeds.map((one) => one[way]);
+  report('tokens per second in streams', speedsOf('streams'));
+  report('tokens per second in a batch', speedsOf('batch'));
   const ratios = speeds.map((one) => one.batch / one.streams);
   report(`batch to streams (target ${TARGETS.throughput})`, ratios);
   const alone: Served[] = [];
@@ -75,7 +62,6 @@ try {
   }
 } finally {
   server.child.kill('SIGKILL');
-  rmSync(scratch, { recursive: true, force: true });
 }
 
 function bodies(count: number) {
@@ -98,11 +84,7 @@ async function timeOf(work: () => Promise<void>): Promise<number> {
 async function answerInStreams(): Promise<void> {
   const waiting = bodies(lines).values();
   const work = async () => {
-    for (const body of waiting) {
-      const response = await postJson(`${server.url}${ENDPOINT}`, body);
-      if (response.status !== 200) throw new Error(await response.text());
-      await response.json();
-    }
+    for (const body of waiting) await ask(`${server.url}${ENDPOINT}`, body);
   };
   await Promise.all(Array.from({ length: slots }, work));
 }
@@ -159,7 +141,7 @@ async function serveStreams(): Promise<Served> {
       gapsMs.push(...answer.gapsMs);
       firstTokensMs.push(answer.firstTokenMs);
       answersMs.push(tookMs);
-      await setTimeout((tookMs * restShare) / (1 - restShare));
+      await setTimeout((tookMs * rest) / (1 - rest));
     }
   };
   await Promise.all(Array.from({ length: streams }, ask));

@@ -6,10 +6,11 @@
 //   --only TEXT,… (cases whose id begins with one of these)  --rounds N  --tokens N  --json FILE
 //   --write FILE (writes the table of the peers between the file's marks)
 // Environment: LLAMA_SERVER (its binary), LLAMA_MODEL (the base as GGUF), LLAMA_ARGS (more arguments)
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
+import { readOptions } from '../options.ts';
+import { scratchFolder } from '../scratch.ts';
 import { ALL_R16, QV_R8, writeAdapters } from './adapters.ts';
 import { findModel, readDecoder } from './base.ts';
 import { adapterCases, type Case, largeCases } from './cases.ts';
@@ -27,21 +28,18 @@ const SLOTS = 32;
 const MAX_SEQ = 1280;
 const COLD_STARTS = 5;
 
-const { values: options } = parseArgs({
-  options: {
-    model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
-    against: { type: 'string' },
-    peers: { type: 'string', default: '' },
-    shape: { type: 'string' },
-    only: { type: 'string', default: '' },
-    rounds: { type: 'string', default: '3' },
-    tokens: { type: 'string', default: '64' },
-    json: { type: 'string' },
-    write: { type: 'string' },
-  },
+const options = readOptions({
+  model: 'smollm2-135m-instruct-q4',
+  against: undefined,
+  peers: '',
+  shape: undefined,
+  only: '',
+  rounds: 3,
+  tokens: 64,
+  json: undefined,
+  write: undefined,
 });
-const rounds = Number(options.rounds);
-const tokens = Number(options.tokens);
+const { rounds, tokens } = options;
 const peers = options.peers.split(',').filter(Boolean);
 const unknown = peers.find((name) => PEERS.every((peer) => peer.name !== name));
 if (unknown) throw new Error(`--peers: there is no ${unknown}`);
@@ -55,12 +53,8 @@ const common = {
   against: options.against && path.resolve(options.against),
 };
 
-const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-bench-'));
-try {
-  await main();
-} finally {
-  rmSync(scratch, { recursive: true, force: true });
-}
+const scratch = scratchFolder();
+await main();
 
 async function main(): Promise<void> {
   const skipped = new Map<string, string>();

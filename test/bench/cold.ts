@@ -2,10 +2,10 @@
 // checkout, in turns. Medians over the rounds.
 // Arguments: --against DIR (another checkout, built)  --model NAME|DIR  --adapters N (in the folder)  --requests N (of a
 //   round)  --rounds N
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
 import path from 'node:path';
-import { parseArgs } from 'node:util';
+import { readOptions } from '../options.ts';
+import { scratchFolder } from '../scratch.ts';
 import { type AdapterShape, QV_R8, writeAdapters } from './adapters.ts';
 import { findModel, readDecoder } from './base.ts';
 import { inTurn, type Side, toFigure, toMarkdown } from './comparison.ts';
@@ -23,18 +23,15 @@ const WARM_UPS = 60;
 /** As PEFT saves them: 1.8 MB. */
 const SHAPE: AdapterShape = { ...QV_R8, dtype: 'F32' };
 
-const { values: options } = parseArgs({
-  options: {
-    against: { type: 'string' },
-    model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
-    adapters: { type: 'string', default: '2000' },
-    requests: { type: 'string', default: '400' },
-    rounds: { type: 'string', default: '3' },
-  },
+const options = readOptions({
+  against: undefined,
+  model: 'smollm2-135m-instruct-q4',
+  adapters: 2000,
+  requests: 400,
+  rounds: 3,
 });
-const requests = Number(options.requests);
-const rounds = Number(options.rounds);
-const count = Math.max(Number(options.adapters), WARM_UPS + rounds * (requests + REQUESTS_ALONE));
+const { requests, rounds } = options;
+const count = Math.max(options.adapters, WARM_UPS + rounds * (requests + REQUESTS_ALONE));
 
 interface Measured {
   readonly side: Side;
@@ -45,18 +42,16 @@ interface Measured {
   readonly aloneMs: number[];
 }
 
-const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-bench-'));
 const sides: Measured[] = [];
 try {
   await main();
 } finally {
   for (const { server } of sides) await server.stop();
-  rmSync(scratch, { recursive: true, force: true });
 }
 
 async function main(): Promise<void> {
   const model = findModel(options.model);
-  const adapters = path.join(scratch, 'adapters');
+  const adapters = scratchFolder();
   const names = writeAdapters(adapters, readDecoder(model), { shape: SHAPE, count });
   const flags = serverFlags({ model, adapters, slots: STREAMS, maxSeq: 1280 });
   const folders = { this: '.', before: options.against };
@@ -104,22 +99,14 @@ async function askOnce({ url }: Server, adapter: string): Promise<void> {
 }
 
 function report(): void {
-  const samples = (values: (one: Measured) => number[]) =>
-    Object.fromEntries(sides.map((one) => [one.side, values(one)]));
+  const samples = (values: 'perS' | 'aloneMs') =>
+    Object.fromEntries(sides.map((one) => [one.side, one[values]]));
   const rate = `${STREAMS} streams, every request another cold adapter`;
   const figures = [
-    toFigure(
-      rate,
-      'requests/s',
-      samples(({ perS }) => perS),
-      [{ against: 'before', bound: 'at least', limit: 2 }],
-    ),
-    toFigure(
-      'such a request alone',
-      'ms',
-      samples(({ aloneMs }) => aloneMs),
-      [],
-    ),
+    toFigure(rate, 'requests/s', samples('perS'), [
+      { against: 'before', bound: 'at least', limit: 2 },
+    ]),
+    toFigure('such a request alone', 'ms', samples('aloneMs'), []),
   ];
   process.stdout.write(`${processorLine()}\n\n${toMarkdown(figures)}\n`);
 }

@@ -1,16 +1,16 @@
 // `npm run bench:constrained`: streams with a JSON schema of their own each, against the same streams without one, in turns.
 // Arguments: --model NAME|DIR  --rounds N
-import { parseArgs } from 'node:util';
+
+import { fetchJson } from '../api.ts';
+import { readOptions } from '../options.ts';
 import { chatTokens } from './measure.ts';
 import { processorLine } from './processor.ts';
 import { median } from './quantile.ts';
 import { startLorikeet } from './servers.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
-    rounds: { type: 'string', default: '3' },
-  },
+const options = readOptions({
+  model: 'smollm2-135m-instruct-q4',
+  rounds: 3,
 });
 const STREAMS = 32;
 const STREAM_TOKENS = 64;
@@ -22,7 +22,7 @@ const formatOf = (schema: object) => ({
 /** Tokens and steps per second of streams that all run at once. */
 async function measureStreams(url: string, isConstrained: boolean): Promise<[number, number]> {
   const steps = async () =>
-    ((await (await fetch(`${url}/health`)).json()) as { engine: { steps: number } }).engine.steps;
+    (await fetchJson<{ engine: { steps: number } }>(`${url}/health`)).engine.steps;
   const first = await steps();
   const startedMs = performance.now();
   const counts = await Promise.all(
@@ -33,13 +33,8 @@ async function measureStreams(url: string, isConstrained: boolean): Promise<[num
       const messages = [{ role: 'user', content: `Tell me about the number ${i}.` }];
       const limits = { max_tokens: STREAM_TOKENS, min_tokens: STREAM_TOKENS };
       const format = isConstrained ? formatOf(required) : {};
-      return chatTokens(url, {
-        model: 'base',
-        cache_prompt: false,
-        messages,
-        ...limits,
-        ...format,
-      });
+      const body = { model: 'base', cache_prompt: false, messages, ...limits, ...format };
+      return chatTokens(url, body);
     }),
   );
   const seconds = (performance.now() - startedMs) / 1000;
@@ -51,7 +46,7 @@ const server = await startLorikeet([`--model=${options.model}`, `--slots=${STREA
 try {
   const measured = { free: [] as [number, number][], constrained: [] as [number, number][] };
   await measureStreams(server.url, true); // compiles the schemas
-  for (let round = 0; round < Number(options.rounds); round++) {
+  for (let round = 0; round < options.rounds; round++) {
     measured.free.push(await measureStreams(server.url, false));
     measured.constrained.push(await measureStreams(server.url, true));
   }

@@ -1,16 +1,17 @@
 // `npm run bench:drafts`: one stream with and without drafts on the same engine, in this process. Eight prompts whose answers
 // copy, and eight whose answers do not; without penalties. The two take turns at each prompt.
 // Arguments: --model NAME|DIR  --weights FORM  --temperature T (default 0)  --rounds N  --tokens N
-import { existsSync } from 'node:fs';
+
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import { loadBaseText } from '../../src/compose/served-model.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import { NgramProposer } from '../../src/scheduler/drafter.ts';
 import { loadConfig } from '../../src/settings/config.ts';
 import { defaultServing } from '../default-serving.ts';
+import { readOptions } from '../options.ts';
 import { generate, tokensOf } from '../scheduler/generate.ts';
+import { findModel } from './base.ts';
 import { COPY_PROMPTS, FREE_PROMPTS } from './draft-prompts.ts';
 import { quantile } from './quantile.ts';
 
@@ -18,14 +19,12 @@ const MAX_SEQ = 1024;
 /** All copying prompts together, and each free one. */
 const TARGETS = { copy: 1.6, free: 0.95 };
 
-const { values: options } = parseArgs({
-  options: {
-    model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
-    weights: { type: 'string' },
-    temperature: { type: 'string', default: '0' },
-    rounds: { type: 'string', default: '3' },
-    tokens: { type: 'string', default: '128' },
-  },
+const options = readOptions({
+  model: 'smollm2-135m-instruct-q4',
+  weights: undefined,
+  temperature: 0,
+  rounds: 3,
+  tokens: 128,
 });
 
 /** Milliseconds per token by round, prefill included. */
@@ -39,7 +38,7 @@ interface Measured {
 await main();
 
 async function main(): Promise<void> {
-  const dir = modelDir(options.model);
+  const dir = findModel(options.model);
   const engine = await openEngine(dir);
   const toRequest = await requestMaker(dir);
   const table = [
@@ -72,11 +71,6 @@ async function main(): Promise<void> {
   process.stdout.write(`${lines.join('\n')}\n`);
 }
 
-function modelDir(model: string): string {
-  const named = path.join(loadConfig().home, 'models', model);
-  return existsSync(named) ? named : path.resolve(model);
-}
-
 async function openEngine(dir: string): Promise<Engine> {
   const config = loadConfig();
   const weights = (options.weights ?? config.weights) as typeof config.weights;
@@ -89,9 +83,9 @@ async function requestMaker(dir: string): Promise<(content: string) => Generatio
   if (!tokenizer || !chatTemplate) throw new Error(`${dir} has no chat template`);
   return (content) => ({
     promptIds: chatTemplate.render([{ role: 'user', content }], { addGenerationPrompt: true }).ids,
-    maxTokens: Number(options.tokens),
+    maxTokens: options.tokens,
     stopTokenIds: tokenizer.eosTokenIds,
-    sampling: { ...GREEDY, temperature: Number(options.temperature) },
+    sampling: { ...GREEDY, temperature: options.temperature },
   });
 }
 
@@ -104,7 +98,7 @@ async function measurePrompt(engine: Engine, request: GenerationRequest): Promis
     measured[kind].push((performance.now() - startedMs) / tokensOf(events[0]!).length);
     if (stats.draftTokens > 0) measured.acceptance = stats.acceptedDraftTokens / stats.draftTokens;
   };
-  for (let round = 0; round < Number(options.rounds); round++) {
+  for (let round = 0; round < options.rounds; round++) {
     const kinds = ['drafts', 'none'] as const;
     for (const kind of round % 2 === 0 ? kinds : kinds.toReversed()) await run(kind);
   }

@@ -3,36 +3,30 @@
 // On Linux, for a quiet machine. Arguments: --model DIR  --rounds N  --streams N  --tokens N  --priority idle,nice
 // --method supervised|reinforcement: what the job learns from
 // --rest SHARE: the share of the time in which a stream rests between two answers (0.5 loads the machine by half)
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
+import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
-import { postJson } from '../api.ts';
+import { ask, fetchJson } from '../api.ts';
 import { type Serving, startServing } from '../e2e/program.ts';
 import { givenOrFetched } from '../e2e/served.ts';
+import { readOptions } from '../options.ts';
+import { childrenOf, commandOf, cpuMs } from '../processes.ts';
+import { scratchFolder } from '../scratch.ts';
 import { until } from '../until.ts';
 import { quantile } from './quantile.ts';
 import { stream } from './tiers/stream.ts';
 
-const { values } = parseArgs({
-  options: {
-    model: { type: 'string' },
-    rounds: { type: 'string', default: '6' },
-    streams: { type: 'string', default: '4' },
-    tokens: { type: 'string', default: '96' },
-    priority: { type: 'string', default: 'idle,nice' },
-    method: { type: 'string', default: 'supervised' },
-    rest: { type: 'string', default: '0' },
-  },
+const { model, rounds, streams, tokens, priority, method, rest } = readOptions({
+  model: undefined,
+  rounds: 6,
+  streams: 4,
+  tokens: 96,
+  priority: 'idle,nice',
+  method: 'supervised',
+  rest: 0,
 });
-const [rounds, streams, tokens] = [values.rounds, values.streams, values.tokens].map(Number) as [
-  number,
-  number,
-  number,
-];
-const restShare = Number(values.rest);
-const isRewarded = values.method === 'reinforcement';
+const isRewarded = method === 'reinforcement';
 const hyperparameters = { n_epochs: 50, batch_size: 2 };
 const GRADER = {
   ...{ type: 'text_similarity', name: 'alike', evaluation_metric: 'fuzzy_match' },
@@ -45,8 +39,6 @@ const ROWS = 400;
 const REQUESTS = 3;
 /** Of a round without streams. */
 const SOLO_MS = 3_000;
-/** Of `/proc/PID/stat`. */
-const TICKS_PER_S = 100;
 
 /** A server, and a job that only goes on while it is measured. */
 interface Stage {
@@ -73,13 +65,13 @@ const FIGURES: Readonly<Record<string, (round: Round) => number>> = {
   'tokens per second': ({ tokensPerS }) => tokensPerS,
 };
 
-const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-jobs-'));
+const scratch = scratchFolder();
 const stages: Stage[] = [];
 try {
-  const base = await givenOrFetched(values.model);
-  for (const priority of values.priority.split(',')) {
-    const args = ['--model', base, '--train-priority', priority, '--slots', `${streams}`];
-    stages.push({ priority, server: await startServing(args, path.join(scratch, priority)) });
+  const base = await givenOrFetched(model);
+  for (const one of priority.split(',')) {
+    const args = ['--model', base, '--train-priority', one, '--slots', `${streams}`];
+    stages.push({ priority: one, server: await startServing(args, path.join(scratch, one)) });
   }
   process.stdout.write(`${toMarkdown(await measure(stages))}\n`);
 } finally {
@@ -87,7 +79,6 @@ try {
     signalJob(server, 'SIGKILL');
     server.child.kill('SIGKILL');
   }
-  rmSync(scratch, { recursive: true, force: true });
 }
 
 /** By what is measured: `solo` (the job without streams), `alone` (the streams without a job), and each priority. */
@@ -147,7 +138,7 @@ function serveRound(server: Serving): Promise<Round> {
         gapsMs.push(...answer.gapsMs);
         firstTokensMs.push(answer.firstTokenMs);
         const tookMs = performance.now() - startMs;
-        await setTimeout((tookMs * restShare) / (1 - restShare));
+        await setTimeout((tookMs * rest) / (1 - rest));
       }
     };
     await Promise.all(Array.from({ length: streams }, ask));
@@ -188,7 +179,7 @@ async function createJob(url: string): Promise<void> {
   const form = new FormData();
   form.set('purpose', 'fine-tune');
   form.set('file', new Blob([rows.join('\n')]), 'rows.jsonl');
-  const { id: file } = await call<{ id: string }>(`${url}/v1/files`, {
+  const { id: file } = await fetchJson<{ id: string }>(`${url}/v1/files`, {
     method: 'POST',
     body: form,
   });
@@ -196,12 +187,12 @@ async function createJob(url: string): Promise<void> {
     model: 'base',
     training_file: file,
     method: {
-      type: values.method,
-      [values.method]: { ...(isRewarded && { grader: GRADER }), hyperparameters },
+      type: method,
+      [method]: { ...(isRewarded && { grader: GRADER }), hyperparameters },
     },
     ...(isRewarded && { lorikeet: { completion_length: 32 } }),
   };
-  const { id } = await post<{ id: string }>(`${url}/v1/fine_tuning/jobs`, body);
+  const { id } = await ask<{ id: string }>(`${url}/v1/fine_tuning/jobs`, body);
   await until('its first step', async () => (await stepOf(url, id)) > 0);
 }
 
@@ -210,7 +201,7 @@ async function stepOf(url: string, job: string): Promise<number> {
   interface Events {
     readonly data: readonly { readonly message: string }[];
   }
-  const { data } = await call<Events>(`${url}/v1/fine_tuning/jobs/${job}/events?limit=20`);
+  const { data } = await fetchJson<Events>(`${url}/v1/fine_tuning/jobs/${job}/events?limit=20`);
   const steps = data.flatMap(({ message }) => /^Step (\d+)\//.exec(message)?.[1] ?? []);
   return Number(steps[0] ?? 0);
 }
@@ -224,10 +215,7 @@ function signalJob(server: Serving, signal: NodeJS.Signals): void {
 /** The CPU time that the trainer has used; 0 if there is none. */
 function jobSeconds(server: Serving): number {
   const pid = trainerOf(server);
-  if (pid === undefined) return 0;
-  const stat = readProcess(pid, 'stat');
-  const [user, system] = stat.slice(stat.lastIndexOf(')')).split(' ').slice(12, 14);
-  return (Number(user) + Number(system)) / TICKS_PER_S;
+  return pid === undefined ? 0 : cpuMs(pid) / 1000;
 }
 
 function machineTicks(): { busy: number; all: number } {
@@ -238,33 +226,7 @@ function machineTicks(): { busy: number; all: number } {
 }
 
 function trainerOf({ child }: Serving): number | undefined {
-  const pids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
-  return pids.map(Number).find((pid) => {
-    const isChild = Number(/^PPid:\s+(\d+)/m.exec(readProcess(pid, 'status'))?.[1]) === child.pid;
-    return isChild && /trainer\/main\.(ts|js)/.test(readProcess(pid, 'cmdline'));
-  });
-}
-
-/** Empty if it has just ended. */
-function readProcess(pid: number, file: string): string {
-  try {
-    return readFileSync(`/proc/${pid}/${file}`, 'utf8');
-  } catch {
-    return '';
-  }
-}
-
-async function post<T>(url: string, body: object): Promise<T> {
-  return readJson<T>(await postJson(url, body));
-}
-
-async function call<T>(url: string, init?: RequestInit): Promise<T> {
-  return readJson<T>(await fetch(url, init));
-}
-
-async function readJson<T>(response: Response): Promise<T> {
-  if (!response.ok) throw new Error(`${response.url}: ${response.status} ${await response.text()}`);
-  return (await response.json()) as T;
+  return childrenOf(child.pid!).find((pid) => /trainer\/main\.(ts|js)/.test(commandOf(pid)));
 }
 
 function summary({ gapsMs, tokensPerS, jobCores }: Round): string {
@@ -291,7 +253,7 @@ function toMarkdown({ solo, alone, ...beside }: Measured): string {
   });
   const job = `| cores of the job (solo: ${median(solo!.map(cores))}) | | ${speed.join(' | ')} |`;
   const busy = median(alone!.map((round) => round.busy));
-  const load = `${streams} streams of ${tokens} tokens that rest ${restShare} of the time, ${rounds} rounds`;
+  const load = `${streams} streams of ${tokens} tokens that rest ${rest} of the time, ${rounds} rounds`;
   const head = `${load}. Alone, ${busy} of the machine is busy.`;
   const columns = ['figure', 'alone', ...names.flatMap((kind) => [`beside a job, ${kind}`, ''])];
   const ruler = `|${'---|'.repeat(columns.length)}`;

@@ -1,20 +1,18 @@
 // `npm run bench:prefix`: what the prefix cache saves on this machine, against the same requests without it, in turns.
 // Arguments: --model NAME|DIR  --rounds N  --tokens N (common to the prompts of a round)
-import { parseArgs } from 'node:util';
+
 import { loadConfig } from '../../src/settings/config.ts';
 import { postJson } from '../api.ts';
-import { type Figure, toFigure, toMarkdown } from './report.ts';
+import { readOptions } from '../options.ts';
+import { atMost, type Figure, toFigure, toMarkdown } from './report.ts';
 import { startLorikeet } from './servers.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
-    rounds: { type: 'string', default: '5' },
-    tokens: { type: 'string', default: '1000' },
-  },
+const options = readOptions({
+  model: 'smollm2-135m-instruct-q4',
+  rounds: 5,
+  tokens: 1000,
 });
-const rounds = Number(options.rounds);
-const commonTokens = Number(options.tokens);
+const { rounds, tokens: commonTokens } = options;
 const AT_ONCE = 32;
 const OWN_TOKENS = 16;
 /** Ids of ordinary words in most vocabularies: above the control tokens, below the rare ones. */
@@ -68,13 +66,15 @@ async function measure(url: string): Promise<Figure[]> {
       last[kind].push(times.last);
     }
   }
-  const target = { kind: 'ratio', bound: 'at most', limit: 0.15 } as const;
-  const sides = ({ cached, computed }: typeof alone) => ({ ours: cached, other: computed });
+  const target = atMost(0.15, 'ratio');
   const many = `${AT_ONCE} requests at once`;
   return [
-    toFigure(`first token, ${commonTokens} common tokens`, 'ms', { ...sides(alone), target }),
-    toFigure(`the same, ${many}, median`, 'ms', sides(together)),
-    toFigure(`the same, ${many}, last`, 'ms', sides(last)),
+    toFigure(`first token, ${commonTokens} common tokens`, 'ms', alone.cached, {
+      other: alone.computed,
+      target,
+    }),
+    toFigure(`the same, ${many}, median`, 'ms', together.cached, { other: together.computed }),
+    toFigure(`the same, ${many}, last`, 'ms', last.cached, { other: last.computed }),
   ];
 }
 

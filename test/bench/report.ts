@@ -19,29 +19,37 @@ export interface Target {
   readonly limit: number;
 }
 
+export const atLeast = (limit: number, kind: Target['kind'] = 'value'): Target => {
+  return { kind, bound: 'at least', limit };
+};
+export const atMost = (limit: number, kind: Target['kind'] = 'value'): Target => {
+  return { kind, bound: 'at most', limit };
+};
+
+/** One value, or one of each round. */
+type Measured = number | readonly number[];
+
 export function toFigure(
   metric: string,
   unit: string,
-  sides: { ours: readonly number[]; other?: readonly number[]; target?: Target },
+  measured: Measured,
+  {
+    other: compared = [],
+    target,
+  }: { other?: Measured | undefined; target?: Target | undefined } = {},
 ): Figure {
-  const ours = median(sides.ours);
-  const other = median(sides.other ?? []);
+  const ours = median([measured].flat());
+  const other = median([compared].flat());
   const ratio = ours !== undefined && other !== undefined ? ours / other : undefined;
-  const { target } = sides;
-  const judged = target?.kind === 'ratio' ? ratio : ours;
+  const figure = { metric, unit, ours, other, ratio };
+  if (!target) return { ...figure, target: '', isMet: undefined };
+  const { kind, bound, limit } = target;
+  const judged = kind === 'ratio' ? ratio : ours;
   return {
-    metric,
-    unit,
-    ours,
-    other,
-    ratio,
-    target: target ? `${target.bound} ${target.limit}${target.kind === 'ratio' ? ' x' : ''}` : '',
+    ...figure,
+    target: `${bound} ${limit}${kind === 'ratio' ? ' x' : ''}`,
     isMet:
-      target && judged !== undefined
-        ? target.bound === 'at least'
-          ? judged >= target.limit
-          : judged <= target.limit
-        : undefined,
+      judged === undefined ? undefined : bound === 'at least' ? judged >= limit : judged <= limit,
   };
 }
 

@@ -2,10 +2,10 @@
 // over the rounds. The two larger bases are random weights of real shapes: what they say is noise, what they cost is not.
 // Arguments: --model NAME|DIR (the small base)  --only TEXT (bases whose titles contain it)  --rounds N  --tokens N
 //   --write FILE (between its marks "speeds")
-import { mkdtempSync, rmSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
-import path from 'node:path';
-import { parseArgs } from 'node:util';
+
+import { availableParallelism } from 'node:os';
+import { readOptions } from '../options.ts';
+import { scratchFolder } from '../scratch.ts';
 import { ALL_R16, writeAdapters } from './adapters.ts';
 import { findModel, readDecoder } from './base.ts';
 import { processorLine } from './processor.ts';
@@ -15,17 +15,14 @@ import { randomArtifact } from './random-base.ts';
 import { startLorikeet } from './servers.ts';
 import { askHttp, type Work } from './work.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    model: { type: 'string', default: 'smollm2-135m-instruct-q4' },
-    only: { type: 'string', default: '' },
-    rounds: { type: 'string', default: '3' },
-    tokens: { type: 'string', default: '64' },
-    write: { type: 'string' },
-  },
+const options = readOptions({
+  model: 'smollm2-135m-instruct-q4',
+  only: '',
+  rounds: 3,
+  tokens: 64,
+  write: undefined,
 });
-const rounds = Number(options.rounds);
-const tokens = Number(options.tokens);
+const { rounds, tokens } = options;
 
 const STREAMS = 32;
 const ADAPTERS = 4;
@@ -49,7 +46,7 @@ publish('speeds', report, options.write);
 
 /** Returns a base's line of the table. */
 async function measure(title: string, model: string): Promise<string> {
-  const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-sizing-'));
+  const scratch = scratchFolder();
   const shape = { shape: ALL_R16, count: ADAPTERS };
   const adapters = writeAdapters(scratch, readDecoder(model), shape);
   const flags = [`--model=${model}`, `--slots=${STREAMS}`, `--adapters=${scratch}`];
@@ -79,6 +76,5 @@ async function measure(title: string, model: string): Promise<string> {
     return `| ${[title, ...cells].join(' | ')} |`;
   } finally {
     await server.stop();
-    rmSync(scratch, { recursive: true });
   }
 }

@@ -2,19 +2,18 @@
 // intents and slots. Asks a running server that does nothing else for one row after the other, greedily, and prints a table.
 // (`lorikeet eval` says how many answers are valid and right.)
 // Arguments: --url URL  --model NAME  --rows N  --format FILE (only writes the format, for `lorikeet eval --response-format`)
+
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { parseArgs } from 'node:util';
+import { readOptions } from '../options.ts';
 import { sharedPath } from '../shared.ts';
 import { chatTokens } from './measure.ts';
 
-const { values: options } = parseArgs({
-  options: {
-    url: { type: 'string', default: 'http://127.0.0.1:8080' },
-    model: { type: 'string', default: 'snips' },
-    rows: { type: 'string', default: '100' },
-    format: { type: 'string' },
-  },
+const options = readOptions({
+  url: 'http://127.0.0.1:8080',
+  model: 'snips',
+  rows: 100,
+  format: undefined,
 });
 
 interface Row {
@@ -37,7 +36,7 @@ if (options.format) writeFileSync(options.format, JSON.stringify(format));
 else await main();
 
 async function main(): Promise<void> {
-  const rows = readRows('test.jsonl').slice(0, Number(options.rows));
+  const rows = readRows('test.jsonl').slice(0, options.rows);
   const table = ['| mask | tokens | of them without a step |', '|---|---|---|'];
   for (const [name, response_format] of [
     ['none', { type: 'text' }],
@@ -48,7 +47,7 @@ async function main(): Promise<void> {
     for (const { messages: all } of rows) {
       const messages = all.slice(0, -1);
       const body = { model: options.model, messages, max_tokens: 400, response_format };
-      tokens += await chatTokens(options.url!, body);
+      tokens += await chatTokens(options.url, body);
     }
     const share = ((await forcedTokens()) - before) / tokens;
     table.push(`| ${name} | ${tokens} | ${(100 * share).toFixed(1)} % |`);

@@ -2,13 +2,14 @@
 // room for few. Prints a table against the targets, and writes it with a plot below the folder that --out names.
 // Needs Go for the S3 server (versitygw), the first time. What is compared takes turns; figures are medians.
 // Arguments: --out DIR  --model DIR  --only PART,…  --adapters N  --requests N  --rounds N  --seconds N (of a throughput)
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
-import { readArtifact } from '../../src/import/artifact.ts';
 import { prepareS3Server } from '../e2e/s3-server.ts';
-import { fetchBase } from '../e2e/served.ts';
+import { givenOrFetched } from '../e2e/served.ts';
+import { readOptions } from '../options.ts';
+import { scratchFolder } from '../scratch.ts';
+import { readDecoder } from './base.ts';
 import { type Figure, toMarkdown } from './report.ts';
 import { measureAbsences } from './tiers/absence.ts';
 import {
@@ -33,18 +34,16 @@ const PROBE_RANK = 16;
 /** A throughput is noisier than a quantile of thousands of gaps, and takes longer. */
 const THROUGHPUT_ROUNDS = 3;
 
-const { values: options } = parseArgs({
-  options: {
-    out: { type: 'string' },
-    model: { type: 'string' },
-    only: { type: 'string' },
-    adapters: { type: 'string', default: '200' },
-    requests: { type: 'string', default: '800' },
-    rounds: { type: 'string', default: '5' },
-    seconds: { type: 'string', default: '8' },
-  },
+const options = readOptions({
+  out: undefined,
+  model: undefined,
+  only: undefined,
+  adapters: 200,
+  requests: 800,
+  rounds: 5,
+  seconds: 8,
 });
-const rounds = Number(options.rounds);
+const { requests, rounds, seconds } = options;
 
 interface Part {
   readonly figures: readonly Figure[];
@@ -65,7 +64,6 @@ const PARTS: Readonly<
     return { raw, figures: firstTokenFigures(raw) };
   },
   async hits(shelf, adapters) {
-    const requests = Number(options.requests);
     const raw = await measureHits(shelf, adapters, { requests, resident: RESIDENT });
     return { raw, figures: hitFigures(raw) };
   },
@@ -77,7 +75,6 @@ const PARTS: Readonly<
     return { raw, figures: gapFigures(raw) };
   },
   async 'working-sets'(shelf, adapters) {
-    const seconds = Number(options.seconds);
     const times = { rounds: Math.min(THROUGHPUT_ROUNDS, rounds), seconds };
     const raw = await measureWorkingSets(shelf, adapters, times);
     const title = `Tokens per second of ${adapters.length} adapters of SmolLM2-135M`;
@@ -91,12 +88,11 @@ const PARTS: Readonly<
 };
 
 const ends: (() => unknown)[] = [];
-const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-bench-'));
+const scratch = scratchFolder();
 try {
   await main();
 } finally {
   for (const end of ends.reverse()) await end();
-  rmSync(scratch, { recursive: true, force: true });
 }
 
 async function main(): Promise<void> {
@@ -104,7 +100,7 @@ async function main(): Promise<void> {
   const unknown = only.filter((name) => !(name in PARTS));
   if (unknown.length > 0) throw new Error(`--only: no part is called ${unknown.join(', ')}`);
   const shelf = await open();
-  const count = Number(options.adapters);
+  const count = options.adapters;
   const adapters = await timed(`${count} adapters published`, () =>
     shelf.publish(named('a', count, (i) => RANKS[i % RANKS.length]!)),
   );
@@ -121,12 +117,10 @@ async function main(): Promise<void> {
 async function open(): Promise<Shelf> {
   const fault = await prepareS3Server();
   if (fault) throw new Error(fault);
-  const base = options.model ? { dir: path.resolve(options.model) } : await fetchBase();
-  if ('reason' in base) throw new Error(base.reason);
-  const { config, tensors } = readArtifact(base.dir);
-  tensors.close();
+  const model = await givenOrFetched(options.model && path.resolve(options.model));
+  const config = readDecoder(model);
   const cleanup = (end: () => unknown) => void ends.push(end);
-  return openShelf({ scratch, model: base.dir, config, latencyMs: LATENCY_MS, cleanup });
+  return openShelf({ scratch, model, config, latencyMs: LATENCY_MS, cleanup });
 }
 
 function named(prefix: string, count: number, rankOf: (i: number) => number) {

@@ -2,14 +2,15 @@
 // Environment: LORIKEET_PYTHON (a Python that has torch, transformers and peft), LORIKEET_HOME (where the bases lie; they
 // are imported there if absent). What is missing is skipped and said.
 // Arguments: --method lora|qlora  --compute float32|int8  --rounds N  --steps N  --json FILE
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
+import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import { importModel } from '../../src/import/import-model.ts';
 import { loadConfig } from '../../src/settings/config.ts';
+import { readOptions } from '../options.ts';
+import { scratchFolder } from '../scratch.ts';
 import { sharedPath } from '../shared.ts';
-import { type Figure, type Target, toFigure, toMarkdown } from './report.ts';
+import { atLeast, atMost, type Figure, type Target, toFigure, toMarkdown } from './report.ts';
 import {
   measureLorikeet,
   measurePeft,
@@ -21,7 +22,7 @@ import {
 const MODEL = 'smollm2-135m-instruct-q4';
 /** Where only answers count, peft computes the logits of all positions. */
 const CHATS = ['wordnet', 'moods/zen'];
-const CHAT_TARGET: Target = { kind: 'ratio', bound: 'at least', limit: 1.3 };
+const CHAT_TARGET: Target = atLeast(1.3, 'ratio');
 /** Where all tokens count: of speed and of memory, with recomputation and without. */
 const TARGETS = {
   float32: {
@@ -34,18 +35,16 @@ const TARGETS = {
   },
 } as const;
 
-const { values: options } = parseArgs({
-  options: {
-    method: { type: 'string', default: 'lora' },
-    compute: { type: 'string', default: 'float32' },
-    rounds: { type: 'string', default: '3' },
-    steps: { type: 'string', default: '3' },
-    json: { type: 'string' },
-  },
+const options = readOptions({
+  method: 'lora',
+  compute: 'float32',
+  rounds: 3,
+  steps: 3,
+  json: undefined,
 });
 const method = options.method === 'qlora' ? 'qlora' : 'lora';
 const compute = options.compute === 'int8' ? 'int8' : 'float32';
-const steps = Number(options.steps);
+const { steps } = options;
 const { LORIKEET_PYTHON: python } = process.env;
 // Lorikeet refuses settings that it does not know.
 delete process.env['LORIKEET_PYTHON'];
@@ -62,19 +61,15 @@ interface Results {
   readonly peft: TrainResult[];
 }
 
-const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-bench-'));
-try {
-  await main();
-} finally {
-  rmSync(scratch, { recursive: true, force: true });
-}
+const scratch = scratchFolder();
+await main();
 
 async function main(): Promise<void> {
   const baseDir = await importBase('none');
   const modelDir = method === 'lora' ? baseDir : await importBase('nf4');
   const peft = findPeft(baseDir);
   const measured = listCases().map((one) => ({ ...one, ours: [], peft: [] }) as Case & Results);
-  for (let round = 0; round < Number(options.rounds); round++) {
+  for (let round = 0; round < options.rounds; round++) {
     for (const { title, load, ours, peft: theirs } of measured) {
       ours.push(await note(`ours, ${title}`, measureLorikeet(modelDir, load, scratch)));
       if (peft) theirs.push(await note(`peft, ${title}`, measurePeft(peft, load)));
@@ -111,8 +106,8 @@ function listCases(): Case[] {
   const whole = ways.map(({ recompute, words, limits }) => ({
     title: `all tokens, activations ${words}`,
     load: { method, compute, recompute, steps } as const,
-    speed: { kind: 'ratio', bound: 'at least', limit: limits.speed } as const,
-    memory: { kind: 'ratio', bound: 'at most', limit: limits.memory } as const,
+    speed: atLeast(limits.speed, 'ratio'),
+    memory: atMost(limits.memory, 'ratio'),
   }));
   const chats = CHATS.flatMap((folder) => {
     const chat = sharedPath('data', folder, 'train.jsonl');
@@ -134,16 +129,11 @@ async function note(title: string, measuring: Promise<TrainResult>): Promise<Tra
 }
 
 function figuresOf({ title, speed, memory, ours, peft }: Case & Results): Figure[] {
-  const sides = (value: (result: TrainResult) => number) => ({
-    ours: ours.map(value),
-    other: peft.map(value),
-  });
+  const speeds = (results: TrainResult[]) => results.map(({ tokensPerS }) => tokensPerS);
+  const peaks = (results: TrainResult[]) => results.map(({ peakMb }) => peakMb);
   return [
-    toFigure(title, 'tok/s', { ...sides(({ tokensPerS }) => tokensPerS), target: speed }),
-    toFigure(`${title}: peak memory`, 'MiB', {
-      ...sides(({ peakMb }) => peakMb),
-      ...(memory && { target: memory }),
-    }),
+    toFigure(title, 'tok/s', speeds(ours), { other: speeds(peft), target: speed }),
+    toFigure(`${title}: peak memory`, 'MiB', peaks(ours), { other: peaks(peft), target: memory }),
   ];
 }
 

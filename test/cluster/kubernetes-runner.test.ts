@@ -182,7 +182,7 @@ test('a server that lost the job cannot end the run of the one that has it', asy
   await old.told;
   const next = again(work);
   const heir = begin(runner(), next, 'begun');
-  await untilTaken(store, next.token);
+  await untilTaken(store, next.fencingToken);
   old.stop.request('cancel');
   assert.deepEqual(await old.ended, { kind: 'cancelled' });
   assert.equal(cluster.seen.filter(({ method }) => method === 'DELETE').length, 0);
@@ -336,5 +336,5 @@ test('a new attempt removes the objects of earlier ones', async (t) => {
   assert.equal((await run(runner(), work)).end.kind, 'lost');
   const next = again(work, { isResume: false });
   assert.equal((await run(runner(), next)).end.kind, 'lost');
-  assert.deepEqual(await attemptNumbers(store, job, {}), [next.token]);
+  assert.deepEqual(await attemptNumbers(store, job, {}), [next.fencingToken]);
 });

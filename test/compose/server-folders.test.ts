@@ -3,12 +3,15 @@ import assert from 'node:assert/strict';
 import { chmodSync, mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
+import { createRepository } from '../../adapters/repository/repository.ts';
+import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { createLog } from '../../src/common/log.ts';
-import { openOwnProcess, withoutUnwritable } from '../../src/compose/own-process.ts';
+import { openOwnProcess } from '../../src/compose/own-process.ts';
+import { openServingTinker } from '../../src/compose/serving-tinker.ts';
 import { SERVER_FOLDER_NAMES, SERVER_FOLDERS } from '../../src/contracts/server-folders.ts';
 import type { JobsSide, LineUsers } from '../../src/http/deps.ts';
 import { loadConfig } from '../../src/settings/config.ts';
-import { temporaryFolder } from '../fixtures.ts';
+import { temporaryFolder, tinyModel } from '../fixtures.ts';
 import { readError, serve } from '../http/served.ts';
 
 const NAMES = [...SERVER_FOLDER_NAMES].sort();
@@ -54,15 +57,31 @@ test('a server leaves out what it cannot write, says so, and needs no folder for
     const own = await openOwnProcess(config, log);
     assert.deepEqual(own.unwritable, ['batches', 'jobs', 'tinker']);
     assert.match(warnings.join(''), /cache\/batches".*"code":"EACCES".*batches are refused/);
-    const { batches, training } = withoutUnwritable(config, own);
-    assert.deepEqual([batches, training], [0, 0]);
     const off = await openOwnProcess({ ...config, batches: 0, training: 0 }, log);
     assert.deepEqual(off.unwritable, []);
-    assert.equal(withoutUnwritable(config, off).batches, config.batches);
+    const inPods = await openOwnProcess({ ...config, trainRunner: 'kubernetes' }, log);
+    assert.deepEqual(inPods.unwritable, ['batches', 'jobs'], 'a cluster has no training loops');
   } finally {
     if (isRoot) process.seteuid!(0);
     chmodSync(cache, 0o755);
   }
+});
+
+test('a server that cannot write the folder of jobs still has training loops', async (t) => {
+  const store = createMemoryStore();
+  const config = loadConfig({}, { LORIKEET_HOME: temporaryFolder(t) });
+  const log = createLog('silent');
+  const own = { ...(await openOwnProcess(config, log)), unwritable: ['jobs'] } as const;
+  const { service, drain } = await openServingTinker(config, {
+    ...{ artifact: tinyModel().artifact, store, own, log },
+    repository: createRepository(store),
+    forget() {},
+    client: { model: undefined },
+    model: { maxSeqLength: 64 },
+    answer: () => assert.fail('nothing is sampled'),
+  });
+  assert.ok(service);
+  await drain!();
 });
 
 test('a feature without its folder is refused by name, and the others work', async () => {

@@ -11,7 +11,16 @@ import { adapterDigest } from '../../adapters/peft/files.ts';
 import { postJson } from '../api.ts';
 import { quantile } from '../bench/quantile.ts';
 import { stream } from '../bench/tiers/stream.ts';
-import { createKey, runLorikeet, type Serving, startServing } from './program.ts';
+import { enginePidOf, statusKb } from '../processes.ts';
+import { until } from '../until.ts';
+import {
+  createKey,
+  runLorikeet,
+  type Serving,
+  serveFor,
+  startServing,
+  succeed,
+} from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const PATTERN_ADAPTERS = 12;
@@ -128,16 +137,6 @@ function assertUnnoticed(beside: Record<string, number[]>): void {
   }
 }
 
-/** The server's child, by its process id. */
-function engineOf(pid: number): number {
-  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim().split(' ');
-  return Number(children[0]);
-}
-
-function peakBytes(pid: number): number {
-  return Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024;
-}
-
 describe('costly adapters', { skip }, () => {
   before(async () => {
     writeToyAdapter(path.join(adapters, 'fine'), 1);
@@ -146,17 +145,8 @@ describe('costly adapters', { skip }, () => {
     }
     const keyOf = async (tenant: string) => (await createKey(tenant, home)).key;
     [good, attacker] = [await keyOf('good'), await keyOf('attacker')];
-    server = await startServing(
-      [
-        '--model',
-        path.resolve('models/toy'),
-        '--adapters',
-        adapters,
-        '--adapter-cache',
-        `${CACHE_BYTES}`,
-      ],
-      home,
-    );
+    const args = ['--adapters', adapters, '--adapter-cache', `${CACHE_BYTES}`];
+    server = await startServing(['--model', 'models/toy', ...args], home);
     await stream(server.url, { model: 'fine', maxTokens: 20, key: good });
     alone = await watch(delay(3000));
   });
@@ -168,8 +158,7 @@ describe('costly adapters', { skip }, () => {
   test('B55, T08: patterns that compile slowly are refused by their place, and nobody else waits', async () => {
     const stop = new AbortController();
     const push = ['adapters', 'push', path.join(adapters, 'fine'), '--name', 'own'];
-    const pushed = await runLorikeet([...push, '--tenant', 'attacker'], home);
-    assert.equal(pushed.code, 0, pushed.error);
+    await succeed([...push, '--tenant', 'attacker'], home);
     const names = Array.from({ length: PATTERN_ADAPTERS }, (_, i) =>
       i % 2 === 0 ? writeSlowFolder(i) : forgeInStore('own', i),
     );
@@ -186,8 +175,8 @@ describe('costly adapters', { skip }, () => {
   });
 
   test('compositions over the rank or the cache are refused before they are loaded', async () => {
-    const engine = engineOf(server.child.pid!);
-    const beforeBytes = peakBytes(engine);
+    const engine = enginePidOf(server.child.pid!)!;
+    const beforeBytes = statusKb(engine, 'VmHWM') * 1024;
     const refusals = async () => {
       for (let i = 0; i < 4; i++) {
         const over = await completeAsAttacker(`wide+0.${i + 2}*wide-2+0.5*wide-3`);
@@ -202,8 +191,8 @@ describe('costly adapters', { skip }, () => {
       }
     };
     assertUnnoticed(await watch(refusals()));
-    assert.equal(engineOf(server.child.pid!), engine, 'the engine lives');
-    const grownBytes = peakBytes(engine) - beforeBytes;
+    assert.equal(enginePidOf(server.child.pid!), engine, 'the engine lives');
+    const grownBytes = statusKb(engine, 'VmHWM') * 1024 - beforeBytes;
     assert.ok(grownBytes < MAX_GROWTH_BYTES, `${grownBytes} bytes more`);
   });
 
@@ -213,23 +202,12 @@ describe('costly adapters', { skip }, () => {
       cpSync(path.join(adapters, 'fine'), path.join(few, name), { recursive: true });
     }
     slowDown(path.join(few, 'slow'), -1);
-    const started = await startServing(
-      ['--model', path.resolve('models/toy'), '--adapters', few],
-      home,
-    );
-    t.after(() => started.stop());
+    const started = await serveFor(t, ['--model', 'models/toy', '--adapters', few], home);
     const told = [
       /"name":"slow".*rank_pattern\[1\]/,
       /"name":"no name".*its name cannot be a model name/,
     ];
-    const deadlineMs = performance.now() + 60_000;
-    while (
-      !told.every((line) => line.test(started.output.error)) &&
-      performance.now() < deadlineMs
-    ) {
-      await delay(50);
-    }
-    for (const line of told) assert.match(started.output.error, line);
+    for (const line of told) await until(`${line}`, () => line.test(started.output.error));
     const { code, error } = await runLorikeet(['adapters', 'ls'], home, { LORIKEET_ADAPTERS: few });
     assert.equal(code, 0, error);
     assert.match(error, /no name is not served: its name cannot be a model name/);

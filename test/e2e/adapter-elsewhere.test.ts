@@ -11,12 +11,12 @@ import { openGguf } from '../../src/formats/gguf.ts';
 import { parseSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { unpermuteRows } from '../../src/import/gguf-model.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { createRunner, runLogits, worstDifference } from '../engine/runner.ts';
+import { ensureServingFiles } from '../ensure-serving-files.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { findConverter } from './llama-cpp.ts';
-import { runLorikeet } from './program.ts';
+import { succeed } from './program.ts';
 import { runPython, skipWithout } from './python.ts';
 import { letterRows, writeRows } from './rows.ts';
 
@@ -39,13 +39,12 @@ async function publish(
   const home = temporaryFolder(t);
   const base = path.join(home, 'base');
   const imported = ['import', source!, '--out', base, '--quantization', quantization];
-  assert.equal((await runLorikeet(imported, home)).code, 0);
+  await succeed(imported, home);
   const steps = ['--max-steps', '8', '--learning-rate', '0.02', '--warmup-steps', '0'];
   const args = ['train', '--model', base, '--data', writeRows(home), '--name', 'letters'];
   const adapters = path.join(home, 'adapters');
   const all = [...args, ...steps, '--adapters', adapters, ...flags];
-  const { code, error } = await runLorikeet(all, home);
-  assert.equal(code, 0, error);
+  await succeed(all, home);
   return { base, adapter: path.join(adapters, 'letters') };
 }
 

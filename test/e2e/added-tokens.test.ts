@@ -6,7 +6,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { serveFor, succeed } from './program.ts';
 import { NEW_TOKENS, writeResizedAdapter, writeToyAdapter } from './toy-adapter.ts';
 
 const MODEL = 'models/toy';
@@ -33,8 +33,7 @@ async function serveToy(t: TestContext, ...options: readonly string[]) {
   writeResizedAdapter(path.join(adapters, 'short'), 3, 1);
   writeToyAdapter(path.join(adapters, 'plain'), 4);
   const args = ['--model', MODEL, '--adapters', adapters, '--no-demo', ...options];
-  const serving = await startServing(args, temporaryFolder(t));
-  t.after(() => serving.stop());
+  const serving = await serveFor(t, args);
   return async (route: string, body: object) => {
     const response = await postJson(`${serving.url}${route}`, body);
     return { status: response.status, body: (await response.json()) as Answer };
@@ -107,13 +106,11 @@ test('a published adapter has its tokens from the manifest', async (t) => {
   writeResizedAdapter(folder, 1);
   const store = path.join(home, 'store');
   mkdirSync(store);
-  const pushed = await runLorikeet(
+  await succeed(
     ['adapters', 'push', folder, '--name', 'words', '--base', MODEL, '--store', store],
     home,
   );
-  assert.equal(pushed.code, 0, pushed.error);
-  const serving = await startServing(['--model', MODEL, '--store', store, '--no-demo'], home);
-  t.after(() => serving.stop());
+  const serving = await serveFor(t, ['--model', MODEL, '--store', store, '--no-demo'], home);
   const post = async (route: string, body: object) => {
     const response = await postJson(`${serving.url}${route}`, body);
     return (await response.json()) as Answer;

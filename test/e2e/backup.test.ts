@@ -6,18 +6,15 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { serveFor, succeed } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 test('a store that is lost comes back from its copy, and so does a version that was removed', async (t) => {
   const folder = temporaryFolder(t);
   const [store, backup] = [path.join(folder, 'store'), path.join(folder, 'backup')];
   mkdirSync(store);
-  const adapters = async (at: string, ...args: string[]) => {
-    const { code, out, error } = await runLorikeet(['adapters', ...args, '--store', at], folder);
-    assert.equal(code, 0, `${args.join(' ')}: ${error}`);
-    return out;
-  };
+  const adapters = (at: string, ...args: string[]) =>
+    succeed(['adapters', ...args, '--store', at], folder);
   const push = (seed: number) => {
     const directory = writeToyAdapter(path.join(folder, `adapter-${seed}`), seed);
     return adapters(store, 'push', directory, '--name', 'zen', '--alias', 'stable');
@@ -45,8 +42,7 @@ test('a store that is lost comes back from its copy, and so does a version that 
   mkdirSync(store);
   copy(backup, store);
   const args = ['--model', 'models/toy', '--slots', '2', '--threads', '1', '--store', store];
-  const serving = await startServing(args, folder);
-  t.after(() => serving.stop());
+  const serving = await serveFor(t, args, folder);
   const response = await postJson(`${serving.url}/v1/completions`, {
     model: 'zen:stable',
     prompt: 'Once',

@@ -3,27 +3,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Completion } from '../../src/contracts/openai.ts';
-import { temporaryFolder } from '../fixtures.ts';
-import { startServing } from './program.ts';
+import { ask } from '../api.ts';
+import { serveFor } from './program.ts';
 
 const PROMPTS = ['Alice was', 'The Queen said', '"I should think', 'Once upon a time', 'They all'];
 
 for (const drafts of ['off', 'ngram'])
   test(`a word of an answer is banned with or without its leading space, drafts: ${drafts}`, async (t) => {
-    const server = await startServing(
-      ['--model', 'models/toy', '--drafts', drafts],
-      temporaryFolder(t),
-    );
-    t.after(() => server.stop());
+    const server = await serveFor(t, ['--model', 'models/toy', '--drafts', drafts]);
     const complete = async (prompt: string, fields: object = {}) => {
       const body = { model: 'base', prompt, max_tokens: 60, temperature: 0, ...fields };
-      const response = await fetch(`${server.url}/v1/completions`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(body),
-      });
-      const answer = (await response.json()) as Completion;
-      assert.equal(response.status, 200, JSON.stringify(answer));
+      const answer = await ask<Completion>(`${server.url}/v1/completions`, body);
       return answer.choices.map(({ text }) => text);
     };
     let banned = 0;

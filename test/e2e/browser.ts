@@ -11,17 +11,21 @@ import {
   type BrowserContext,
   type BrowserContextOptions,
   chromium,
+  type Locator,
   type Page,
 } from 'playwright-core';
-import { skipUnlessLong } from '../shared.ts';
+import { skipUnlessLong, testUnless } from '../shared.ts';
 import { type Serving, startServing } from './program.ts';
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
 
 /** Why the tests are skipped; false if there is a browser. */
-export const skipWithoutBrowser = existsSync(executablePath)
+const skipWithoutBrowser = existsSync(executablePath)
   ? false
   : `there is no Chromium at ${executablePath} (set CHROMIUM to its path)`;
+
+/** Declares a test, which is skipped without a browser. */
+export const test = testUnless(skipWithoutBrowser);
 
 /** A browser and a server with the toy base, which the tests of a file share. */
 export interface ServedPages {
@@ -149,6 +153,17 @@ export async function openPage(
   });
   await page.goto(url);
   return { page, context, faults };
+}
+
+/** Returns the text of an element, once it is there. */
+export async function textOf(element: Locator): Promise<string> {
+  return (await element.textContent()) ?? '';
+}
+
+/** A file to choose in a form. */
+export function jsonlFile(name: string, lines: readonly string[]) {
+  const buffer = Buffer.from(`${lines.join('\n')}\n`);
+  return { name, mimeType: 'application/jsonl', buffer };
 }
 
 /** Delays every response from now on, and limits the bytes per second. A slow connection also has an empty cache. */

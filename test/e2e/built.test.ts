@@ -14,6 +14,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { postJson } from '../api.ts';
+import { whenServed } from './program.ts';
 import { writeRows } from './rows.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
@@ -60,16 +61,8 @@ test('--prewarm builds what a start needs, wherever it would listen, and ends', 
 });
 
 test('--prewarm fails if the base does not start', () => {
-  const { status, stderr } = run([
-    'serve',
-    '--prewarm',
-    '--model',
-    TOY,
-    '--slots',
-    '1024',
-    '--max-seq',
-    '9',
-  ]);
+  const sizes = ['--slots', '1024', '--max-seq', '9'];
+  const { status, stderr } = run(['serve', '--prewarm', '--model', TOY, ...sizes]);
   assert.notEqual(status, 0);
   assert.match(stderr, /max-seq/);
 });
@@ -134,11 +127,5 @@ async function serve(args: readonly string[]): Promise<{ url: string; child: Chi
     env: environment(),
     stdio: ['ignore', 'pipe', 'inherit'],
   });
-  let out = '';
-  for await (const chunk of child.stdout) {
-    out += chunk;
-    const found = / is served at (\S+)/.exec(out);
-    if (found) return { url: found[1]!, child };
-  }
-  throw new Error(`ended before it was ready: ${out}`);
+  return { child, url: await whenServed(child) };
 }

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync } from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import type { Page } from 'playwright-core';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { createFsStore } from '../../adapters/store/fs.ts';
@@ -12,8 +12,11 @@ import type { FineTuningJob } from '../../src/contracts/fine-tuning-api.ts';
 import { readArtifactInfo } from '../../src/import/artifact.ts';
 import { NO_STEPS } from '../../src/tinker/loss-curve.ts';
 import { Runs } from '../../src/tinker/runs.ts';
-import { postJson } from '../api.ts';
+import { ask, fetchJson, postJson } from '../api.ts';
 import { freePort } from '../free-port.ts';
+import { pluck } from '../pluck.ts';
+import { skipUnlessLong, testUnless } from '../shared.ts';
+import { until } from '../until.ts';
 import {
   accessFaults,
   measureLoads,
@@ -21,11 +24,12 @@ import {
   overhang,
   PHONE,
   servePages,
-  skipWithoutBrowser as skip,
   TOY_MODEL,
+  test,
+  textOf,
 } from './browser.ts';
 import { chat } from './playground-page.ts';
-import { startServing } from './program.ts';
+import { serveFor, startServing } from './program.ts';
 import { numberRows } from './rows.ts';
 import { writeToyAdapter, writeToyClassifier } from './toy-adapter.ts';
 
@@ -76,7 +80,7 @@ async function trainJobs(): Promise<void> {
   const [training_file, validation_file] = [await upload('train', 40), await upload('held-out', 8)];
   const created = await Promise.all(
     [1, 2].map((n_epochs) =>
-      post('/v1/fine_tuning/jobs', {
+      createJob({
         model: 'base',
         training_file,
         validation_file,
@@ -86,37 +90,30 @@ async function trainJobs(): Promise<void> {
     ),
   );
   jobs = await Promise.all(created.map(({ id }) => ended(id)));
-  assert.deepEqual(
-    jobs.map(({ status }) => status),
-    ['succeeded', 'succeeded'],
-  );
+  assert.deepEqual(pluck(jobs, 'status'), ['succeeded', 'succeeded']);
 }
 
-async function post(where: string, body: unknown): Promise<FineTuningJob> {
-  return (await (await postJson(pages.server.url + where, body)).json()) as FineTuningJob;
-}
+const createJob = (body: unknown) =>
+  ask<FineTuningJob>(`${pages.server.url}/v1/fine_tuning/jobs`, body);
 
 async function upload(name: string, rows: number): Promise<string> {
   const form = new FormData();
   form.append('purpose', 'fine-tune');
   form.append('file', new Blob([numberRows(rows).join('\n')]), `${name}.jsonl`);
-  const response = await fetch(`${pages.server.url}/v1/files`, { method: 'POST', body: form });
-  return ((await response.json()) as { id: string }).id;
+  const sent = { method: 'POST', body: form };
+  return (await fetchJson<{ id: string }>(`${pages.server.url}/v1/files`, sent)).id;
 }
 
-async function ended(id: string): Promise<FineTuningJob> {
-  const deadline = Date.now() + TRAINED_MS;
-  while (Date.now() < deadline) {
-    const response = await fetch(`${pages.server.url}/v1/fine_tuning/jobs/${id}`);
-    const job = (await response.json()) as FineTuningJob;
-    if (job.finished_at !== null) return job;
-    await new Promise((resolve) => setTimeout(resolve, 250));
-  }
-  throw new Error(`${id} did not end in time`);
+function ended(id: string): Promise<FineTuningJob> {
+  const findEnded = async () => {
+    const job = await fetchJson<FineTuningJob>(`${pages.server.url}/v1/fine_tuning/jobs/${id}`);
+    return job.finished_at !== null && job;
+  };
+  return until(`the end of ${id}`, findEnded, { deadlineMs: TRAINED_MS, pollMs: 250 });
 }
 
 const open = async (t: TestContext, where: string, options = {}) =>
-  (await openPage(t, pages.browser, `${pages.server.url}${where}`, options)).page;
+  (await pages.open(t, where, options)).page;
 
 /** Delays every response of the API. */
 async function slow(page: Page): Promise<void> {
@@ -126,15 +123,9 @@ async function slow(page: Page): Promise<void> {
   });
 }
 
-test('a job shows base and adapter side by side, its kept step, and its name to copy', {
-  skip,
-}, async (t) => {
+test('a job shows base and adapter side by side, its kept step, and its name to copy', async (t) => {
   const [, job] = jobs;
-  const { page, context } = await openPage(
-    t,
-    pages.browser,
-    `${pages.server.url}/fine-tuning#${job!.id}`,
-  );
+  const { page, context } = await pages.open(t, `/fine-tuning#${job!.id}`);
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   const evaluation = job!.lorikeet['evaluation'] as Record<string, number>;
   const accuracy = page.locator('#outcome .tiles > div', { hasText: 'Validation accuracy' });
@@ -147,21 +138,18 @@ test('a job shows base and adapter side by side, its kept step, and its name to 
   ]);
   for (const name of ['Validation loss', 'Training loss', 'Duration']) {
     const value = page.locator('#outcome .tiles > div', { hasText: name }).locator('dd').first();
-    assert.match((await value.textContent()) ?? '', /\d/, name);
+    assert.match(await textOf(value), /\d/, name);
   }
   const kept = page.locator('#results tr', { has: page.locator('.kept') });
   await kept.waitFor();
-  assert.match(
-    (await kept.locator('th').textContent()) ?? '',
-    new RegExp(`^${job!.lorikeet['kept_step']}`),
-  );
-  assert.match((await kept.locator('td').nth(2).textContent()) ?? '', /^[\d.]+$/);
+  assert.match(await textOf(kept.locator('th')), new RegExp(`^${job!.lorikeet['kept_step']}`));
+  assert.match(await textOf(kept.locator('td').nth(2)), /^[\d.]+$/);
   await page.locator('.model-line button', { hasText: 'Copy' }).click();
   await page.locator('.model-line button', { hasText: 'Copied' }).waitFor();
   assert.equal(await page.evaluate('navigator.clipboard.readText()'), job!.fine_tuned_model);
 });
 
-test('jobs are listed with their results, searched and compared', { skip }, async (t) => {
+test('jobs are listed with their results, searched and compared', async (t) => {
   const page = await open(t, '/fine-tuning');
   await slow(page);
   const rows = page.locator('#jobs tbody tr');
@@ -182,7 +170,7 @@ test('jobs are listed with their results, searched and compared', { skip }, asyn
   await page.locator('#compared-validation [role=img][aria-label*="2 jobs"]').waitFor();
 });
 
-test('a job is repeated with changes', { skip }, async (t) => {
+test('a job is repeated with changes', async (t) => {
   const page = await open(t, `/fine-tuning#${jobs[0]!.id}`);
   await page.locator('#job-actions a', { hasText: 'Repeat' }).click();
   await page.locator('#training-drop', { hasText: 'train.jsonl' }).waitFor();
@@ -203,7 +191,7 @@ test('a job is repeated with changes', { skip }, async (t) => {
   await page.locator('#job-name .cancelled').waitFor();
 });
 
-test("a classifier's accuracy counts texts, in the list and on its page", { skip }, async (t) => {
+test("a classifier's accuracy counts texts, in the list and on its page", async (t) => {
   const page = await open(t, '/pages/icon.svg');
   await page.route(/fine_tuning\/jobs(\/[^/]*)?(\?.*)?$/, async (route) => {
     const response = await route.fetch();
@@ -229,9 +217,7 @@ test("a classifier's accuracy counts texts, in the list and on its page", { skip
   assert.equal(await page.locator('#accuracy-title').textContent(), 'Accuracy');
 });
 
-test('a latency above the last bound is shown as such, and attached adapters do not wait', {
-  skip,
-}, async (t) => {
+test('a latency above the last bound is shown as such, and attached adapters do not wait', async (t) => {
   const page = await open(t, '/pages/icon.svg');
   await page.route('**/metrics/status', async (route) => {
     const response = await route.fetch();
@@ -248,11 +234,11 @@ test('a latency above the last bound is shown as such, and attached adapters do 
   assert.equal(facts, 'Attached: poems. Waiting to load: vectors.');
 });
 
-test('a job that failed says what to try, and the form is filled with it', { skip }, async (t) => {
+test('a job that failed says what to try, and the form is filled with it', async (t) => {
   const { training_file, validation_file } = jobs[0]!;
   const hyperparameters = { n_epochs: 1, learning_rate_multiplier: 1e-9 };
   const request = { model: 'base', training_file, validation_file, hyperparameters };
-  const failed = await ended((await post('/v1/fine_tuning/jobs', request)).id);
+  const failed = await ended((await createJob(request)).id);
   assert.equal(failed.error?.code, 'gate_failed');
   const page = await open(t, `/fine-tuning#${failed.id}`);
   await page.locator('.notice', { hasText: 'from 1e-9 to 1.' }).waitFor();
@@ -262,24 +248,22 @@ test('a job that failed says what to try, and the form is filled with it', { ski
   assert.ok(await page.locator('#learning_rate_multiplier').isVisible());
 });
 
-test("a training loop's run shows its losses and its checkpoints, which can be tried", {
-  skip,
-}, async (t) => {
+test("a training loop's run shows its losses and its checkpoints, which can be tried", async (t) => {
   const page = await open(t, '/fine-tuning');
   const row = page.locator('#runs tbody tr');
-  assert.match((await row.textContent()) ?? '', /ended1.05404toy/);
+  assert.match(await textOf(row), /ended1.05404toy/);
   await row.locator('a').click();
   await page.locator('#run-chart [role=img][aria-label*="step 40, loss 1.05"]').waitFor();
   await page.locator('#run-facts', { hasText: 'rhymes' }).waitFor();
   const checkpoint = page.locator('#run-checkpoints li');
-  const text = (await checkpoint.textContent()) ?? '';
+  const text = await textOf(checkpoint);
   assert.ok(text.includes(`tinker://${RUN}/sampler_weights/final`), text);
   await checkpoint.locator('a', { hasText: 'Try it' }).click();
   assert.match(await page.locator('#model').inputValue(), /^tinker-.*-0:sampler\.final$/);
   await chat(page, 'Hello');
 });
 
-test('on a phone a job takes two or three lines', { skip }, async (t) => {
+test('on a phone a job takes two or three lines', async (t) => {
   const page = await open(t, '/fine-tuning', PHONE);
   const row = page.locator('#jobs tbody tr', { hasText: 'Numbers' }).first();
   await row.waitFor();
@@ -290,7 +274,7 @@ test('on a phone a job takes two or three lines', { skip }, async (t) => {
   await row.locator('input').check();
 });
 
-test('adapters are shown, promoted, rolled back, downloaded and deleted', { skip }, async (t) => {
+test('adapters are shown, promoted, rolled back, downloaded and deleted', async (t) => {
   const page = await open(t, '/adapters');
   await slow(page);
   await page
@@ -328,9 +312,7 @@ test('adapters are shown, promoted, rolled back, downloaded and deleted', { skip
   await page.locator('#adapters-help', { hasText: 'No adapter matches' }).waitFor();
 });
 
-test('an adapter without a released version is marked and comes last, and its versions are tried', {
-  skip,
-}, async (t) => {
+test('an adapter without a released version is marked and comes last, and its versions are tried', async (t) => {
   const page = await open(t, '/pages/icon.svg');
   await page.route(/\/v1\/adapters\?/, async (route) => {
     const response = await route.fetch();
@@ -353,9 +335,7 @@ test('an adapter without a released version is marked and comes last, and its ve
   assert.equal(await last.getByText('Try it').getAttribute('href'), './?model=a%401');
 });
 
-test('a classifier sorts a text, an embedding adapter compares two, and both are described', {
-  skip,
-}, async (t) => {
+test('a classifier sorts a text, an embedding adapter compares two, and both are described', async (t) => {
   const page = await open(t, '/adapters');
   const cardOf = (name: string) =>
     page.locator('.adapter', { has: page.locator('h2', { hasText: name }) });
@@ -395,9 +375,7 @@ test('a classifier sorts a text, an embedding adapter compares two, and both are
   await page.locator('.example', { hasText: 'a letter' }).waitFor();
 });
 
-test('a version gets a share of an alias after a look at its answers, and goes back', {
-  skip,
-}, async (t) => {
+test('a version gets a share of an alias after a look at its answers, and goes back', async (t) => {
   const page = await open(t, '/adapters');
   const card = page.locator('.adapter', { has: page.locator('h2', { hasText: 'poems' }) });
   await card.locator('button', { hasText: 'Release…' }).click();
@@ -425,7 +403,7 @@ test('a version gets a share of an alias after a look at its answers, and goes b
   await latest.locator('div', { hasText: /→ version 2$/ }).waitFor();
 });
 
-test('a version is released and rolled back with the keyboard alone', { skip }, async (t) => {
+test('a version is released and rolled back with the keyboard alone', async (t) => {
   const page = await open(t, '/adapters');
   const focused = () => page.evaluate<string>('document.activeElement.textContent');
   const tab = async (text: string) => {
@@ -455,7 +433,7 @@ test('a version is released and rolled back with the keyboard alone', { skip }, 
   await page.locator('.versions li').nth(1).waitFor();
 });
 
-test('an uploaded file is deleted', { skip }, async (t) => {
+test('an uploaded file is deleted', async (t) => {
   const id = await upload('to-delete', 3);
   const page = await open(t, '/adapters');
   const row = page.locator('#files tr', { hasText: 'to-delete.jsonl' });
@@ -467,9 +445,7 @@ test('an uploaded file is deleted', { skip }, async (t) => {
   assert.equal((await fetch(`${pages.server.url}/v1/files/${id}`)).status, 404);
 });
 
-test('while the server is dead the status page shows its last figures and since when', {
-  skip,
-}, async (t) => {
+test('while the server is dead the status page shows its last figures and since when', async (t) => {
   const port = await freePort();
   const own = [...TOY_MODEL, ...FLAGS, '--port', String(port)];
   const ownHome = path.join(pages.home, 'dies');
@@ -480,14 +456,10 @@ test('while the server is dead the status page shows its last figures and since 
   await page.locator('#busiest tr', { hasText: 'toy (base)' }).waitFor();
   first.child.kill('SIGKILL');
   await page.locator('#state.bad', { hasText: /Not reachable since \d/ }).waitFor();
-  assert.match(
-    (await page.locator('#problem').textContent()) ?? '',
-    /are from \d.*when it was ready/,
-  );
+  assert.match(await textOf(page.locator('#problem')), /are from \d.*when it was ready/);
   assert.ok(await page.locator('#figures.stale').isVisible());
   assert.deepEqual(await accessFaults(page), []);
-  const again = await startServing(own, ownHome);
-  t.after(() => again.stop());
+  await serveFor(t, own, ownHome);
   await page.locator('#state:not(.bad)', { hasText: 'Ready' }).waitFor();
   assert.equal(await page.locator('#figures.stale').count(), 0);
 });
@@ -519,9 +491,7 @@ const STATES: Record<string, () => { where: string; show: (page: Page) => Promis
   }),
 };
 for (const [name, state] of Object.entries(STATES)) {
-  test(`${name} passes axe in both themes, and fits a phone and a zoom of 200%`, {
-    skip,
-  }, async (t) => {
+  test(`${name} passes axe in both themes, and fits a phone and a zoom of 200%`, async (t) => {
     const { where, show } = state();
     for (const colorScheme of ['light', 'dark'] as const) {
       const page = await open(t, where, { colorScheme });
@@ -536,18 +506,19 @@ for (const [name, state] of Object.entries(STATES)) {
   });
 }
 
-test('at 50 kB/s the pages are usable within 5 s, and nothing moves', {
-  skip: skip || (!process.env['LORIKEET_E2E_LONG'] && 'LORIKEET_E2E_LONG is not set'),
-}, async (t) => {
-  const paths = ['/', '/fine-tuning', ...Object.values(STATES).map((state) => state().where)];
-  for (const options of [{}, PHONE]) {
-    const page = await open(t, '/pages/icon.svg', options);
-    const urls = paths.map((where) => `${pages.server.url}${where}`);
-    const loads = await measureLoads(page, urls, 50_000);
-    for (const [i, { ms, shift }] of loads.entries()) {
-      t.diagnostic(`${paths[i]}: ${Math.round(ms)} ms, ${shift.toFixed(3)} moved`);
-      assert.ok(ms < 5_000, `${paths[i]}: ${ms} ms`);
-      assert.ok(shift < 0.05, `${paths[i]}: ${shift}`);
+testUnless(skipUnlessLong)(
+  'at 50 kB/s the pages are usable within 5 s, and nothing moves',
+  async (t) => {
+    const paths = ['/', '/fine-tuning', ...Object.values(STATES).map((state) => state().where)];
+    for (const options of [{}, PHONE]) {
+      const page = await open(t, '/pages/icon.svg', options);
+      const urls = paths.map((where) => `${pages.server.url}${where}`);
+      const loads = await measureLoads(page, urls, 50_000);
+      for (const [i, { ms, shift }] of loads.entries()) {
+        t.diagnostic(`${paths[i]}: ${Math.round(ms)} ms, ${shift.toFixed(3)} moved`);
+        assert.ok(ms < 5_000, `${paths[i]}: ${ms} ms`);
+        assert.ok(shift < 0.05, `${paths[i]}: ${shift}`);
+      }
     }
-  }
-});
+  },
+);

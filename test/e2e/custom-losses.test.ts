@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import { importModel } from '../../src/import/import-model.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless, skipUnlessLong } from '../shared.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { serveFor, succeed } from './program.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
 const source = sharedPath('golden', 'models', 'llama-tied');
@@ -21,16 +21,14 @@ test('DPO through forward_backward_custom is DPO in torch', { skip }, async (t) 
   const home = temporaryFolder(t);
   const model = path.join(home, 'base');
   await importModel(source!, model, { quantization: 'none', doubleQuantization: false });
-  const server = await startServing(['--model', model, '--weights', 'f32'], home);
-  t.after(() => server.stop());
+  const server = await serveFor(t, ['--model', model, '--weights', 'f32'], home);
 
   const saved = pythonJson<string>([SCRIPT, 'start', server.url]);
   const [, run, number] = /^tinker:\/\/(.*):train:(\d+)\/weights\/start$/.exec(saved)!;
   const adapter = path.join(home, 'adapter');
   const name = `${run}-${number}:training.start`;
   const pull = ['adapters', 'pull', name, '--out', adapter];
-  const { code, error } = await runLorikeet(pull, home);
-  assert.equal(code, 0, error);
+  await succeed(pull, home);
 
   const args = [SCRIPT, 'train', server.url, saved, source!, adapter];
   const { ours, torch } = pythonJson<{ ours: Curves; torch: Curves }>(args);

@@ -4,9 +4,9 @@ import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { ChatCompletion } from '../../src/contracts/openai.ts';
-import { postJson } from '../api.ts';
+import { ask } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { startServing } from './program.ts';
+import { serveFor } from './program.ts';
 import { fetchBase } from './served.ts';
 
 const NAME = 'smollm2-135m-instruct-q4';
@@ -24,8 +24,7 @@ test('most answers to everyday questions end by themselves', { skip }, async (t)
   assert.ok('dir' in base);
   mkdirSync(path.join(home, 'models'));
   symlinkSync(base.dir, path.join(home, 'models', NAME));
-  const server = await startServing(['--model', NAME, '--slots', String(AT_ONCE)], home);
-  t.after(() => server.stop());
+  const server = await serveFor(t, ['--model', NAME, '--slots', String(AT_ONCE)], home);
   const file = path.join(import.meta.dirname, 'data', 'everyday-questions.txt');
   const questions = readFileSync(file, 'utf8').trim().split('\n');
   assert.equal(questions.length, 100);
@@ -33,13 +32,9 @@ test('most answers to everyday questions end by themselves', { skip }, async (t)
   const waiting = questions.entries();
   const askInTurn = async () => {
     for (const [i, content] of waiting) {
-      const response = await postJson(`${server.url}/v1/chat/completions`, {
-        model: 'base',
-        messages: [{ role: 'user', content }],
-        max_tokens: MAX_TOKENS,
-        seed: i + 1,
-      });
-      const { choices } = (await response.json()) as ChatCompletion;
+      const messages = [{ role: 'user', content }];
+      const body = { model: 'base', messages, max_tokens: MAX_TOKENS, seed: i + 1 };
+      const { choices } = await ask<ChatCompletion>(`${server.url}/v1/chat/completions`, body);
       if (choices[0]!.finish_reason !== 'stop') endless.push(content);
     }
   };

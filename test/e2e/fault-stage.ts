@@ -10,18 +10,22 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
-import { createS3Store } from '../../adapters/store/s3.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { postJson, streamedText } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { type FaultProxy, startFaultProxy } from './fault-proxy.ts';
-import { type Serving, startServing } from './program.ts';
-import { environmentOf, type S3Kind, type S3Server, startS3Server } from './s3-server.ts';
+import { type Serving, serveFor } from './program.ts';
+import {
+  openStore,
+  type S3Kind,
+  type S3Server,
+  startS3Server,
+  storeEnvironment,
+} from './s3-server.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const STREAMS = 3;
 const STREAM_TOKENS = 60;
-/** For what must come, on a machine of any speed. */
 
 export interface Asked {
   readonly status: number;
@@ -65,12 +69,7 @@ export async function startStage(
   const s3 = await startS3Server(t, kind);
   const proxy = await startFaultProxy(t, s3.endpoint);
   const folder = temporaryFolder(t);
-  const open = (endpoint: string) =>
-    createS3Store(
-      { bucket: s3.bucket, prefix: '' },
-      { isPathStyle: true, checksums: 'when_supported', connection: { ...s3, endpoint } },
-    );
-  const store = open(s3.endpoint);
+  const store = openStore(s3);
   const repository = createRepository(store);
   let written = 0;
   const write = () => writeToyAdapter(path.join(folder, `source-${++written}`), written);
@@ -80,13 +79,10 @@ export async function startStage(
   let started = 0;
   const start = async () => {
     const args = ['--model', 'models/toy', '--weights', 'f32', '--slots', '8', '--threads', '1'];
-    const serving = await startServing(args, path.join(folder, `home-${++started}`), {
-      ...environmentOf(proxy.endpoint),
-      LORIKEET_STORE: `s3://${s3.bucket}`,
-      LORIKEET_S3_PATH_STYLE: '1',
+    const serving = await serveFor(t, args, path.join(folder, `home-${++started}`), {
+      ...storeEnvironment(s3, { endpoint: proxy.endpoint }),
       ...settings,
     });
-    t.after(() => serving.stop());
     return serving;
   };
   await publish('resident');
@@ -96,7 +92,7 @@ export async function startStage(
   const streams = keepStreaming(serving.url, text);
   return {
     ...{ s3, proxy, serving, store, repository, write, publish, ask },
-    openRepository: (endpoint) => createRepository(open(endpoint)),
+    openRepository: (endpoint) => createRepository(openStore(s3, '', endpoint)),
     startAnother: start,
     askAt: ({ url }, model) => complete(url, model),
     stopStreams: (refusal) => streams.stop(refusal),

@@ -9,8 +9,9 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { type Controlled, controlJob } from './control-job.ts';
-import { startServing } from './program.ts';
+import { serveFor } from './program.ts';
 import { pythonWith } from './python-venv.ts';
 import { fetchBase, preparedHome } from './served.ts';
 
@@ -69,11 +70,7 @@ async function runExample(t: TestContext, client: Client): Promise<void> {
   }
   // Nobody else is served meanwhile: the trainer may have all of the cores.
   const threads = `--train-threads=${availableParallelism()}`;
-  const server = await startServing(
-    ['--model', base.dir, threads],
-    await preparedHome(base.dir, t),
-  );
-  t.after(() => server.stop());
+  const server = await serveFor(t, ['--model', base.dir, threads], await preparedHome(base.dir, t));
   const baseUrl = `${server.url}/v1`;
   const env = { ...process.env, OPENAI_BASE_URL: baseUrl, OPENAI_API_KEY: 'none' };
   const [{ stdout }, seen] = await Promise.all([
@@ -123,10 +120,7 @@ function assertControlled(seen: Controlled, steps: number): void {
     'The job has successfully completed',
     `New fine-tuned model created: ${seen.model}`,
   ]);
-  assert.deepEqual(
-    seen.checkpoints.map(({ step }) => step),
-    [steps],
-  );
+  assert.deepEqual(pluck(seen.checkpoints, 'step'), [steps]);
   const [header, ...lines] = seen.table.trim().split('\n');
   assert.match(header!, /^step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy/);
   assert.equal(lines.length, steps);

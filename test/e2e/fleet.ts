@@ -2,13 +2,12 @@
 import { once } from 'node:events';
 import path from 'node:path';
 import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
-import { createS3Store } from '../../adapters/store/s3.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { freePort } from '../free-port.ts';
 import { childrenOf, commandOf } from '../processes.ts';
 import { startBalancer } from './balancer.ts';
 import { type Serving, startServing } from './program.ts';
-import { environmentOf, type S3Server } from './s3-server.ts';
+import { openStore, type S3Server, storeEnvironment } from './s3-server.ts';
 
 export interface Fleet {
   /** The URL of the load balancer. */
@@ -42,12 +41,7 @@ export async function startFleet(
 ): Promise<Fleet> {
   const { count, prefix, args } = options;
   const folder = temporaryFolder(t);
-  const environment = {
-    ...environmentOf(server.endpoint),
-    LORIKEET_STORE: `s3://${server.bucket}/${prefix}`,
-    LORIKEET_S3_PATH_STYLE: '1',
-    ...options.environment,
-  };
+  const environment = { ...storeEnvironment(server, { prefix }), ...options.environment };
   // A loopback address of its own, so that no connection of anybody takes a replica's port while it is away.
   const hosts = Array.from({ length: count }, (_, i) => `127.0.0.${11 + i}`);
   const ports = await Promise.all(hosts.map((host) => freePort(host)));
@@ -67,15 +61,10 @@ export async function startFleet(
   t.after(() => Promise.allSettled(running.map((_, i) => end(i, 'SIGKILL'))));
   await Promise.all(hosts.map((_, i) => start(i)));
   const addresses = hosts.map((host, i) => `${host}:${ports[i]}`);
-  const connection = {
-    isPathStyle: true,
-    checksums: 'when_supported',
-    connection: server,
-  } as const;
   return {
     url: await startBalancer(t, await freePort(), addresses),
     urlOf: (i) => `http://${addresses[i]}`,
-    repository: createRepository(createS3Store({ bucket: server.bucket, prefix }, connection)),
+    repository: createRepository(openStore(server, prefix)),
     environment,
     folder,
     end,

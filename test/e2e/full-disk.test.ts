@@ -5,13 +5,16 @@ import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { type ClientRequest, request } from 'node:http';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, before, test } from 'node:test';
+import { after, before } from 'node:test';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
+import { postJson } from '../api.ts';
+import { testUnless } from '../shared.ts';
 import { until } from '../until.ts';
 import { type Serving, startServing } from './program.ts';
 
 const isRoot = process.getuid?.() === 0 && process.platform === 'linux';
 const skip = isRoot ? false : 'only root may mount a tmpfs, on Linux';
+const test = testUnless(skip);
 
 const DISK_BYTES = 2 ** 20;
 /** The answer must not wait for anything. The machine may be busy. */
@@ -72,21 +75,12 @@ function leftovers(): string[] {
   );
 }
 
-test('a folder without room is no reason to refuse its feature: there may be room later', {
-  skip,
-}, async () => {
+test('a folder without room is no reason to refuse its feature: there may be room later', async () => {
   assert.throws(() => mkdirSync(path.join(batches, 'a')), { code: 'ENOSPC' });
-  const response = await fetch(`${server.url}/v1/batches`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: '{}',
-  });
-  assert.equal(response.status, 400);
+  assert.equal((await postJson(`${server.url}/v1/batches`, {})).status, 400);
 });
 
-test('T35: an upload on a full disk is answered with 507 at once, and leaves nothing', {
-  skip,
-}, async () => {
+test('T35: an upload on a full disk is answered with 507 at once, and leaves nothing', async () => {
   assert.equal((await upload(1000)).status, 200);
   const startMs = performance.now();
   const response = await upload(16 * DISK_BYTES);
@@ -100,16 +94,14 @@ test('T35: an upload on a full disk is answered with 507 at once, and leaves not
   assert.match(server.output.error, /disk_full/, 'the operator is told');
 });
 
-test('the file of a client that leaves is removed', { skip }, async () => {
+test('the file of a client that leaves is removed', async () => {
   const outgoing = begin();
   await until('the upload', () => leftovers().length === 1);
   outgoing.destroy();
   await until('its removal', () => leftovers().length === 0);
 });
 
-test('what a killed server leaves is removed by the next one, what another writes is not', {
-  skip,
-}, async () => {
+test('what a killed server leaves is removed by the next one, what another writes is not', async () => {
   begin();
   await until('the upload', () => leftovers().length === 1);
   server.child.kill('SIGKILL');

@@ -3,17 +3,18 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { BASE_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { sharedPath, skipUnless, testUnless } from '../shared.ts';
+import { serveFor, succeed } from './program.ts';
 import { readLines, servedLoss, writeRows } from './rows.ts';
 
 const golden = sharedPath('golden');
 const skip = skipUnless(golden);
+const test = testUnless(skip);
 
 interface Log {
   readonly settings: Readonly<Record<string, number>>;
@@ -60,7 +61,7 @@ async function repeat(t: TestContext, name: string): Promise<Run> {
   const { method, quantization } = CASES[name]!;
   const source = path.join(golden!, 'models/llama-tied');
   const flags = ['--out', base, '--quantization', quantization];
-  assert.equal((await runLorikeet(['import', source, ...flags], home)).code, 0);
+  await succeed(['import', source, ...flags], home);
   const { settings, log } = readLog(name);
   const job = {
     model: base,
@@ -82,8 +83,7 @@ async function repeat(t: TestContext, name: string): Promise<Run> {
   const file = path.join(home, 'job.json');
   writeFileSync(file, JSON.stringify(job));
   const dir = path.join(home, 'run');
-  const { code, error } = await runLorikeet(['train', file, '--out', dir], home);
-  assert.equal(code, 0, error);
+  await succeed(['train', file, '--out', dir], home);
   return { home, dir };
 }
 
@@ -135,25 +135,21 @@ function assertPlanned({ dir }: Run): void {
 }
 
 for (const name of ['lora-qv', 'qlora-all', 'rslora']) {
-  test(`${name}: losses, gradient norms and the last weights are peft's`, { skip }, async (t) => {
+  test(`${name}: losses, gradient norms and the last weights are peft's`, async (t) => {
     const run = await repeat(t, name);
     assertFollows(run, name);
     assertPlanned(run);
   });
 }
 
-test("full: the last weights are transformers', and are imported and served", {
-  skip,
-}, async (t) => {
+test("full: the last weights are transformers', and are imported and served", async (t) => {
   const run = await repeat(t, 'full');
   assertFollows(run, 'full');
   assertPlanned(run);
   const model = path.join(run.home, 'trained');
   const flags = ['--out', model, '--quantization', 'none'];
-  const imported = await runLorikeet(['import', path.join(run.dir, 'model'), ...flags], run.home);
-  assert.equal(imported.code, 0, imported.error);
-  const server = await startServing(['--model', model, '--weights', 'f32'], run.home);
-  t.after(() => server.stop());
+  await succeed(['import', path.join(run.dir, 'model'), ...flags], run.home);
+  const server = await serveFor(t, ['--model', model, '--weights', 'f32'], run.home);
   const { validationLoss } = readLines(path.join(run.dir, 'metrics.jsonl')).at(-1)!;
   const served = await servedLoss(server.url, 'base');
   assert.ok(Math.abs(served - Number(validationLoss)) < 1e-4, `${served} ${validationLoss}`);

@@ -3,21 +3,19 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
 import { HELPERS } from '../../src/common/job-process.ts';
+import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { childrenOf, commandOf, enginePidOf } from '../processes.ts';
+import { testUnless } from '../shared.ts';
 import { until } from '../until.ts';
 import { type Serving, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 /** Asks for a completion. */
 async function complete({ url }: Serving, body: object): Promise<{ status: number; text: string }> {
-  const response = await fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'base', prompt: 'a', max_tokens: 2, ...body }),
-  });
+  const whole = { model: 'base', prompt: 'a', max_tokens: 2, ...body };
+  const response = await postJson(`${url}/v1/completions`, whole);
   return { status: response.status, text: await response.text() };
 }
 
@@ -26,10 +24,9 @@ function helpersOf(pid: number, program: string): number[] {
 }
 
 const skip = process.platform === 'linux' ? false : 'reads /proc';
+const test = testUnless(skip);
 
-test('T34: the helper processes of a server and its engine are those that its memory plan counts', {
-  skip,
-}, async (t) => {
+test('T34: the helper processes of a server and its engine are those that its memory plan counts', async (t) => {
   const home = temporaryFolder(t);
   const adapters = path.join(home, 'adapters');
   const patterns = path.join(adapters, 'patterns');
@@ -37,10 +34,7 @@ test('T34: the helper processes of a server and its engine are those that its me
   const file = path.join(patterns, 'adapter_config.json');
   const config = JSON.parse(readFileSync(file, 'utf8'));
   writeFileSync(file, JSON.stringify({ ...config, target_modules: '.*\\.(q_proj|v_proj)' }));
-  const server = await startServing(
-    ['--model', path.resolve('models/toy'), '--adapters', adapters],
-    home,
-  );
+  const server = await startServing(['--model', 'models/toy', '--adapters', adapters], home);
   t.after(() => server.child.kill('SIGKILL'));
   const constraints = [1, 17_000].map((length) => ({
     structured_outputs: { choice: ['a', 'b'.repeat(length)] },
@@ -61,9 +55,7 @@ test('T34: the helper processes of a server and its engine are those that its me
   assert.deepEqual(found, [inServer! - 1, inEngine]);
 });
 
-test('a constraint is compiled once, by the server, and an engine that was restarted gets it again', {
-  skip,
-}, async (t) => {
+test('a constraint is compiled once, by the server, and an engine that was restarted gets it again', async (t) => {
   const server = await startServing(['--model', path.resolve('models/toy')], temporaryFolder(t));
   t.after(() => server.child.kill('SIGKILL'));
   const pid = server.child.pid!;

@@ -17,7 +17,7 @@ import { after, before, test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { writeSafetensors } from '../../src/formats/safetensors.ts';
 import { tinyModel } from '../fixtures.ts';
-import { runLorikeet, spawnLorikeet, startServing } from './program.ts';
+import { spawnLorikeet, startServing, succeed } from './program.ts';
 
 /** Orchestrators kill after 30 s, of which a server that serves takes 25 s to drain. */
 const STOP_MS = 2000;
@@ -29,8 +29,7 @@ let whole: string[];
 
 before(async () => {
   await writeCheckpoint();
-  const { code, error } = await runLorikeet(['import', source, '--out', base], work);
-  assert.equal(code, 0, error);
+  await succeed(['import', source, '--out', base], work);
   whole = await filesAfterStart(path.join(work, 'whole'));
 });
 after(() => rmSync(work, { recursive: true, force: true }));

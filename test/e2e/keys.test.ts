@@ -4,7 +4,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { temporaryFolder } from '../fixtures.ts';
-import { createKey, runLorikeet, startServing } from './program.ts';
+import { createKey, startServing, succeed } from './program.ts';
 
 const home = temporaryFolder();
 
@@ -31,7 +31,7 @@ test('a key works once it is made, and is refused within 5 s of its revocation',
   assert.equal(await status(kept.key), 200);
   const made = await createKey('acme', home, '--name', 'second');
   await becomes(200, made.key);
-  assert.equal((await runLorikeet(['keys', 'revoke', made.id], home)).code, 0);
+  await succeed(['keys', 'revoke', made.id], home);
   await becomes(401, made.key);
   assert.equal(await status(kept.key), 200);
   assert.match(server.output.out, /authorization: Bearer \$KEY/);

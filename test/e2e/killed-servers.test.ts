@@ -10,7 +10,7 @@ import { type TestContext, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
-import { runLorikeet, type Serving, startServing } from './program.ts';
+import { type Serving, startServing, succeed } from './program.ts';
 import { numberRows, readLines } from './rows.ts';
 
 const skip = process.platform === 'linux' ? false : 'kills a session that setsid made';
@@ -165,8 +165,7 @@ async function killAtRandomPoints(t: TestContext, seed: number): Promise<void> {
     ['alias', 'calm', 'first', '1'],
     ['gc', '--grace', '0'],
   ]) {
-    const { code, error } = await runLorikeet(['adapters', ...command], home);
-    assert.equal(code, 0, error);
+    await succeed(['adapters', ...command], home);
   }
 
   const failed = flows.filter(({ job }) => job!.status === 'failed');

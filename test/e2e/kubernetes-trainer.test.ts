@@ -50,7 +50,7 @@ function workOf(t: TestContext, job: object = {}): RunRequest {
   return {
     jobId: 'ftjob-1',
     tenant: 'local',
-    token: ++tokens,
+    fencingToken: ++tokens,
     runDir: path.join(dir, 'run'),
     gate: { margin: 0, maxForgetting: 100 },
     job: { model: TOY, seed: 3, threads: 1, ...validation, ...settings, ...job },
@@ -132,7 +132,7 @@ for (const [name, { start, prepare }] of Object.entries(JOB_CLUSTERS)) {
     assert.equal(killed.end.kind, 'lost');
     assert.match(JSON.stringify(killed.end), /out_of_memory/);
 
-    work = { ...work, token: ++tokens, isResume: true };
+    work = { ...work, fencingToken: ++tokens, isResume: true };
     let isPreempted = false;
     const paused = await run(runner, work, async (message, stop) => {
       if (message.type === 'event' && message.code === 'resumed' && !isPreempted) {
@@ -143,7 +143,7 @@ for (const [name, { start, prepare }] of Object.entries(JOB_CLUSTERS)) {
     });
     assert.equal(paused.end.kind, 'paused');
 
-    work = { ...work, token: ++tokens };
+    work = { ...work, fencingToken: ++tokens };
     const done = await run(runner, work);
     assert.equal(done.end.kind, 'succeeded', JSON.stringify(done.end));
     assert.ok(done.adapter?.equals(near.adapter!));

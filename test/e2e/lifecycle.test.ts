@@ -5,9 +5,10 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { postJson } from '../api.ts';
+import type { Completion } from '../../src/contracts/openai.ts';
+import { ask, postJson } from '../api.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { runLorikeet, startServing, succeed } from './program.ts';
 
 const source = sharedPath('golden', 'models', 'llama-tied');
 const skip = skipUnless(source);
@@ -17,8 +18,7 @@ after(() => rmSync(home, { recursive: true, force: true }));
 
 before(async () => {
   if (!source) return;
-  const { code, error } = await runLorikeet(['import', source, '--out', base], home);
-  assert.equal(code, 0, error);
+  await succeed(['import', source, '--out', base], home);
 });
 
 const completion = { model: 'base', prompt: [1, 2, 3], temperature: 0, ignore_eos: true };
@@ -39,9 +39,8 @@ test('import --json prints its result as JSON', { skip }, async () => {
 test('an imported base is served by its name, and SIGTERM ends with 0', { skip }, async () => {
   const server = await startServing(['--model', 'tied'], home);
   assert.equal((await fetch(`${server.url}/health`)).status, 200);
-  const response = await post(server.url, { ...completion, max_tokens: 4 });
-  assert.equal(response.status, 200);
-  const { usage } = (await response.json()) as { usage: { completion_tokens: number } };
+  const body = { ...completion, max_tokens: 4 };
+  const { usage } = await ask<Completion>(`${server.url}/v1/completions`, body);
   assert.equal(usage.completion_tokens, 4);
   assert.equal(await server.stop(), 0);
 });

@@ -5,11 +5,10 @@ import path from 'node:path';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createRepository } from '../../adapters/repository/repository.ts';
-import { createS3Store } from '../../adapters/store/s3.ts';
 import { postJson, streamedText } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { startServing } from './program.ts';
-import { environmentOf, prepareS3Server, startS3Server } from './s3-server.ts';
+import { openStore, prepareS3Server, startS3Server, storeEnvironment } from './s3-server.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const skip = await prepareS3Server();
@@ -48,19 +47,14 @@ test('T05, I17: an alias that moves under fifty streams of two servers: each str
 }, async (t) => {
   assert(server);
   const folder = temporaryFolder(t);
-  const connection = server;
-  const options = { isPathStyle: true, checksums: 'when_supported', connection } as const;
-  const store = createS3Store({ bucket: server.bucket, prefix: 'moved' }, options);
-  const repository = createRepository(store);
+  const repository = createRepository(openStore(server, 'moved'));
   for (const seed of [1, 2]) {
     const directory = writeToyAdapter(path.join(folder, `${seed}`), seed);
     await repository.publish(ZEN, { directory });
   }
   await repository.moveAlias(ZEN, 'prod', { version: 1 });
   const environment = {
-    ...environmentOf(server.endpoint),
-    LORIKEET_STORE: `s3://${server.bucket}/moved`,
-    LORIKEET_S3_PATH_STYLE: '1',
+    ...storeEnvironment(server, { prefix: 'moved' }),
     LORIKEET_ALIAS_POLL_MS: `${POLL_MS}`,
   };
   const servers = await Promise.all(

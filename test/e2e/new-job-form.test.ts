@@ -2,21 +2,24 @@
 // page matches the settings.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import type { Page } from 'playwright-core';
 import { recommendCompute } from '../../trainer/planner/method-memory.ts';
 import { freePort } from '../free-port.ts';
 import {
   accessFaults,
+  jsonlFile,
   openPage,
   overhang,
   servePages,
-  skipWithoutBrowser as skip,
+  slowDown,
   TOY_MODEL,
+  test,
+  textOf,
 } from './browser.ts';
 import { pressAt } from './keyboard.ts';
 import { untilTrue } from './playground-page.ts';
-import { startServing } from './program.ts';
+import { serveFor, startServing } from './program.ts';
 import { numberRows } from './rows.ts';
 
 /** The delay of a slow response. */
@@ -29,14 +32,20 @@ const TRAINED = { timeout: 120_000 };
 
 const FLAGS = ['--slots', '2', '--weights', 'f32', '--train-priority', 'nice'];
 const pages = servePages(() => FLAGS);
-
-function file(name: string, lines: readonly string[]) {
-  return { name, mimeType: 'application/jsonl', buffer: Buffer.from(`${lines.join('\n')}\n`) };
-}
+const TRAINING_FILE = jsonlFile('train.jsonl', numberRows(40));
+const VALIDATION_FILE = jsonlFile('held-out.jsonl', numberRows(8));
 
 async function openForm(t: TestContext, url = pages.server.url) {
   const { page } = await openPage(t, pages.browser, `${url}/fine-tuning`);
   await page.locator('summary', { hasText: 'Hyperparameters' }).click();
+  return page;
+}
+
+/** Opens the form with a training file, whose plan is shown. */
+async function openWithRows(t: TestContext, url?: string) {
+  const page = await openForm(t, url);
+  await page.locator('#training-file').setInputFiles(TRAINING_FILE);
+  await page.locator('#start-button:enabled').waitFor();
   return page;
 }
 
@@ -64,12 +73,10 @@ async function cancelJob(page: Page): Promise<void> {
   await page.request.post(`${new URL(page.url()).origin}/v1/fine_tuning/jobs/${id}/cancel`);
 }
 
-test('a setting that changes during an upload is kept, and so is the file', { skip }, async (t) => {
-  const page = await openForm(t);
-  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
-  await page.locator('#start-button:enabled').waitFor();
+test('a setting that changes during an upload is kept, and so is the file', async (t) => {
+  const page = await openWithRows(t);
   await slowUploads(page);
-  await page.locator('#validation-file').setInputFiles(file('held-out.jsonl', numberRows(8)));
+  await page.locator('#validation-file').setInputFiles(VALIDATION_FILE);
   await page.locator('#n_epochs').fill('2');
   await page.locator('#n_epochs').blur();
   assert.ok(await page.locator('#start-button').isDisabled());
@@ -80,14 +87,14 @@ test('a setting that changes during an upload is kept, and so is the file', { sk
   await cancelJob(page);
 });
 
-test('both files are uploaded in parallel, and the plan covers both', { skip }, async (t) => {
+test('both files are uploaded in parallel, and the plan covers both', async (t) => {
   const page = await openForm(t);
   await slowUploads(page);
-  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
-  await page.locator('#validation-file').setInputFiles(file('held-out.jsonl', numberRows(8)));
+  await page.locator('#training-file').setInputFiles(TRAINING_FILE);
+  await page.locator('#validation-file').setInputFiles(VALIDATION_FILE);
   await page.locator('#training-drop', { hasText: 'uploading' }).waitFor();
   await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 60_000 });
-  assert.match((await page.locator('#training-drop').textContent()) ?? '', /uploaded/);
+  assert.match(await textOf(page.locator('#training-drop')), /uploaded/);
   assert.ok(await page.locator('#start-button').isEnabled());
   // A removed file is neither in the plan nor sent.
   await page.getByRole('button', { name: 'Remove: Validation file' }).click();
@@ -98,10 +105,8 @@ test('both files are uploaded in parallel, and the plan covers both', { skip }, 
   await cancelJob(page);
 });
 
-test('the recommended arithmetic is preselected, and another choice stays', { skip }, async (t) => {
-  const page = await openForm(t);
-  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
-  await page.locator('#start-button:enabled').waitFor();
+test('the recommended arithmetic is preselected, and another choice stays', async (t) => {
+  const page = await openWithRows(t);
   const compute = page.locator('#compute');
   const recommended = recommendCompute('qlora');
   assert.equal(await compute.inputValue(), recommended);
@@ -113,10 +118,8 @@ test('the recommended arithmetic is preselected, and another choice stays', { sk
   await cancelJob(page);
 });
 
-test('Start waits for the plan of the typed settings', { skip }, async (t) => {
-  const page = await openForm(t);
-  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
-  await page.locator('#start-button:enabled').waitFor();
+test('Start waits for the plan of the typed settings', async (t) => {
+  const page = await openWithRows(t);
   await page.locator('#n_epochs').pressSequentially('4');
   assert.ok(await page.locator('#start-button').isDisabled());
   await page.locator('#plan dd', { hasText: '20, 5 per epoch' }).waitFor();
@@ -125,7 +128,7 @@ test('Start waits for the plan of the typed settings', { skip }, async (t) => {
   assert.ok(await page.locator('#start-button').isDisabled());
 });
 
-test('a file of pairs asks for DPO, and its plan shows both outputs', { skip }, async (t) => {
+test('a file of pairs asks for DPO, and its plan shows both outputs', async (t) => {
   const page = await openForm(t);
   const output = (content: string) => [{ role: 'assistant', content }];
   const pairs = Array.from({ length: 16 }, (_, i) =>
@@ -135,7 +138,7 @@ test('a file of pairs asks for DPO, and its plan shows both outputs', { skip }, 
       non_preferred_output: output('Red.'),
     }),
   );
-  await page.locator('#training-file').setInputFiles(file('pairs.jsonl', pairs));
+  await page.locator('#training-file').setInputFiles(jsonlFile('pairs.jsonl', pairs));
   await page.locator('#plan li', { hasText: 'is only for dpo' }).first().waitFor();
   assert.ok(await page.locator('#beta').isHidden());
   await page.locator('#method').selectOption('dpo');
@@ -147,15 +150,13 @@ test('a file of pairs asks for DPO, and its plan shows both outputs', { skip }, 
   await cancelJob(page);
 });
 
-test('with keys a grader is tried on a row, and the samples of its job are read', {
-  skip,
-}, async (t) => {
+test('with keys a grader is tried on a row, and the samples of its job are read', async (t) => {
   const page = await openForm(t);
   const prompts = Array.from({ length: 10 }, (_, i) =>
     JSON.stringify({ messages: [{ role: 'user', content: `What is ${i}?` }], wanted: 'Blue.' }),
   );
   await page.locator('#method').selectOption('reinforcement');
-  await page.locator('#training-file').setInputFiles(file('prompts.jsonl', prompts));
+  await page.locator('#training-file').setInputFiles(jsonlFile('prompts.jsonl', prompts));
   await pressAt(page, '#grader-trial summary', 'Enter');
   await page.locator('#trial-item pre', { hasText: 'item.wanted: Blue.' }).waitFor();
   const [grader, verdict] = [page.locator('#grader'), page.locator('#grader-verdict')];
@@ -206,10 +207,7 @@ test('with keys a grader is tried on a row, and the samples of its job are read'
     rewards,
     rewards.toSorted((a, b) => b - a),
   );
-  assert.match(
-    (await samples.first().textContent()) ?? '',
-    /equal 0 · alike 0\.\d+ · [1-4] tokens/,
-  );
+  assert.match(await textOf(samples.first()), /equal 0 · alike 0\.\d+ · [1-4] tokens/);
   const label = await page.locator('#reward-chart [role=img]').getAttribute('aria-label');
   assert.match(label ?? '', /step [12], mean reward 0\.\d+/);
   assert.ok(await page.locator('#loss-chart').isHidden());
@@ -230,32 +228,27 @@ test('with keys a grader is tried on a row, and the samples of its job are read'
   await cancelJob(page);
 });
 
-test('an upload that fails because the server dies can be retried', { skip }, async (t) => {
+test('an upload that fails because the server dies can be retried', async (t) => {
   const port = await freePort();
   const ownHome = path.join(pages.home, 'dies');
   const own = await startServing([...TOY_MODEL, ...FLAGS, '--port', String(port)], ownHome);
   t.after(() => own.child.kill('SIGKILL'));
-  const page = await openForm(t, own.url);
-  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
-  await page.locator('#start-button:enabled').waitFor();
+  const page = await openWithRows(t, own.url);
   own.child.kill('SIGKILL');
-  await page.locator('#validation-file').setInputFiles(file('held-out.jsonl', numberRows(8)));
+  await page.locator('#validation-file').setInputFiles(VALIDATION_FILE);
   const problem = page.locator('#plan [role=alert]', {
     hasText: 'held-out.jsonl was not uploaded',
   });
   await problem.waitFor();
   assert.ok(await page.locator('#start-button').isDisabled());
-  const again = await startServing([...TOY_MODEL, ...FLAGS, '--port', String(port)], ownHome);
-  t.after(() => again.stop());
+  await serveFor(t, [...TOY_MODEL, ...FLAGS, '--port', String(port)], ownHome);
   await page.locator('#plan button', { hasText: 'Try again' }).click();
   await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 60_000 });
   assert.ok(await page.locator('#start-button').isEnabled());
 });
 
-test('the form shows what a typed name becomes', { skip }, async (t) => {
-  const page = await openForm(t);
-  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
-  await page.locator('#start-button:enabled').waitFor();
+test('the form shows what a typed name becomes', async (t) => {
+  const page = await openWithRows(t);
   const suffix = page.locator('#suffix');
   await suffix.fill('My Model (v2)');
   await page.locator('#suffix-help', { hasText: 'called my-model-v2.' }).waitFor();
@@ -269,22 +262,18 @@ test('the form shows what a typed name becomes', { skip }, async (t) => {
   await cancelJob(page);
 });
 
-test('the plan of a classifier shows its classes and the class of each text', {
-  skip,
-}, async (t) => {
+test('the plan of a classifier shows its classes and the class of each text', async (t) => {
   const page = await openForm(t);
   const lines = numberRows(12).map((_, i) =>
     JSON.stringify({ text: `Number ${i}`, label: i % 2 ? 'odd' : 'even' }),
   );
-  await page.locator('#training-file').setInputFiles(file('kinds.jsonl', lines));
+  await page.locator('#training-file').setInputFiles(jsonlFile('kinds.jsonl', lines));
   await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor(PLANNED);
   for (const text of await page.locator('#plan pre').allTextContents())
     assert.match(text, /[02468] → even$|[13579] → odd$/);
 });
 
-test('a draft and its files survive another page, and a name in use says what it replaces', {
-  skip,
-}, async (t) => {
+test('a draft and its files survive another page, and a name in use says what it replaces', async (t) => {
   const page = await openForm(t);
   await page.route('**/v1/models/taken', (route) =>
     route.fulfill({ json: { id: 'taken', object: 'model', parent: 'toy', root: 'taken@3' } }),
@@ -296,12 +285,12 @@ test('a draft and its files survive another page, and a name in use says what it
   const replaced = page.locator('#suffix-help.warning', { hasText: 'now get taken@3. If' });
   await replaced.filter({ hasText: 'becomes version 8 ' }).waitFor();
   await page.locator('#rank').fill('99');
-  await page.locator('#training-file').setInputFiles(file('train.jsonl', numberRows(40)));
+  await page.locator('#training-file').setInputFiles(TRAINING_FILE);
   await page.locator('#plan .problem', { hasText: /rank 99 is over the limit of 64/ }).waitFor();
   await page.locator('#rank').fill('4');
   await page.locator('#start-button:enabled').waitFor(PLANNED);
   await slowUploads(page);
-  await page.locator('#validation-file').setInputFiles(file('held-out.jsonl', numberRows(8)));
+  await page.locator('#validation-file').setInputFiles(VALIDATION_FILE);
   await page.locator('nav a', { hasText: 'Status' }).click();
   await page.locator('nav a', { hasText: 'Fine-tuning' }).click();
   await page.locator('#training-drop', { hasText: 'train.jsonl' }).waitFor();
@@ -312,12 +301,10 @@ test('a draft and its files survive another page, and a name in use says what it
   assert.equal(await page.locator('#rank').inputValue(), '4');
 });
 
-test('a table is converted, a part of it is held out, and its rows are chosen again', {
-  skip,
-}, async (t) => {
+test('a table is converted, a part of it is held out, and its rows are chosen again', async (t) => {
   const page = await openForm(t);
   const rows = Array.from({ length: 20 }, (_, i) => `${i},"What, ${i}?",${i % 2 ? 'odd' : 'even'}`);
-  const table = file('quiz.csv', ['id,question,kind', ...rows, '20,No answer?,']);
+  const table = jsonlFile('quiz.csv', ['id,question,kind', ...rows, '20,No answer?,']);
   await page.locator('#training-file').setInputFiles(table);
   const count = page.locator('#table-count');
   await count.filter({ hasText: '20 rows. 1 row without a value' }).waitFor();
@@ -349,17 +336,11 @@ test('a table is converted, a part of it is held out, and its rows are chosen ag
   await page.locator('#plan dd', { hasText: '5 examples' }).waitFor(PLANNED);
 });
 
-test('an upload shows how far it is', { skip }, async (t) => {
+test('an upload shows how far it is', async (t) => {
   const page = await openForm(t);
-  const session = await page.context().newCDPSession(page);
-  await session.send('Network.emulateNetworkConditions', {
-    offline: false,
-    latency: 0,
-    downloadThroughput: -1,
-    uploadThroughput: 200_000,
-  });
+  await slowDown(page, 0, 200_000);
   const lines = numberRows(40).map((row) => row.replace('}', `}${' '.repeat(10_000)}`));
-  await page.locator('#training-file').setInputFiles(file('long.jsonl', lines));
+  await page.locator('#training-file').setInputFiles(jsonlFile('long.jsonl', lines));
   const value = () =>
     page.evaluate<number>("document.querySelector('#training-drop progress').value");
   let share = 0;
@@ -368,16 +349,16 @@ test('an upload shows how far it is', { skip }, async (t) => {
   await page.locator('#training-drop progress').waitFor({ state: 'hidden' });
 });
 
-test('of 500 invalid lines the first ten are shown', { skip }, async (t) => {
+test('of 500 invalid lines the first ten are shown', async (t) => {
   const page = await openForm(t);
   const bad = Array.from({ length: 500 }, (_, i) => `{"bad": ${i}}`);
-  await page.locator('#training-file').setInputFiles(file('bad.jsonl', bad));
+  await page.locator('#training-file').setInputFiles(jsonlFile('bad.jsonl', bad));
   await page.locator('.bad-lines li').nth(9).waitFor();
-  assert.match((await page.locator('#plan .problem').textContent()) ?? '', /500 bad lines/);
+  assert.match(await textOf(page.locator('#plan .problem')), /500 bad lines/);
   assert.equal(await page.locator('.bad-lines li').count(), 10);
 });
 
-test('a file that is dropped beside the field is ignored', { skip }, async (t) => {
+test('a file that is dropped beside the field is ignored', async (t) => {
   const page = await openForm(t);
   for (const type of ['dragover', 'drop']) {
     const isLeft = await page.evaluate(`(() => {

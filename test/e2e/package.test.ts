@@ -6,6 +6,7 @@ import os from 'node:os';
 import path from 'node:path';
 import { after, test } from 'node:test';
 import { postJson } from '../api.ts';
+import { whenServed } from './program.ts';
 
 const root = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-installed-'));
 const installed = path.join(root, 'node_modules', 'lorikeet');
@@ -48,13 +49,7 @@ test('T42: the tarball installs into an empty folder, without scripts, and serve
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.after(() => process.kill(-child.pid!, 'SIGTERM'));
-  let url: string | undefined;
-  let text = '';
-  for await (const chunk of child.stdout) {
-    text += chunk;
-    url = / is served at (\S+)/.exec(text)?.[1];
-    if (url) break;
-  }
+  const url = await whenServed(child);
   const response = await postJson(`${url}/v1/completions`, {
     model: 'base',
     prompt: 'Alice',
@@ -72,13 +67,9 @@ test("without the runtime's library the start ends with what to do: exit 78", (t
   } catch {
     return t.skip('the tarball is not installed, or this is not Linux');
   }
-  const { status, stderr } = spawnSync(
-    'npx',
-    ['lorikeet', 'serve', '--port', '0', '--model', TOY],
-    {
-      ...{ cwd: root, env: environment(), encoding: 'utf8' },
-    },
-  );
+  const args = ['lorikeet', 'serve', '--port', '0', '--model', TOY];
+  const options = { cwd: root, env: environment(), encoding: 'utf8' } as const;
+  const { status, stderr } = spawnSync('npx', args, options);
   assert.equal(status, 78, stderr);
   assert.match(stderr, /has no library for \w+ \w+: .*libonnxruntime.* install the package again/);
   assert.doesNotMatch(stderr, /crashed|at locateLibrary/);

@@ -1,26 +1,27 @@
 // The account button on every page, in a real browser on a server with keys: sign in, change the key, sign out.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import path from 'node:path';
 import type { Page } from 'playwright-core';
 import { withResolvers } from '../../src/common/waiting.ts';
 import {
   accessFaults,
+  openPage,
   outlineFaults,
   PHONE,
   servePages,
-  skipWithoutBrowser,
   THEMES,
+  TOY_MODEL,
+  test,
+  textOf,
 } from './browser.ts';
-import { chat } from './playground-page.ts';
-import { runLorikeet } from './program.ts';
+import { chat, send } from './playground-page.ts';
+import { createKey, runLorikeet, serveFor, startServing } from './program.ts';
 
 const PAGES = ['/', '/fine-tuning', '/adapters', '/status', '/docs'];
-const skip = skipWithoutBrowser;
 const keys: Record<string, { id: string; key: string }> = {};
 const pages = servePages(async (home) => {
   for (const tenant of ['acme', 'globex', 'gone', 'left']) {
-    const { out } = await runLorikeet(['keys', 'create', '--tenant', tenant, '--json'], home);
-    keys[tenant] = JSON.parse(out);
+    keys[tenant] = await createKey(tenant, home);
   }
   return ['--slots', '2'];
 });
@@ -39,9 +40,7 @@ async function waitForName(page: Page, name: string): Promise<void> {
   await page.locator('#account-name', { hasText: new RegExp(`^${name}$`) }).waitFor();
 }
 
-test('every page signs in, shows the tenant, and removes everything it stored on signing out', {
-  skip,
-}, async (t) => {
+test('every page signs in, shows the tenant, and removes everything it stored on signing out', async (t) => {
   for (const where of PAGES) {
     const { page } = await open(t, where);
     await waitForName(page, 'Sign in');
@@ -65,9 +64,7 @@ test('every page signs in, shows the tenant, and removes everything it stored on
   }
 });
 
-test('the focus stays on Sign in while a slow server checks a key, and a second click asks nothing', {
-  skip,
-}, async (t) => {
+test('the focus stays on Sign in while a slow server checks a key, and a second click asks nothing', async (t) => {
   const { page } = await open(t, '/adapters');
   await page.locator('#account-dialog').waitFor();
   let asked = 0;
@@ -85,9 +82,7 @@ test('the focus stays on Sign in while a slow server checks a key, and a second 
   assert.equal(asked, 1);
 });
 
-test("a closed dialog stays closed for the page's own requests", {
-  skip,
-}, async (t) => {
+test("a closed dialog stays closed for the page's own requests", async (t) => {
   const { page } = await open(t, '/pages/icon.svg');
   await page.clock.install();
   await page.goto(`${pages.server.url}/fine-tuning`);
@@ -106,9 +101,7 @@ test("a closed dialog stays closed for the page's own requests", {
   await page.locator('#jobs-help', { hasText: 'No jobs yet' }).waitFor();
 });
 
-test('the status page asks for a key, and without one shows no figures and asks no more', {
-  skip,
-}, async (t) => {
+test('the status page asks for a key, and without one shows no figures and asks no more', async (t) => {
   const { page } = await open(t, '/pages/icon.svg');
   await page.clock.install();
   await page.goto(`${pages.server.url}/status`);
@@ -132,20 +125,17 @@ test('the status page asks for a key, and without one shows no figures and asks 
   assert.ok(await page.locator('#more').isVisible());
 });
 
-test("a user's action opens the dialog again and continues with the key", { skip }, async (t) => {
+test("a user's action opens the dialog again and continues with the key", async (t) => {
   const { page } = await open(t, '/');
   await page.locator('#account-dialog').waitFor();
   await page.locator('#account-close').click();
-  await page.locator('#prompt').fill('Hello');
-  await page.locator('#prompt').press('Enter');
+  await send(page, 'Hello');
   await page.locator('#account-dialog').waitFor();
   await signIn(page, keys['acme']!.key);
   await page.locator('.answer .facts', { hasText: 'token' }).waitFor();
 });
 
-test('a rejected key is not stored, and an invalid character is named', {
-  skip,
-}, async (t) => {
+test('a rejected key is not stored, and an invalid character is named', async (t) => {
   const { page } = await open(t, '/');
   const problem = page.locator('#account-problem');
   for (const [key, words] of [
@@ -163,9 +153,7 @@ test('a rejected key is not stored, and an invalid character is named', {
   await problem.filter({ hasText: 'does not answer' }).waitFor();
 });
 
-test("another tenant's key hides the previous tenant's chats, and removes the rest", {
-  skip,
-}, async (t) => {
+test("another tenant's key hides the previous tenant's chats, and removes the rest", async (t) => {
   const { page } = await open(t, '/');
   const useKey = async (tenant: string) => {
     await signIn(page, keys[tenant]!.key);
@@ -177,7 +165,7 @@ test("another tenant's key hides the previous tenant's chats, and removes the re
   await page.locator('.chat', { hasText: 'of acme' }).waitFor();
   await page.evaluate("sessionStorage.setItem('lorikeet.other', 'of acme')");
   await page.locator('#account-button').click();
-  assert.match((await page.locator('#account-submit').textContent()) ?? '', /Change key/);
+  assert.match(await textOf(page.locator('#account-submit')), /Change key/);
   await useKey('globex');
   await page.locator('#chats-help', { hasText: 'No chats yet' }).waitFor();
   assert.ok(!(await page.locator('body').textContent())!.includes('of acme'));
@@ -190,9 +178,7 @@ test("another tenant's key hides the previous tenant's chats, and removes the re
   assert.ok(records.includes('of acme') && !records.includes('lorikeet_'));
 });
 
-test("a prompt typed by one tenant is neither sent with another tenant's key nor stored as that tenant's", {
-  skip,
-}, async (t) => {
+test("a prompt typed by one tenant is neither sent with another tenant's key nor stored as that tenant's", async (t) => {
   const { page } = await open(t, '/');
   await signIn(page, keys['left']!.key);
   await waitForName(page, 'left');
@@ -204,8 +190,7 @@ test("a prompt typed by one tenant is neither sent with another tenant's key nor
   page.on('request', (request) => {
     if (request.method() === 'POST') sent.push(request.headers()['authorization'] ?? '');
   });
-  await page.locator('#prompt').fill('a secret of left');
-  await page.locator('#prompt').press('Enter');
+  await send(page, 'a secret of left');
   await page.locator('#account-problem', { hasText: 'no longer accepts' }).waitFor();
   await page.locator('#prompt').evaluate("(field) => { field.value = 'an unsent secret' }");
   await Promise.all([
@@ -222,6 +207,26 @@ test("a prompt typed by one tenant is neither sent with another tenant's key nor
     .filter(([, chat]) => JSON.stringify(chat).includes('secret'))
     .map(([[tenant]]) => tenant);
   assert.deepEqual(new Set(owners), new Set(['left']));
+});
+
+test('a prompt typed before the server had keys is not stored as the chat of who signs in', async (t) => {
+  const home = path.join(pages.home, 'keyless');
+  const flags = [...TOY_MODEL, '--slots', '2'];
+  const keyless = await startServing(flags, home);
+  const { port } = new URL(keyless.url);
+  const { page } = await openPage(t, pages.browser, `${keyless.url}/`);
+  await waitForName(page, 'local');
+  await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
+  await keyless.stop();
+  const { key } = await createKey('acme', home);
+  await serveFor(t, [...flags, '--port', port], home);
+  await send(page, 'a secret of local');
+  await page.locator('#account-dialog').waitFor();
+  await Promise.all([page.waitForEvent('load'), signIn(page, key)]);
+  await waitForName(page, 'acme');
+  await page.locator('#chats-help', { hasText: 'No chats yet' }).waitFor();
+  const owners = (await savedChats(page)).map(([[tenant]]) => tenant);
+  assert.deepEqual(owners, ['local']);
 });
 
 /** Returns the chats in the browser's storage, each with its key [tenant, id]. */
@@ -249,9 +254,7 @@ async function waitUntilRefused(key: string): Promise<void> {
   while (await isAccepted());
 }
 
-test('a key that is revoked while pages are open is removed, and the dialog opens', {
-  skip,
-}, async (t) => {
+test('a key that is revoked while pages are open is removed, and the dialog opens', async (t) => {
   const watched = await Promise.all([open(t, '/fine-tuning'), open(t, '/status')]);
   for (const { page } of watched) {
     await signIn(page, keys['gone']!.key);
@@ -268,9 +271,7 @@ test('a key that is revoked while pages are open is removed, and the dialog open
 });
 
 for (const colorScheme of THEMES) {
-  test(`axe finds nothing serious in the dialog, signed in and out, in ${colorScheme}`, {
-    skip,
-  }, async (t) => {
+  test(`axe finds nothing serious in the dialog, signed in and out, in ${colorScheme}`, async (t) => {
     const { page } = await open(t, '/', { colorScheme, ...PHONE });
     await signIn(page, 'wrong');
     await page.locator('#account-problem').waitFor();

@@ -2,7 +2,7 @@
 // document is loaded once, and the page is accessible.
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { promisify } from 'node:util';
 import type { BrowserContextOptions, Page } from 'playwright-core';
 import {
@@ -10,17 +10,17 @@ import {
   overhang,
   PHONE,
   servePages,
-  skipWithoutBrowser,
+  slowDown,
   THEMES,
+  test,
+  textOf,
 } from './browser.ts';
-import { runLorikeet } from './program.ts';
+import { createKey } from './program.ts';
 
-const skip = skipWithoutBrowser;
 const CHAT = '#post-v1-chat-completions';
 let key = '';
 const pages = servePages(async (home) => {
-  const { out } = await runLorikeet(['keys', 'create', '--tenant', 'acme', '--json'], home);
-  ({ key } = JSON.parse(out));
+  ({ key } = await createKey('acme', home));
   return ['--slots', '2'];
 });
 
@@ -41,44 +41,38 @@ async function send(page: Page, operation: string): Promise<string | null> {
   return status.textContent();
 }
 
-test('an example is sent with the key, and its curl command has a shell variable instead', {
-  skip,
-}, async (t) => {
+test('an example is sent with the key, and its curl command has a shell variable instead', async (t) => {
   const page = await open(t);
   assert.equal(await send(page, CHAT), '200');
-  assert.match((await page.locator(`${CHAT} .result pre`).textContent()) ?? '', /"choices"/);
+  assert.match(await textOf(page.locator(`${CHAT} .result pre`)), /"choices"/);
   assert.equal(await send(page, '#get-v1-models'), '200');
   assert.ok(!(await page.content()).includes(key));
-  const curl = (await page.locator(`${CHAT} .curl`).textContent()) ?? '';
+  const curl = await textOf(page.locator(`${CHAT} .curl`));
   assert.match(curl, /"authorization: Bearer \$OPENAI_API_KEY"/);
   const env = { ...process.env, OPENAI_API_KEY: key };
   const { stdout } = await promisify(execFile)('bash', ['-c', curl], { env });
   assert.equal(JSON.parse(stdout).object, 'chat.completion');
 });
 
-test('operations are grouped and searched, and a path has its parameters', { skip }, async (t) => {
+test('operations are grouped and searched, and a path has its parameters', async (t) => {
   const page = await open(t);
   const groups = await page.locator('#api h2').allTextContents();
   assert.deepEqual(groups.slice(0, 3), ['Generation', 'Embeddings', 'Models']);
   assert.ok(groups.includes('Fine-tuning'));
   await page.locator('#search').fill('delete model');
   const found = page.locator('.operation:visible');
-  assert.match((await found.first().textContent()) ?? '', /DELETE\/v1\/models\/\{id\}/);
+  assert.match(await textOf(found.first()), /DELETE\/v1\/models\/\{id\}/);
   await page.locator('#search').fill('get one model');
   await found.locator('summary').click();
   await found.locator('input').fill('a b');
-  assert.match((await found.locator('.curl').textContent()) ?? '', /\/v1\/models\/a%20b/);
+  assert.match(await textOf(found.locator('.curl')), /\/v1\/models\/a%20b/);
 });
 
-test('at 50 kB/s the docs appear within seconds, and the document is loaded once', {
-  skip,
-}, async (t) => {
+test('at 50 kB/s the docs appear within seconds, and the document is loaded once', async (t) => {
   const page = await open(t);
   const session = await page.context().newCDPSession(page);
   await session.send('Network.enable');
-  await session.send('Network.setCacheDisabled', { cacheDisabled: true });
-  const limits = { downloadThroughput: 50_000, uploadThroughput: 50_000, latency: 50 };
-  await session.send('Network.emulateNetworkConditions', { offline: false, ...limits });
+  await slowDown(page, 50, 50_000);
   let bytes = 0;
   session.on('Network.loadingFinished', ({ encodedDataLength }) => {
     bytes += encodedDataLength;
@@ -92,7 +86,7 @@ test('at 50 kB/s the docs appear within seconds, and the document is loaded once
 });
 
 for (const colorScheme of THEMES) {
-  test(`axe finds nothing, ${colorScheme}`, { skip }, async (t) => {
+  test(`axe finds nothing, ${colorScheme}`, async (t) => {
     const page = await open(t, { colorScheme });
     await send(page, CHAT);
     await page.locator(`${CHAT} .more > summary`).first().click();
@@ -100,7 +94,7 @@ for (const colorScheme of THEMES) {
   });
 }
 
-test('it fits a phone', { skip }, async (t) => {
+test('it fits a phone', async (t) => {
   const page = await open(t, PHONE);
   await send(page, CHAT);
   assert.equal(await overhang(page), 0);

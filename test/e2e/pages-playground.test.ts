@@ -5,27 +5,27 @@ import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
 import { promisify } from 'node:util';
 import type { Page } from 'playwright-core';
+import { pluck } from '../pluck.ts';
 import {
   accessFaults,
   openPage,
   overhang,
   PHONE,
   servePages,
-  skipWithoutBrowser,
   slowDown,
   THEMES,
   TOY_MODEL,
+  test,
+  textOf,
 } from './browser.ts';
 import { tabTo } from './keyboard.ts';
-import { chat, readCode, scriptAnswers, sentBodies, untilTrue } from './playground-page.ts';
+import { chat, readCode, scriptAnswers, send, sentBodies, untilTrue } from './playground-page.ts';
 import { startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const FLAGS = ['--slots', '4', '--weights', 'f32'];
-const skip = skipWithoutBrowser;
 const pages = servePages((home) => {
   for (const [i, name] of ['parrot', 'zebra'].entries()) {
     writeToyAdapter(path.join(home, 'adapters', name), i + 1);
@@ -37,9 +37,7 @@ const { open } = pages;
 const models = (page: Page) =>
   page.locator('#models input').evaluateAll((inputs) => inputs.map((i) => (i as never)['value']));
 
-test('it opens with an adapter and its base side by side, and three example prompts', {
-  skip,
-}, async (t) => {
+test('it opens with an adapter and its base side by side, and three example prompts', async (t) => {
   const { page } = await open(t, '/');
   await page.locator('#chosen', { hasText: 'parrot, toy' }).waitFor({ state: 'attached' });
   assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
@@ -64,9 +62,7 @@ test('it opens with an adapter and its base side by side, and three example prom
   assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
 });
 
-test("the fields show the model's defaults, and only set parameters are sent", {
-  skip,
-}, async (t) => {
+test("the fields show the model's defaults, and only set parameters are sent", async (t) => {
   const { page } = await open(t, '/pages/icon.svg');
   await page.route('**/v1/models/zebra', async (route) => {
     const generation_config = { temperature: 0.2, top_p: 0.9, max_tokens: 64 };
@@ -88,34 +84,26 @@ test("the fields show the model's defaults, and only set parameters are sent", {
   assert.deepEqual([temperature, top_p, max_tokens], [0, undefined, 24]);
 });
 
-test('a failed turn leaves the chat, and its text returns', { skip }, async (t) => {
+test('a failed turn leaves the chat, and its text returns', async (t) => {
   const { page } = await open(t, '/?model=toy');
   await chat(page, 'Hello');
   const tooLong = 'word '.repeat(200).trim(); // of a context of 128
   await chat(page, tooLong);
-  assert.match((await page.locator('.turn .problem').last().textContent()) ?? '', /context|tokens/);
+  assert.match(await textOf(page.locator('.turn .problem').last()), /context|tokens/);
   assert.equal(await page.locator('#prompt').inputValue(), tooLong);
   await page.locator('.turn.failed').waitFor();
   const bodies = sentBodies(page);
   await chat(page, 'Again');
   assert.equal(await page.locator('.turn').count(), 2);
   assert.equal(await page.locator('.turn.failed').count(), 0);
-  assert.deepEqual(
-    bodies[0]!.messages.map(({ role }) => role),
-    ['user', 'assistant', 'user'],
-  );
+  assert.deepEqual(pluck(bodies[0]!.messages, 'role'), ['user', 'assistant', 'user']);
   assert.ok(bodies[0]!.messages.every(({ content }) => content !== '' && content !== tooLong));
 });
 
-test('if one of two models fails, it forgets the turn and the other remembers it', {
-  skip,
-}, async (t) => {
+test('if one of two models fails, it forgets the turn and the other remembers it', async (t) => {
   const { page } = await open(t, '/?model=toy&beside=nobody');
   await chat(page, 'Hello');
-  assert.match(
-    (await page.locator('.answer.failed .problem').textContent()) ?? '',
-    /does not exist/,
-  );
+  assert.match(await textOf(page.locator('.answer.failed .problem')), /does not exist/);
   assert.equal(await page.locator('#prompt').inputValue(), ''); // the turn stands
   const bodies = sentBodies(page);
   await chat(page, 'Again');
@@ -125,9 +113,7 @@ test('if one of two models fails, it forgets the turn and the other remembers it
   assert.deepEqual(roles, { toy: ['user', 'assistant', 'user'], nobody: ['user'] });
 });
 
-test('a retry adds a variant and an edit a branch, and a removed turn is restored', {
-  skip,
-}, async (t) => {
+test('a retry adds a variant and an edit a branch, and a removed turn is restored', async (t) => {
   const { page } = await open(t, '/?model=toy');
   const said = () => page.locator('.said').allTextContents();
   for (const text of ['One', 'Two', 'Three']) await chat(page, text);
@@ -168,21 +154,18 @@ test('a retry adds a variant and an edit a branch, and a removed turn is restore
   assert.deepEqual(await said(), ['One', 'Two', 'Three']);
 });
 
-test('one answer is stopped alone, and all answers by the button or by Escape', {
-  skip,
-}, async (t) => {
+test('one answer is stopped alone, and all answers by the button or by Escape', async (t) => {
   const { page } = await open(t, '/?model=parrot&beside=zebra&beside=toy');
   await page.route('**/v1/chat/completions', async (route) => {
     if (route.request().postDataJSON().model === 'toy') await route.continue();
     // The others never answer.
   });
   await page.locator('#max_tokens').fill('24');
-  const send = async () => {
-    await page.locator('#prompt').fill('Hello');
-    await page.locator('#prompt').press('Enter');
+  const sendHello = async () => {
+    await send(page, 'Hello');
     await page.locator('.turn').last().locator('.facts', { hasText: 'token' }).waitFor();
   };
-  await send();
+  await sendHello();
   await page.getByRole('button', { name: 'Stop: zebra' }).click();
   const answer = (name: string) => page.locator(`.answer[aria-label="Answer of ${name}"]`).last();
   await answer('zebra').locator('.facts', { hasText: 'stopped' }).waitFor();
@@ -190,15 +173,13 @@ test('one answer is stopped alone, and all answers by the button or by Escape', 
   await page.locator('#stop-button').click();
   await answer('parrot').locator('.facts', { hasText: 'stopped' }).waitFor();
   await page.locator('#send-button').waitFor();
-  await send();
+  await sendHello();
   await page.keyboard.press('Escape');
   await page.locator('#send-button').waitFor();
   assert.equal(await page.locator('.facts', { hasText: 'stopped' }).count(), 4);
 });
 
-test('up to four models answer side by side; fields are added and removed', {
-  skip,
-}, async (t) => {
+test('up to four models answer side by side; fields are added and removed', async (t) => {
   const { page } = await open(t, '/?model=parrot');
   for (const name of ['zebra', 'toy', 'base']) {
     await page.locator('#add-model').click();
@@ -220,7 +201,7 @@ test('up to four models answer side by side; fields are added and removed', {
   assert.deepEqual(await models(page), ['parrot', 'zebra', 'base']);
 });
 
-test('models are picked from the list or typed', { skip }, async (t) => {
+test('models are picked from the list or typed', async (t) => {
   const { page } = await open(t, '/');
   await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
   await page.locator('#model').click();
@@ -233,9 +214,7 @@ test('models are picked from the list or typed', { skip }, async (t) => {
   assert.equal(new URL(page.url()).searchParams.get('model'), 'zebra');
 });
 
-test('the chat survives a reload and other pages, and is exported, left and opened again', {
-  skip,
-}, async (t) => {
+test('the chat survives a reload and other pages, and is exported, left and opened again', async (t) => {
   const { page } = await open(t, '/?model=toy');
   await page.locator('#system').fill('Be brief.');
   await chat(page, 'One');
@@ -281,9 +260,7 @@ test('the chat survives a reload and other pages, and is exported, left and open
   assert.deepEqual(await other.locator('.answer .text').allTextContents(), shown);
 });
 
-test('chats are searched, renamed and deleted, and a deleted one is restored', {
-  skip,
-}, async (t) => {
+test('chats are searched, renamed and deleted, and a deleted one is restored', async (t) => {
   const { page } = await open(t, '/?model=toy');
   const titles = () => page.locator('.chat span').allTextContents();
   await chat(page, 'About Lyon');
@@ -312,13 +289,10 @@ test('chats are searched, renamed and deleted, and a deleted one is restored', {
   await page.locator('.said', { hasText: 'About Lyon' }).waitFor();
 });
 
-test('a closed tab loses no part of an answer, and two tabs lose nothing of each other', {
-  skip,
-}, async (t) => {
+test('a closed tab loses no part of an answer, and two tabs lose nothing of each other', async (t) => {
   const { page, context } = await open(t, '/?model=toy');
   const answers = await scriptAnswers(page);
-  await page.locator('#prompt').fill('One');
-  await page.locator('#prompt').press('Enter');
+  await send(page, 'One');
   await answers.push('The first half');
   await Promise.all([page.waitForEvent('close'), page.close({ runBeforeUnload: true })]);
   const [first, second] = [await context.newPage(), await context.newPage()];
@@ -340,7 +314,42 @@ test('a closed tab loses no part of an answer, and two tabs lose nothing of each
   await first.locator('.chat', { hasText: 'One' }).waitFor();
 });
 
-test('a chat for which the browser has no room stays in its tab', { skip }, async (t) => {
+test("chats that 0.3.0's pages stored are shown, continued, and searched", async (t) => {
+  const { page } = await open(t, '/pages/icon.svg');
+  const answer = { model: 'toy', text: 'Ahoy', calls: [], facts: [], logprobs: [], classes: [] };
+  const turn = { id: '000000001', parent: '', prompt: 'Old', chosenAt: 1, removals: 0 };
+  const stored = {
+    ...{ id: 'old', updatedAt: 1e12, removals: 0 },
+    title: { value: '', at: 0 },
+    draft: { value: 'not sent', at: 2 },
+    settings: { value: '?model=toy', at: 2 },
+    turns: [{ ...turn, answers: [{ ...answer, isJson: false, state: 'done', problem: '' }] }],
+  };
+  await page.evaluate(`new Promise((resolve) => {
+    const opening = indexedDB.open('lorikeet /', 1);
+    opening.onupgradeneeded = () => {
+      for (const name of ['chats', 'summaries']) opening.result.createObjectStore(name);
+    };
+    opening.onsuccess = () => {
+      const transaction = opening.result.transaction(['chats', 'summaries'], 'readwrite');
+      const chat = ${JSON.stringify(stored)};
+      transaction.objectStore('chats').put(chat, ['local', 'old']);
+      transaction.objectStore('summaries').put({ id: 'old', title: 'Old', updatedAt: 1e12 }, ['local', 'old']);
+      transaction.oncomplete = () => resolve(opening.result.close());
+    };
+  })`);
+  await page.goto(`${pages.server.url}/`);
+  await page.locator('#chat-search').fill('ahoy');
+  await page.locator('.chat', { hasText: 'Old' }).click();
+  await page.locator('.answer .text', { hasText: 'Ahoy' }).waitFor();
+  assert.equal(await page.locator('#prompt').inputValue(), 'not sent');
+  await chat(page, 'New');
+  await page.reload();
+  await page.locator('.said', { hasText: 'New' }).waitFor();
+  assert.deepEqual(await page.locator('.said').allTextContents(), ['Old', 'New']);
+});
+
+test('a chat for which the browser has no room stays in its tab', async (t) => {
   const { page, context } = await open(t, '/?model=toy');
   const session = await context.newCDPSession(page);
   const { origin } = new URL(page.url());
@@ -357,9 +366,7 @@ test('a chat for which the browser has no room stays in its tab', { skip }, asyn
   await page.locator('.said', { hasText: 'Again' }).waitFor();
 });
 
-test('a link contains models, settings and the prompt, and no server gets what was typed', {
-  skip,
-}, async (t) => {
+test('a link contains models, settings and the prompt, and no server gets what was typed', async (t) => {
   const { page, context } = await open(t, '/?model=parrot&beside=toy');
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   await page.locator('#preset').selectOption('Balanced');
@@ -392,9 +399,7 @@ test('a link contains models, settings and the prompt, and no server gets what w
   ]);
 });
 
-test('a link to other models starts a new chat, and the previous one is in the list', {
-  skip,
-}, async (t) => {
+test('a link to other models starts a new chat, and the previous one is in the list', async (t) => {
   const { page } = await open(t, '/?model=toy');
   await chat(page, 'Hello');
   await page.goto(`${pages.server.url}/?model=zebra&beside=toy`);
@@ -405,15 +410,14 @@ test('a link to other models starts a new chat, and the previous one is in the l
   assert.deepEqual(await models(page), ['toy']);
 });
 
-test('an answer that has not begun says what it waits for', { skip }, async (t) => {
+test('an answer that has not begun says what it waits for', async (t) => {
   const { page } = await open(t, '/?model=toy');
   const answers = await scriptAnswers(page);
   const queued = { state: 'queued', reason: 'no_slot', prompt_tokens: 9 };
   await page.route('**/v1/requests?id=*', (route) =>
     route.fulfill({ json: { object: 'list', data: [queued], is_training: false } }),
   );
-  await page.locator('#prompt').fill('Hello');
-  await page.locator('#prompt').press('Enter');
+  await send(page, 'Hello');
   const facts = page.locator('.answer .facts');
   await facts.filter({ hasText: /^queued: all slots are taken · \d+ m?s$/ }).waitFor();
   await answers.push('Hi');
@@ -421,7 +425,7 @@ test('an answer that has not begun says what it waits for', { skip }, async (t) 
   await answers.finish();
 });
 
-test('tokens are shown with their probabilities', { skip }, async (t) => {
+test('tokens are shown with their probabilities', async (t) => {
   const { page } = await open(t, '/?model=toy');
   await chat(page, 'Hello');
   assert.equal(await page.getByRole('button', { name: 'Tokens: toy' }).count(), 0);
@@ -436,7 +440,7 @@ test('tokens are shown with their probabilities', { skip }, async (t) => {
   await page.keyboard.press('ArrowRight');
   assert.equal(await last.locator('.token[aria-pressed=true]').count(), 1);
   assert.ok((await last.locator('.alternatives p').count()) >= 5);
-  assert.match((await last.locator('.alternatives .chosen').textContent()) ?? '', /[\d.]+%/);
+  assert.match(await textOf(last.locator('.alternatives .chosen')), /[\d.]+%/);
   assert.deepEqual(await accessFaults(page), []);
   await last.getByRole('button', { name: 'Tokens: toy' }).click();
   assert.equal(await last.locator('.text').textContent(), text);
@@ -462,14 +466,11 @@ print("<b>")
 <script>globalThis.hacked = 1</script>
 `;
 
-test('Markdown is rendered, HTML stays text, and code is copied', {
-  skip,
-}, async (t) => {
+test('Markdown is rendered, HTML stays text, and code is copied', async (t) => {
   const { page, context } = await open(t, '/?model=toy');
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   const answers = await scriptAnswers(page);
-  await page.locator('#prompt').fill('Hello');
-  await page.locator('#prompt').press('Enter');
+  await send(page, 'Hello');
   for (let i = 0; i < ANSWER.length; i += 7) await answers.push(ANSWER.slice(i, i + 7));
   await answers.finish();
   await page.locator('#send-button').waitFor();
@@ -483,7 +484,7 @@ test('Markdown is rendered, HTML stays text, and code is copied', {
     ['https://example.org/', 'https://example.org/a.png'],
   );
   assert.equal(await text.locator('img, script').count(), 0);
-  const shown = (await text.textContent()) ?? '';
+  const shown = await textOf(text);
   assert.ok(shown.includes('<img src=x onerror') && shown.includes('<script>'));
   assert.ok(shown.includes('<b>.'));
   assert.equal(await page.evaluate('globalThis.hacked'), undefined);
@@ -495,11 +496,10 @@ test('Markdown is rendered, HTML stays text, and code is copied', {
   assert.equal(await text.textContent(), ANSWER);
 });
 
-test('the page follows the answer only while the user is at its end', { skip }, async (t) => {
+test('the page follows the answer only while the user is at its end', async (t) => {
   const { page } = await open(t, '/?model=toy', { viewport: { width: 700, height: 500 } });
   const answers = await scriptAnswers(page);
-  await page.locator('#prompt').fill('Hello');
-  await page.locator('#prompt').press('Enter');
+  await send(page, 'Hello');
   const grow = async () => {
     const before = await page.evaluate<number>('document.documentElement.scrollHeight');
     await answers.push('a line\n\n'.repeat(10));
@@ -525,7 +525,7 @@ test('the page follows the answer only while the user is at its end', { skip }, 
   await page.locator('#send-button').waitFor();
 });
 
-test('a short answer moves nothing, and the page has no button to its end', { skip }, async (t) => {
+test('a short answer moves nothing, and the page has no button to its end', async (t) => {
   const { page } = await open(t, '/?model=toy');
   await chat(page, 'Hello');
   await page.locator('#response_format-editor summary').click();
@@ -533,14 +533,14 @@ test('a short answer moves nothing, and the page has no button to its end', { sk
   assert.ok(await page.locator('#end-button').isHidden());
 });
 
-test('the code is the current chat, and runs when copied', { skip }, async (t) => {
+test('the code is the current chat, and runs when copied', async (t) => {
   const { page, context } = await open(t, '/?model=parrot');
   await context.grantPermissions(['clipboard-read', 'clipboard-write']);
   await page.locator('#prompt').fill("It's a test");
   await page.locator('#max_tokens').fill('5');
   assert.match(await readCode(page, 'Python'), /model="parrot",/);
   await page.keyboard.press('ArrowLeft');
-  assert.match((await page.locator('#code').textContent()) ?? '', /import OpenAI/);
+  assert.match(await textOf(page.locator('#code')), /import OpenAI/);
   await page.keyboard.press('ArrowLeft');
   await tabTo(page, '#code');
   await page.locator('#copy-button').click();
@@ -551,17 +551,14 @@ test('the code is the current chat, and runs when copied', { skip }, async (t) =
   assert.equal(JSON.parse(stdout).usage.completion_tokens, 5);
 });
 
-test('a schema is checked as typed, and the reason of the server is beside it', {
-  skip,
-}, async (t) => {
+test('a schema is checked as typed, and the reason of the server is beside it', async (t) => {
   const { page } = await open(t, '/?model=toy');
   const bodies = sentBodies(page);
   const verdict = page.locator('#response_format-verdict');
   await page.locator('#response_format-editor summary').click();
   await page.locator('#response_format').fill('{"minLength": 3, ');
-  assert.match((await verdict.textContent()) ?? '', /^Not JSON: /);
-  await page.locator('#prompt').fill('Hello');
-  await page.locator('#prompt').press('Enter');
+  assert.match(await textOf(verdict), /^Not JSON: /);
+  await send(page, 'Hello');
   assert.equal(await page.evaluate('document.activeElement.id'), 'response_format');
   await page.locator('#problem', { hasText: 'not sent: the response format' }).waitFor();
   assert.equal(bodies.length, 0);
@@ -573,11 +570,11 @@ test('a schema is checked as typed, and the reason of the server is beside it', 
     type: 'json_schema',
     json_schema: { name: 'answer', schema },
   });
-  assert.match((await verdict.textContent()) ?? '', /#\/minLength is above maxLength/);
+  assert.match(await textOf(verdict), /#\/minLength is above maxLength/);
   assert.deepEqual(await accessFaults(page), []);
 });
 
-test("an adapter's own format gets a verdict as a typed one does", { skip }, async (t) => {
+test("an adapter's own format gets a verdict as a typed one does", async (t) => {
   const { page } = await open(t, '/pages/icon.svg');
   await page.route('**/v1/models/zebra', async (route) => {
     const request_defaults = { response_format: { type: 'json_object' } };
@@ -594,7 +591,7 @@ test("an adapter's own format gets a verdict as a typed one does", { skip }, asy
   assert.deepEqual(await page.locator('.validity').allTextContents(), ['incomplete JSON', '']);
 });
 
-test('a classifier shows its classes, and gets texts instead of a chat', { skip }, async (t) => {
+test('a classifier shows its classes, and gets texts instead of a chat', async (t) => {
   const { page } = await open(t, '/pages/icon.svg');
   const labels = ['bad', 'good'];
   await page.route('**/v1/models/zebra', (route) =>
@@ -623,7 +620,7 @@ test('a classifier shows its classes, and gets texts instead of a chat', { skip 
   await tabTo(page, '#code'); // which scrolls with keys
 });
 
-test('calls are shown and checked, and the next prompt contains them', { skip }, async (t) => {
+test('calls are shown and checked, and the next prompt contains them', async (t) => {
   const { page } = await open(t, '/?model=toy');
   const called = { name: 'get_weather', arguments: '{"city":"Oslo"}' };
   await page.route('**/v1/chat/completions', (route) => {
@@ -637,7 +634,7 @@ test('calls are shown and checked, and the next prompt contains them', { skip },
   await page.locator('#tools-example').click();
   await page.locator('#tool_choice').selectOption('required');
   await chat(page, 'Weather?');
-  assert.match((await page.locator('.call').textContent()) ?? '', /get_weather.*"city": "Oslo"/s);
+  assert.match(await textOf(page.locator('.call')), /get_weather.*"city": "Oslo"/s);
   assert.equal(await page.locator('.validity').textContent(), 'valid arguments');
   assert.deepEqual(await accessFaults(page), []);
   await chat(page, 'And?');
@@ -651,7 +648,7 @@ test('calls are shown and checked, and the next prompt contains them', { skip },
   assert.match(await readCode(page, 'Python'), /tools=\[.*get_weather.*print\(.*message\)/s);
 });
 
-test('everything works with the keyboard alone', { skip }, async (t) => {
+test('everything works with the keyboard alone', async (t) => {
   const { page } = await open(t, '/');
   await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
   await tabTo(page, '#model');
@@ -672,24 +669,19 @@ test('everything works with the keyboard alone', { skip }, async (t) => {
   assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
 });
 
-test('with a second of latency the first prompt waits for the models, and no input is lost', {
-  skip,
-}, async (t) => {
+test('with a second of latency the first prompt waits for the models, and no input is lost', async (t) => {
   const { page } = await open(t, '/pages/icon.svg');
   await slowDown(page, 1_000);
   await page.goto(`${pages.server.url}/`);
   await page.locator('.example').first().waitFor({ state: 'attached' });
-  await page.locator('#prompt').fill('Hello');
-  await page.locator('#prompt').press('Enter');
+  await send(page, 'Hello');
   await page.locator('#stop-button').waitFor();
   await page.locator('.answer .facts', { hasText: 'token' }).nth(1).waitFor();
   assert.deepEqual(await page.locator('.answer h3').allTextContents(), ['parrot', 'toy']);
   assert.equal(await page.locator('.turn').count(), 1);
 });
 
-test('no text is lost if the server dies, and the chat continues when it is back', {
-  skip,
-}, async (t) => {
+test('no text is lost if the server dies, and the chat continues when it is back', async (t) => {
   const args = [...TOY_MODEL, ...FLAGS, '--adapters', path.join(pages.home, 'adapters')];
   let mortal = await startServing(args, path.join(pages.home, 'mortal'));
   const { port } = new URL(mortal.url);
@@ -697,8 +689,7 @@ test('no text is lost if the server dies, and the chat continues when it is back
   await chat(page, 'One');
   // A long answer, which is still streaming when the server dies.
   mortal.child.kill('SIGSTOP');
-  await page.locator('#prompt').fill('Two');
-  await page.locator('#prompt').press('Enter');
+  await send(page, 'Two');
   await page.locator('.answer[aria-busy]').waitFor();
   const closed = once(mortal.child, 'close');
   mortal.child.kill('SIGKILL');
@@ -714,27 +705,21 @@ test('no text is lost if the server dies, and the chat continues when it is back
   await page.getByRole('button', { name: 'Retry: toy' }).click();
   await page.locator('.turn').last().locator('.facts', { hasText: 'token' }).waitFor();
   assert.equal(await page.locator('.turn.failed').count(), 0);
-  assert.deepEqual(
-    bodies[0]!.messages.map(({ role }) => role),
-    ['user', 'assistant', 'user'],
-  );
+  assert.deepEqual(pluck(bodies[0]!.messages, 'role'), ['user', 'assistant', 'user']);
 });
 
-test('the part of an answer that arrived before the connection broke off is kept', {
-  skip,
-}, async (t) => {
+test('the part of an answer that arrived before the connection broke off is kept', async (t) => {
   const { page } = await open(t, '/?model=toy');
   const answers = await scriptAnswers(page);
-  const send = async (prompt: string, text: string) => {
+  const answer = async (prompt: string, text: string) => {
     await page.evaluate('delete globalThis.answer');
-    await page.locator('#prompt').fill(prompt);
-    await page.locator('#prompt').press('Enter');
+    await send(page, prompt);
     await answers.push(text);
   };
-  await send('One', 'The first half');
+  await answer('One', 'The first half');
   await answers.breakOff();
   await page.locator('.answer .problem', { hasText: 'broke off' }).waitFor();
-  await send('Two', 'Whole');
+  await answer('Two', 'Whole');
   await answers.finish();
   await page.locator('#send-button').waitFor();
   const shown = () => page.locator('.answer .text').allTextContents();
@@ -752,9 +737,7 @@ test('the part of an answer that arrived before the connection broke off is kept
   assert.deepEqual(await shown(), ['The first half', 'Whole']);
 });
 
-test('two answers are side by side, and stacked on a phone', {
-  skip,
-}, async (t) => {
+test('two answers are side by side, and stacked on a phone', async (t) => {
   for (const [options, isBeside] of [
     [{}, true],
     [PHONE, false],
@@ -794,14 +777,14 @@ const STATES: Record<string, (page: Page) => Promise<void>> = {
 };
 for (const [name, show] of Object.entries(STATES)) {
   for (const colorScheme of THEMES) {
-    test(`axe finds nothing serious in ${name}, ${colorScheme}`, { skip }, async (t) => {
+    test(`axe finds nothing serious in ${name}, ${colorScheme}`, async (t) => {
       const { page } = await open(t, '/', { colorScheme });
       await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
       await show(page);
       assert.deepEqual(await accessFaults(page), []);
     });
   }
-  test(`${name} fits a phone`, { skip }, async (t) => {
+  test(`${name} fits a phone`, async (t) => {
     const { page } = await open(t, '/', PHONE);
     await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
     await show(page);

@@ -2,41 +2,30 @@
 // the keyboard, on a phone, in light and dark.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { test } from 'node:test';
 import type { Page } from 'playwright-core';
-import { postJson } from '../api.ts';
+import { fetchJson, postJson } from '../api.ts';
 import {
   accessFaults,
+  jsonlFile,
   measureLoads,
   openPage,
   overhang,
   PHONE,
   servePages,
-  skipWithoutBrowser,
   THEMES,
   TOY_MODEL,
+  test,
+  textOf,
 } from './browser.ts';
 import { hasFocus, pressAt, tabTo } from './keyboard.ts';
 import { chat, readCode } from './playground-page.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { createKey, serveFor } from './program.ts';
+import { numberRows } from './rows.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 /** A training file for jobs with ten steps per epoch. */
-const ROWS = Array.from({ length: 40 }, (_, i) =>
-  JSON.stringify({
-    messages: [
-      { role: 'user', content: `Number ${i}?` },
-      { role: 'assistant', content: i % 2 ? 'odd' : 'even' },
-    ],
-  }),
-);
+const ROWS = numberRows(40);
 
-function file(name: string, lines: readonly string[]) {
-  const buffer = Buffer.from(`${lines.join('\n')}\n`);
-  return { name, mimeType: 'application/jsonl', buffer };
-}
-
-const skip = skipWithoutBrowser;
 const pages = servePages((home) => {
   for (const [i, name] of ['parrot', 'zebra'].entries()) {
     writeToyAdapter(path.join(home, 'adapters', name), i + 1);
@@ -45,14 +34,12 @@ const pages = servePages((home) => {
 });
 const { open } = pages;
 
-test('the greeting shows their address', { skip }, () => {
+test('the greeting shows their address', () => {
   assert.ok(pages.server.output.out.includes(`${pages.server.url}/`));
   assert.match(pages.server.output.out, /[Pp]layground/);
 });
 
-test('a file is dropped, corrected, planned and trained, and the adapter answers', {
-  skip,
-}, async (t) => {
+test('a file is dropped, corrected, planned and trained, and the adapter answers', async (t) => {
   const { page } = await open(t, '/fine-tuning');
   const bad = [...ROWS.slice(0, 12), '{"messages": []}', ...ROWS.slice(12, 20), 'no JSON'];
   await drop(page, '#training-drop', bad.join('\n'));
@@ -62,9 +49,9 @@ test('a file is dropped, corrected, planned and trained, and the adapter answers
   assert.deepEqual(await lines.locator('pre').allTextContents(), ['{"messages": []}', 'no JSON']);
   assert.ok(await page.locator('#start-button').isDisabled());
 
-  await page.locator('#training-file').setInputFiles(file('numbers.jsonl', ROWS));
+  await page.locator('#training-file').setInputFiles(jsonlFile('numbers.jsonl', ROWS));
   await page.locator('#start-button:enabled').waitFor();
-  await page.locator('#validation-file').setInputFiles(file('more.jsonl', ROWS.slice(0, 8)));
+  await page.locator('#validation-file').setInputFiles(jsonlFile('more.jsonl', ROWS.slice(0, 8)));
   await page.locator('#plan dd', { hasText: '8 examples' }).waitFor();
   await page.locator('#suffix').fill('Numbers');
   await page.locator('summary', { hasText: 'Hyperparameters' }).click();
@@ -80,7 +67,7 @@ test('a file is dropped, corrected, planned and trained, and the adapter answers
   await page.locator('#start-button').click();
   await page.locator('#job-name .succeeded, #job-name .failed').waitFor({ timeout: 120_000 });
   assert.deepEqual(await page.locator('#job-problems .problem').allTextContents(), []);
-  assert.match((await page.locator('#job-name').textContent()) ?? '', /Numbers\s*succeeded/);
+  assert.match(await textOf(page.locator('#job-name')), /Numbers\s*succeeded/);
   const label = await page.locator('#loss-chart [role=img]').getAttribute('aria-label');
   assert.match(label ?? '', /step 20, training loss [\d.]+/);
   assert.ok(await page.locator('#loss-chart canvas').isVisible());
@@ -101,14 +88,12 @@ test('a file is dropped, corrected, planned and trained, and the adapter answers
   assert.equal(await page.locator('.answer .facts', { hasText: 'token' }).count(), 2);
 });
 
-test('without a mouse a table becomes a job, which is paused, cancelled, compared and tried', {
-  skip,
-}, async (t) => {
+test('without a mouse a table becomes a job, which is paused, cancelled, compared and tried', async (t) => {
   const { page } = await open(t, '/fine-tuning');
   const press = (selector: string, ...keys: string[]) => pressAt(page, selector, ...keys);
   const rows = ROWS.map((_, i) => `${i},"What, ${i}?",${i % 2 ? 'odd' : 'even'}`);
   await tabTo(page, '#training-file');
-  const table = file('quiz.csv', ['id,question,kind', ...rows]);
+  const table = jsonlFile('quiz.csv', ['id,question,kind', ...rows]);
   await page.locator('#training-file').setInputFiles(table);
   await page.locator('#table-dialog').waitFor();
   await press('#role-prompt', 'i'); // the column `id`
@@ -163,7 +148,7 @@ test('without a mouse a table becomes a job, which is paused, cancelled, compare
   await page.locator('.answer .facts', { hasText: 'token' }).nth(1).waitFor();
 });
 
-test('a grader in Python is offered if the server runs them', { skip }, async (t) => {
+test('a grader in Python is offered if the server runs them', async (t) => {
   const { page } = await open(t, '/fine-tuning');
   const method = page.locator('#method');
   const python = page.locator('#grader-template option[value=python]');
@@ -178,7 +163,7 @@ test('a grader in Python is offered if the server runs them', { skip }, async (t
   assert.match(await page.locator('#grader').inputValue(), /def grade\(sample, item\)/);
 });
 
-test('the status page counts requests while it is open', { skip }, async (t) => {
+test('the status page counts requests while it is open', async (t) => {
   const { page } = await open(t, '/status');
   const tile = (name: string) =>
     page.locator('#tiles > div', { has: page.locator('dt', { hasText: name }) });
@@ -191,31 +176,23 @@ test('the status page counts requests while it is open', { skip }, async (t) => 
     .first()
     .waitFor();
   await page.locator('#busiest tr', { hasText: 'zebra' }).waitFor();
-  assert.match((await page.locator('#tiers').textContent()) ?? '', /Slots.*Memory.*Disk/s);
+  assert.match(await textOf(page.locator('#tiers')), /Slots.*Memory.*Disk/s);
   assert.equal(await page.locator('#state').evaluate((e) => e.textContent?.split(',')[0]), 'Ready');
   const request = page.locator('#requests tr', { hasText: 'zebra' });
-  assert.match((await request.first().textContent()) ?? '', /^zebralocalok\d+50/);
+  assert.match(await textOf(request.first()), /^zebralocalok\d+50/);
   await page.locator('#reasons li', { hasText: 'Nothing waits' }).waitFor();
   await page.locator('#hours tbody tr').first().waitFor();
 });
 
 for (const [name, options] of Object.entries({ desktop: {}, phone: PHONE })) {
-  test(`nothing moves while the pages load on a ${name}`, { skip }, async (t) => {
+  test(`nothing moves while the pages load on a ${name}`, async (t) => {
     const { page } = await open(t, '/pages/icon.svg', options);
-    const listed = await fetch(`${pages.server.url}/v1/fine_tuning/jobs`);
-    const { data } = (await listed.json()) as { data: { id: string }[] };
-    const paths = [
-      '/',
-      '/fine-tuning',
-      `/fine-tuning#${data[0]!.id}`,
-      '/adapters',
-      '/status',
-      '/docs',
-    ];
-    const loads = await measureLoads(
-      page,
-      paths.map((where) => `${pages.server.url}${where}`),
-    );
+    const jobs = `${pages.server.url}/v1/fine_tuning/jobs`;
+    const { data } = await fetchJson<{ data: { id: string }[] }>(jobs);
+    const job = `/fine-tuning#${data[0]!.id}`;
+    const paths = ['/', '/fine-tuning', job, '/adapters', '/status', '/docs'];
+    const urls = paths.map((where) => `${pages.server.url}${where}`);
+    const loads = await measureLoads(page, urls);
     for (const [i, { shift }] of loads.entries()) assert.ok(shift < 0.05, `${paths[i]}: ${shift}`);
   });
 }
@@ -224,14 +201,13 @@ for (const [name, options] of Object.entries({ desktop: {}, phone: PHONE })) {
 const STATES: Record<string, (page: Page) => Promise<void>> = {
   '/fine-tuning': async (page) => {
     await page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true");
-    await page.locator('#training-file').setInputFiles(file('rows.jsonl', ROWS));
+    await page.locator('#training-file').setInputFiles(jsonlFile('rows.jsonl', ROWS));
     await page.locator('#plan mark').first().waitFor();
     await page.locator('#jobs tbody tr').first().waitFor();
   },
   '/fine-tuning#bad': async (page) => {
-    await page
-      .locator('#training-file')
-      .setInputFiles(file('bad.jsonl', [JSON.stringify({ bad: 'x'.repeat(300) }), ...ROWS]));
+    const bad = JSON.stringify({ bad: 'x'.repeat(300) });
+    await page.locator('#training-file').setInputFiles(jsonlFile('bad.jsonl', [bad, ...ROWS]));
     await page.locator('.bad-lines li').first().waitFor();
   },
   '/fine-tuning#job': async (page) => {
@@ -246,30 +222,25 @@ const STATES: Record<string, (page: Page) => Promise<void>> = {
 };
 for (const [where, show] of Object.entries(STATES)) {
   for (const colorScheme of THEMES) {
-    test(`axe finds nothing serious on ${where} in ${colorScheme}`, { skip }, async (t) => {
+    test(`axe finds nothing serious on ${where} in ${colorScheme}`, async (t) => {
       const { page } = await open(t, where, { colorScheme });
       await show(page);
       assert.deepEqual(await accessFaults(page), []);
     });
   }
-  test(`${where} fits a phone`, { skip }, async (t) => {
+  test(`${where} fits a phone`, async (t) => {
     const { page } = await open(t, where, PHONE);
     await show(page);
     assert.equal(await overhang(page), 0);
   });
 }
 
-test('on a server with keys a page asks for one, keeps it for the tab, and works below a base path', {
-  skip,
-}, async (t) => {
+test('on a server with keys a page asks for one, keeps it for the tab, and works below a base path', async (t) => {
   const keyedHome = path.join(pages.home, 'keyed');
-  const create = ['keys', 'create', '--tenant', 'acme', '--json'];
-  const { out } = await runLorikeet(create, keyedHome);
-  const { key } = JSON.parse(out);
-  const keyed = await startServing([...TOY_MODEL, '--slots', '2'], keyedHome, {
+  const { key } = await createKey('acme', keyedHome);
+  const keyed = await serveFor(t, [...TOY_MODEL, '--slots', '2'], keyedHome, {
     LORIKEET_BASE_PATH: '/openai',
   });
-  t.after(() => keyed.stop());
   const { page } = await openPage(t, pages.browser, `${keyed.url}/openai/`);
   const dialog = page.locator('#account-dialog');
   await dialog.waitFor();
@@ -288,20 +259,16 @@ test('on a server with keys a page asks for one, keeps it for the tab, and works
   assert.ok(code.includes('$OPENAI_API_KEY') && !code.includes(key));
   await page.keyboard.press('Escape');
   assert.equal(await page.evaluate('localStorage.length + document.cookie.length'), 0);
-  for (const [name, path] of [
-    ['Fine-tuning', 'fine-tuning'],
-    ['Status', 'status'],
-    ['API docs', 'docs'],
-  ]) {
-    await page.locator('nav a', { hasText: name! }).click();
-    assert.equal(page.url(), `${keyed.url}/openai/${path}`);
-    if (name === 'Fine-tuning')
-      await page.locator('#jobs-help', { hasText: 'No jobs yet' }).waitFor();
-    if (name === 'Status') await page.locator('#more').waitFor();
+  for (const [name, path, shown] of [
+    ['Fine-tuning', 'fine-tuning', '#jobs-help:text("No jobs yet")'],
     // With keys there is one slot beside --slots, for tenants with less than their share.
-    if (name === 'Status') await page.locator('#tiles dd', { hasText: '0 of 3' }).waitFor();
+    ['Status', 'status', 'body:has(#more:visible) #tiles dd:text("0 of 3")'],
+    ['API docs', 'docs', '.operation:has-text("/v1/chat/completions")'],
+  ] as const) {
+    await page.locator('nav a', { hasText: name }).click();
+    assert.equal(page.url(), `${keyed.url}/openai/${path}`);
+    await page.locator(shown).first().waitFor();
   }
-  await page.locator('.operation', { hasText: '/v1/chat/completions' }).first().waitFor();
   assert.ok(!(keyed.output.out + keyed.output.error).includes(key));
 });
 

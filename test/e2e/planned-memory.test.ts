@@ -5,7 +5,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { skipUnlessLong } from '../shared.ts';
-import { runLorikeet } from './program.ts';
+import { succeed } from './program.ts';
 import { readLines } from './rows.ts';
 import { fetchBase } from './served.ts';
 
@@ -57,11 +57,7 @@ for (const [name, { length, validationLength, flags }] of Object.entries(CASES))
     const model = ['--model', 'dir' in base ? base.dir : ''];
     const run = path.join(dir, 'run');
     const fixed = ['--shuffle', 'false', '--max-steps', '2', '--out', run];
-    const { code, error } = await runLorikeet(
-      ['train', ...model, ...data, ...fixed, ...flags],
-      dir,
-    );
-    assert.equal(code, 0, error);
+    await succeed(['train', ...model, ...data, ...fixed, ...flags], dir);
     const events = readLines(path.join(run, 'events.jsonl'));
     const planned = (events[0]!['data'] as { memory: { total: number } }).memory.total;
     const { peakBytes } = events.at(-1)!['data'] as { peakBytes: number };

@@ -1,11 +1,16 @@
 // Actions on the playground for tests: send and wait, read code, record requests, and stream scripted answers.
 import type { Page } from 'playwright-core';
 
+/** Sends a prompt with the Enter key. */
+export async function send(page: Page, text: string): Promise<void> {
+  await page.locator('#prompt').fill(text);
+  await page.locator('#prompt').press('Enter');
+}
+
 /** Sends a prompt with max_tokens 24 (the toy's context is 128), and waits untilTrue all answers have ended. */
 export async function chat(page: Page, text: string): Promise<void> {
   await page.evaluate("document.getElementById('max_tokens').value = '24'");
-  await page.locator('#prompt').fill(text);
-  await page.locator('#prompt').press('Enter');
+  await send(page, text);
   await untilTrue(
     page,
     `!document.querySelector('.answer[aria-busy]') && document.getElementById('stop-button').hidden`,

@@ -1,7 +1,9 @@
 // Runs the command as a user does: a child process, its output, its exit code. Each test has a data folder of its own.
+import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
+import { temporaryFolder } from '../fixtures.ts';
 
 const COMMAND = path.resolve('bin/lorikeet.mjs');
 
@@ -23,6 +25,17 @@ export async function runLorikeet(
   return { code, ...output };
 }
 
+/** Runs one command, which must succeed. Returns its output. */
+export async function succeed(
+  args: readonly string[],
+  home: string,
+  environment?: Environment,
+): Promise<string> {
+  const { code, out, error } = await runLorikeet(args, home, environment);
+  assert.equal(code, 0, `${args.join(' ')}: ${error}`);
+  return out;
+}
+
 /** Creates a key for a tenant with the command. */
 export async function createKey(
   tenant: string,
@@ -30,9 +43,7 @@ export async function createKey(
   ...args: readonly string[]
 ): Promise<{ id: string; key: string }> {
   const create = ['keys', 'create', '--tenant', tenant, '--json', ...args];
-  const { code, out, error } = await runLorikeet(create, home);
-  if (code !== 0) throw new Error(`no key for ${tenant}: ${error}`);
-  return JSON.parse(out);
+  return JSON.parse(await succeed(create, home));
 }
 
 export interface Serving {
@@ -71,6 +82,18 @@ export async function startServing(
   };
 }
 
+/** Starts `lorikeet serve`, which is stopped at the end of a test. By default its data folder is new. */
+export async function serveFor(
+  t: { after(end: () => unknown): void },
+  args: readonly string[],
+  home = temporaryFolder(t),
+  environment?: Environment,
+): Promise<Serving> {
+  const serving = await startServing(args, home, environment);
+  t.after(() => serving.stop());
+  return serving;
+}
+
 type Environment = Readonly<Record<string, string>>;
 /** A command that runs the one after it, such as `prlimit --nofile=256`. It must replace itself by it (exec). */
 type Launcher = readonly string[];
@@ -92,12 +115,28 @@ export function spawnLorikeet(
     env,
     stdio: ['ignore', 'pipe', 'pipe'],
   });
+  return { child, output: outputOf(child) };
+}
+
+/** What a process has written until now. */
+export function outputOf(child: ChildProcess): { out: string; error: string } {
   const output = { out: '', error: '' };
-  child.stdout.on('data', (chunk) => {
+  child.stdout?.on('data', (chunk) => {
     output.out += chunk;
   });
-  child.stderr.on('data', (chunk) => {
+  child.stderr?.on('data', (chunk) => {
     output.error += chunk;
   });
-  return { child, output };
+  return output;
+}
+
+/** Resolves with the URL that a server prints once it is ready. */
+export async function whenServed(child: ChildProcess): Promise<string> {
+  let text = '';
+  for await (const chunk of child.stdout!) {
+    text += chunk;
+    const found = / is served at (\S+)/.exec(text);
+    if (found) return found[1]!;
+  }
+  throw new Error(`ended before it was ready: ${text}`);
 }

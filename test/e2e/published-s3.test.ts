@@ -5,48 +5,39 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
 import { fetchVersion } from '../../adapters/repository/versions.ts';
-import { createS3Store } from '../../adapters/store/s3.ts';
 import { writeAdapter } from '../adapters/repository/shelf.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
-import { environmentOf, prepareS3Server, startS3Server } from './s3-server.ts';
+import { pluck } from '../pluck.ts';
+import { testUnless } from '../shared.ts';
+import { outputOf } from './program.ts';
+import { openStore, prepareS3Server, startS3Server, storeEnvironment } from './s3-server.ts';
 
 const skip = await prepareS3Server();
+const test = testUnless(skip);
 const server = skip ? undefined : await startS3Server({ after });
 const ZEN = { tenant: 'local', name: 'zen' };
 let shelves = 0;
+
+/** A process of Node with these settings alone. */
+function startNode(args: readonly string[], settings: Readonly<Record<string, string>>) {
+  const env = { PATH: process.env['PATH'], ...settings };
+  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+  const closed = once(child, 'close') as Promise<[number | null, string | null]>;
+  return { child, output: outputOf(child), closed };
+}
 
 /** A prefix of its own, a repository on it, and processes that publish there. */
 function openShelf(t: { after(fn: () => unknown): void }) {
   assert(server);
   const prefix = `shelf-${++shelves}`;
   const home = temporaryFolder(t);
-  const store = createS3Store(
-    { bucket: server.bucket, prefix },
-    { isPathStyle: true, checksums: 'when_supported', connection: server },
-  );
-  const env = {
-    PATH: process.env['PATH'],
-    ...environmentOf(server.endpoint),
-    LORIKEET_HOME: home,
-    LORIKEET_STORE: `s3://${server.bucket}/${prefix}`,
-    LORIKEET_S3_PATH_STYLE: 'true',
-  };
-  const start = (...args: string[]) => {
-    const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    const output = { out: '', error: '' };
-    child.stdout.on('data', (chunk) => {
-      output.out += chunk;
-    });
-    child.stderr.on('data', (chunk) => {
-      output.error += chunk;
-    });
-    const closed = once(child, 'close') as Promise<[number | null, string | null]>;
-    return { child, output, closed };
-  };
+  const store = openStore(server, prefix);
+  const env = { LORIKEET_HOME: home, ...storeEnvironment(server, { prefix }) };
+  const start = (...args: string[]) => startNode(args, env);
   return {
     home,
     store,
@@ -69,9 +60,7 @@ async function readLatest(reader: AdapterRepository): Promise<number> {
   return pointer.version;
 }
 
-test('T21, I18: killed with SIGKILL before and after each of its calls, a publication leaves the old or the new and goes on', {
-  skip,
-}, async (t) => {
+test('T21, I18: killed with SIGKILL before and after each of its calls, a publication leaves the old or the new and goes on', async (t) => {
   const { repository, home, publish } = openShelf(t);
   await repository.publish(ZEN, { directory: writeAdapter(home, 1) });
   const counting = publish(writeAdapter(home, 2), 'whole');
@@ -97,9 +86,7 @@ test('T21, I18: killed with SIGKILL before and after each of its calls, a public
   assert.equal(new Set(versions.map(({ digest }) => digest)).size, versions.length);
 });
 
-test('F24, T21, I18: a push that is killed at any moment goes on when it is run again, and readers see no half', {
-  skip,
-}, async (t) => {
+test('F24, T21, I18: a push that is killed at any moment goes on when it is run again, and readers see no half', async (t) => {
   const { repository, home, lorikeet } = openShelf(t);
   await repository.publish(ZEN, { directory: writeAdapter(home, 1) });
   const random = seededRandom(7);
@@ -122,7 +109,7 @@ test('F24, T21, I18: a push that is killed at any moment goes on when it is run 
   assert.equal((await repository.listVersions('local', 'zen')).length, 2);
 });
 
-test('a large file tells its progress part by part', { skip }, async (t) => {
+test('a large file tells its progress part by part', async (t) => {
   const { home, store } = openShelf(t);
   const file = path.join(home, 'large');
   writeFileSync(file, Buffer.alloc(20 * 2 ** 20, 7));
@@ -136,24 +123,19 @@ test('a large file tells its progress part by part', { skip }, async (t) => {
   assert.equal(told.at(-1), 20 * 2 ** 20);
 });
 
-test('T22: ten processes that publish at once bring ten versions, none lost', {
-  skip,
-}, async (t) => {
+test('T22: ten processes that publish at once bring ten versions, none lost', async (t) => {
   const { repository, home, publish } = openShelf(t);
   const runs = Array.from({ length: 10 }, (_, i) =>
     publish(writeAdapter(home, i + 1), `publication ${i}`),
   );
   for (const { closed, output } of runs) assert.deepEqual(await closed, [0, null], output.error);
   const versions = await repository.listVersions('local', 'zen');
-  assert.deepEqual(
-    versions.map(({ version }) => version),
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
-  );
+  assert.deepEqual(pluck(versions, 'version'), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
   assert.equal(new Set(versions.map(({ digest }) => digest)).size, 10);
   assert.equal(await readLatest(repository), 10);
 });
 
-test('the command publishes to a bucket and pulls the same bytes from it', { skip }, async (t) => {
+test('the command publishes to a bucket and pulls the same bytes from it', async (t) => {
   const { home, lorikeet } = openShelf(t);
   const directory = writeAdapter(home, 1);
   const copy = path.join(home, 'copy');
@@ -175,28 +157,19 @@ test('the command publishes to a bucket and pulls the same bytes from it', { ski
   }
 });
 
-test('a bucket that is not there, and credentials that are refused, are told with what to do', {
-  skip,
-}, async (t) => {
+test('a bucket that is not there, and credentials that are refused, are told with what to do', async (t) => {
   const { lorikeet } = openShelf(t);
   const absent = lorikeet('ls', '--store', 's3://no-such-bucket/x');
   assert.deepEqual(await absent.closed, [1, null]);
   assert.match(absent.output.error, /no-such-bucket[\s\S]*LORIKEET_STORE or --store/);
   assert(server);
-  const env = {
-    PATH: process.env['PATH'],
-    ...environmentOf(server.endpoint),
+  const args = ['bin/lorikeet.mjs', 'adapters', 'ls', '--store', `s3://${server.bucket}`];
+  const { output, closed } = startNode(args, {
+    ...storeEnvironment(server),
     AWS_SECRET_ACCESS_KEY: 'wrong',
     LORIKEET_HOME: temporaryFolder(t),
-    LORIKEET_S3_PATH_STYLE: 'true',
-  };
-  const args = ['bin/lorikeet.mjs', 'adapters', 'ls', '--store', `s3://${server.bucket}`];
-  const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
-  let error = '';
-  child.stderr.on('data', (chunk) => {
-    error += chunk;
   });
-  assert.deepEqual(await once(child, 'close'), [1, null]);
-  assert.match(error, /Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY/);
-  assert.doesNotMatch(error, /wrong/);
+  assert.deepEqual(await closed, [1, null]);
+  assert.match(output.error, /Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY/);
+  assert.doesNotMatch(output.error, /wrong/);
 });

@@ -4,11 +4,11 @@
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { promisify } from 'node:util';
 import { startServer } from '../../src/http/wire/server.ts';
 import { serve, utf8 } from '../http/served.ts';
-import { skipUnlessLong } from '../shared.ts';
+import { skipUnlessLong, testUnless } from '../shared.ts';
 import { clientEnvironment, pythonWith } from './python-venv.ts';
 
 const run = promisify(execFile);
@@ -16,6 +16,7 @@ const python = skipUnlessLong
   ? { reason: skipUnlessLong }
   : await pythonWith(path.resolve('test/e2e/python-clients.txt'));
 const skip = 'reason' in python ? python.reason : false;
+const test = testUnless(skip);
 
 /** Says how often the assistant has spoken. Says JSON to whoever wants to be greeted, in a block if they want one. */
 const { app } = serve({
@@ -53,9 +54,7 @@ for (const [client, overflow] of [
   ['langchain responses', 'ContextOverflowError'],
   ['llama-index', 'context_length_exceeded'],
 ] as const) {
-  test(`${client} chats, streams, sends answers back and knows what is too long`, {
-    skip,
-  }, async () => {
+  test(`${client} chats, streams, sends answers back and knows what is too long`, async () => {
     assert.deepEqual(await talk(client), {
       chat: 'Hello 1',
       stream: 'Hello 1',
@@ -66,7 +65,7 @@ for (const [client, overflow] of [
 }
 
 for (const client of ['openai', 'langchain', 'litellm']) {
-  test(`${client} embeds texts, and knows what is too long`, { skip }, async () => {
+  test(`${client} embeds texts, and knows what is too long`, async () => {
     const { vectors, overflow } = (await talk(`${client} embeddings`)) as {
       vectors: number[][];
       overflow: string;
@@ -81,7 +80,7 @@ for (const client of ['openai', 'langchain', 'litellm']) {
   });
 }
 
-test('clients get an object, asking for JSON in words', { skip }, async () => {
+test('clients get an object, asking for JSON in words', async () => {
   assert.deepEqual(await talk('words'), {
     'instructor JSON': 'Hello',
     'instructor MD_JSON': 'Hello',

@@ -1,12 +1,11 @@
 // Runs of the command on the real base whose numbers docs/preferences-and-rewards.md shows. They take minutes to an hour.
-import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import type { EngineClient } from '../../src/engine-client/client.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
-import { runLorikeet } from './program.ts';
+import { succeed } from './program.ts';
 import { readLines } from './rows.ts';
 import { adapterIn, fetchBase, preparedHome, serve } from './served.ts';
 
@@ -52,8 +51,7 @@ export async function trainRecorded(
   const common = ['--model', baseDir, '--out', out, '--compute', 'int8', '--threads', '1'];
   const startMs = performance.now();
   const home = await preparedHome(baseDir, t);
-  const { code, error } = await runLorikeet(['train', ...common, ...args], home);
-  assert.equal(code, 0, error);
+  await succeed(['train', ...common, ...args], home);
   const minutes = ((performance.now() - startMs) / 60_000).toFixed(1);
   const ended = readLines(path.join(out, 'events.jsonl')).at(-1)!;
   const { peakBytes } = ended['data'] as { peakBytes: number };

@@ -7,7 +7,7 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { temporaryFolder } from '../fixtures.ts';
 import { until } from '../until.ts';
-import { runLorikeet, spawnLorikeet } from './program.ts';
+import { runLorikeet, spawnLorikeet, succeed } from './program.ts';
 
 const home = temporaryFolder();
 const at = (name: string) => path.join(home, name);
@@ -96,8 +96,7 @@ describe('a run that learns from rewards', () => {
     child.kill('SIGTERM');
     await closed;
     assert.match(`${output.out}${output.error}`, /Paused/);
-    const { code, error } = await runLorikeet(['train', '--resume', at('paused')], home);
-    assert.equal(code, 0, error);
+    await succeed(['train', '--resume', at('paused')], home);
     assert.equal(weightsOf('paused'), weightsOf('run'));
   });
 });

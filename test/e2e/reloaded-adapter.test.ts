@@ -6,7 +6,7 @@ import { test } from 'node:test';
 import type { Completion } from '../../src/contracts/openai.ts';
 import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { startServing } from './program.ts';
+import { serveFor } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 /** Long enough for two blocks of the prefix cache. */
@@ -24,8 +24,7 @@ interface Answer {
 test('a name that is reloaded in place never mixes weights, and never reuses a prefix of the old ones', async (t) => {
   const root = temporaryFolder(t);
   const args = ['--model', 'models/toy', '--weights', 'f32', '--loadable-adapters', root];
-  const server = await startServing(args, temporaryFolder(t));
-  t.after(() => server.stop());
+  const server = await serveFor(t, args);
 
   async function load(name: string, folder: string): Promise<void> {
     const body = { lora_name: name, lora_path: folder, load_inplace: true };

@@ -11,7 +11,7 @@ import { skipUnlessLong } from '../shared.ts';
 import { until } from '../until.ts';
 import { skipWithoutBalancer } from './balancer.ts';
 import { type Fleet, startFleet } from './fleet.ts';
-import { runLorikeet } from './program.ts';
+import { succeed } from './program.ts';
 import { prepareS3Server, startS3Server } from './s3-server.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
@@ -217,8 +217,7 @@ async function moveThings(fleet: Fleet, answers: (count: number) => Promise<void
     if (event === 6) {
       const directory = writeToyAdapter(path.join(fleet.folder, 'late'), 9);
       const args = ['adapters', 'push', directory, '--name', 'late'];
-      const { code, error } = await runLorikeet(args, fleet.folder, fleet.environment);
-      assert.equal(code, 0, error);
+      await succeed(args, fleet.folder, fleet.environment);
     }
   }
   await Promise.all(starting);

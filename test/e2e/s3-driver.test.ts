@@ -1,23 +1,25 @@
 // The S3 driver's deadlines, retries and errors, with a proxy before a real server that breaks requests (threats F06-F15).
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { bytesOf, largeFile, ofKind, readAll, readText } from '../adapters/store/conformance.ts';
 import { listKeys } from '../adapters/store/wrapped-store.ts';
+import { testUnless } from '../shared.ts';
 import { firstOnes } from './fault-proxy.ts';
 import { DEADLINES, OPTIONS, openWith, rejectsEverywhere, startFaulty } from './s3-driver.ts';
 import { environmentOf, prepareS3Server, startS3Server } from './s3-server.ts';
 
 const skip = await prepareS3Server();
+const test = testUnless(skip);
 
-test('a host that has no address is unavailable for every call', { skip }, async (t) => {
+test('a host that has no address is unavailable for every call', async (t) => {
   const server = await startS3Server(t);
   const store = openWith(server, { endpoint: 'http://store.invalid' });
   await rejectsEverywhere(store, 'unavailable');
 });
 
-test('a large object is put and read in bounded memory', { skip }, async (t) => {
+test('a large object is put and read in bounded memory', async (t) => {
   const server = await startS3Server(t);
   const store = openWith(server);
   const move = async (byteSize: number): Promise<void> => {
@@ -42,9 +44,7 @@ test('a large object is put and read in bounded memory', { skip }, async (t) => 
 
 const BODY = 300_000;
 
-test('a body that is cut anywhere is an error, and the connection is not kept', {
-  skip,
-}, async (t) => {
+test('a body that is cut anywhere is an error, and the connection is not kept', async (t) => {
   const { proxy, store, direct } = await startFaulty(t);
   await direct.put('a', new Uint8Array(BODY));
   for (const at of [0, 1, 65_536, BODY - 1]) {
@@ -56,7 +56,7 @@ test('a body that is cut anywhere is an error, and the connection is not kept', 
   assert.equal((await readWhole(store)).byteLength, BODY);
 });
 
-test('a body that stalls ends at its deadline, and its connection with it', { skip }, async (t) => {
+test('a body that stalls ends at its deadline, and its connection with it', async (t) => {
   const { proxy, store, direct } = await startFaulty(t);
   await direct.put('a', new Uint8Array(BODY));
   proxy.script = () => ({ kind: 'stall', at: 1_000 });
@@ -68,7 +68,7 @@ test('a body that stalls ends at its deadline, and its connection with it', { sk
   assert((await proxy.openSockets()) <= 1, 'the stalled ones are closed');
 });
 
-test('a slow reader is not taken for a body that stalls', { skip }, async (t) => {
+test('a slow reader is not taken for a body that stalls', async (t) => {
   const { store, direct } = await startFaulty(t);
   await direct.put('a', new Uint8Array(2 ** 23));
   const found = await store.get('a');
@@ -81,7 +81,7 @@ test('a slow reader is not taken for a body that stalls', { skip }, async (t) =>
   assert.equal(received, 2 ** 23);
 });
 
-test('a length that does not match the body is an error', { skip }, async (t) => {
+test('a length that does not match the body is an error', async (t) => {
   const { proxy, store, direct } = await startFaulty(t);
   await direct.put('a', new Uint8Array(BODY));
   proxy.script = () => ({ kind: 'length', by: 10 });
@@ -93,7 +93,7 @@ test('a length that does not match the body is an error', { skip }, async (t) =>
   assert.equal((await readWhole(store)).byteLength, BODY);
 });
 
-test('an answer that never begins ends at its deadline', { skip }, async (t) => {
+test('an answer that never begins ends at its deadline', async (t) => {
   const { proxy, store } = await startFaulty(t);
   proxy.script = () => ({ kind: 'silent' });
   await Promise.all([
@@ -105,7 +105,7 @@ test('an answer that never begins ends at its deadline', { skip }, async (t) => 
   ]);
 });
 
-test('a signal ends a call that waits for an answer', { skip }, async (t) => {
+test('a signal ends a call that waits for an answer', async (t) => {
   const { proxy, store } = await startFaulty(t);
   const controller = new AbortController();
   const reason = new Error('enough');
@@ -124,9 +124,7 @@ for (const fault of [
   { kind: 'silent' },
 ] as const) {
   const name = fault.kind === 'status' ? fault.status : fault.kind;
-  test(`${name} twice is tried again by the client, for ever is unavailable`, {
-    skip,
-  }, async (t) => {
+  test(`${name} twice is tried again by the client, for ever is unavailable`, async (t) => {
     const { proxy, store, direct } = await startFaulty(t);
     await direct.put('a', bytesOf('one'));
     proxy.script = firstOnes(2, fault);
@@ -137,9 +135,7 @@ for (const fault of [
   });
 }
 
-test('credentials that expired are asked for again once, and denied if these have expired, too', {
-  skip,
-}, async (t) => {
+test('credentials that expired are asked for again once, and denied if these have expired, too', async (t) => {
   const { server, proxy, direct } = await startFaulty(t);
   await direct.put('a', bytesOf('one'));
   let asked = 0;
@@ -157,7 +153,7 @@ test('credentials that expired are asked for again once, and denied if these hav
   assert.deepEqual([asked, proxy.requests.length], [3, 4]);
 });
 
-test('credentials that end soon are asked for again', { skip }, async (t) => {
+test('credentials that end soon are asked for again', async (t) => {
   const server = await startS3Server(t);
   let asked = 0;
   const credentials = async () => {
@@ -171,14 +167,14 @@ test('credentials that end soon are asked for again', { skip }, async (t) => {
   assert(asked > before);
 });
 
-test('403 is denied at the first try', { skip }, async (t) => {
+test('403 is denied at the first try', async (t) => {
   const { proxy, store } = await startFaulty(t);
   proxy.script = () => ({ kind: 'status', status: 403 });
   await rejectsEverywhere(store, 'denied');
   assert.equal(proxy.requests.length, 5);
 });
 
-test('409 and 412 of a put are conflicts at the first try', { skip }, async (t) => {
+test('409 and 412 of a put are conflicts at the first try', async (t) => {
   const { proxy, store } = await startFaulty(t);
   for (const status of [409, 412] as const) {
     proxy.script = () => ({ kind: 'status', status });
@@ -199,7 +195,7 @@ function setEnvironment(t: TestContext, values: Readonly<Record<string, string>>
   });
 }
 
-test('the environment alone leads to the server', { skip }, async (t) => {
+test('the environment alone leads to the server', async (t) => {
   const server = await startS3Server(t);
   setEnvironment(t, environmentOf(server.endpoint));
   const store = createS3Store({ bucket: server.bucket, prefix: '' }, OPTIONS);
@@ -212,7 +208,7 @@ for (const [what, kind, change] of [
   ['no region', 'invalid', { AWS_REGION: '' }],
   ['an endpoint that is no URL', 'invalid', { AWS_ENDPOINT_URL_S3: 'no address' }],
 ] as const) {
-  test(`an environment with ${what} is ${kind} for every call`, { skip }, async (t) => {
+  test(`an environment with ${what} is ${kind} for every call`, async (t) => {
     setEnvironment(t, { ...environmentOf('http://127.0.0.1:9'), ...change });
     const store = createS3Store({ bucket: 'adapters', prefix: '' }, OPTIONS);
     await rejectsEverywhere(store, kind);

@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
 import {
   DeleteObjectCommand,
   GetObjectCommand,
@@ -13,17 +12,19 @@ import {
 } from '@aws-sdk/client-s3';
 import OpenAI, { toFile } from 'openai';
 import { temporaryFolder } from '../fixtures.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { testUnless } from '../shared.ts';
+import { runLorikeet, serveFor } from './program.ts';
 import {
   addUser,
-  environmentOf,
   prepareS3Server,
   type S3Server,
   startS3Server,
+  storeEnvironment,
 } from './s3-server.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const skip = await prepareS3Server();
+const test = testUnless(skip);
 const PREFIX = 'production';
 const USERS = ['read-only', 'server', 'publisher', 'operator'] as const;
 type User = (typeof USERS)[number];
@@ -55,11 +56,8 @@ async function openBucket(t: { after(fn: () => unknown): void }) {
   const Bucket = server.bucket;
   await root.send(new PutBucketPolicyCommand({ Bucket, Policy: bucketPolicy(Bucket) }));
   const home = temporaryFolder(t);
-  const environment = (user: User) => ({
-    ...environmentOf(server.endpoint, users[user]),
-    LORIKEET_STORE: `s3://${Bucket}/${PREFIX}`,
-    LORIKEET_S3_PATH_STYLE: '1',
-  });
+  const environment = (user: User) =>
+    storeEnvironment(server, { prefix: PREFIX, user: users[user] });
   const clients = {} as Record<User, S3Client>;
   for (const user of USERS) clients[user] = new S3Client({ ...options, credentials: users[user] });
   t.after(() => [root, ...Object.values(clients)].map((client) => client.destroy()));
@@ -74,9 +72,7 @@ async function openBucket(t: { after(fn: () => unknown): void }) {
   };
 }
 
-test('a publisher publishes for its tenant and moves its aliases, and nothing else; an operator collects', {
-  skip,
-}, async (t) => {
+test('a publisher publishes for its tenant and moves its aliases, and nothing else; an operator collects', async (t) => {
   const { home, clients, Bucket, adapters } = await openBucket(t);
   const folder = writeToyAdapter(path.join(home, 'adapter'), 1);
   const acme = ['--tenant', 'acme'];
@@ -125,9 +121,7 @@ test('a publisher publishes for its tenant and moves its aliases, and nothing el
   await works('operator', 'gc', '--grace', '0');
 });
 
-test('a server with the server policy serves, trains and tidies up; with the read-only one it serves', {
-  skip,
-}, async (t) => {
+test('a server with the server policy serves, trains and tidies up; with the read-only one it serves', async (t) => {
   const { home, environment, adapters } = await openBucket(t);
   const folder = writeToyAdapter(path.join(home, 'adapter'), 1);
   const pushed = await adapters('operator', 'push', folder, '--name', 'zen', '--tenant', 'local');
@@ -135,8 +129,7 @@ test('a server with the server policy serves, trains and tidies up; with the rea
   const start = async (user: User, rest: Record<string, string> = {}) => {
     const args = ['--model', 'models/toy', '--slots', '4', '--threads', '1'];
     const env = { ...environment(user), ...rest };
-    const serving = await startServing(args, path.join(home, `serves-${user}`), env);
-    t.after(() => serving.stop());
+    const serving = await serveFor(t, args, path.join(home, `serves-${user}`), env);
     return new OpenAI({ baseURL: `${serving.url}/v1`, apiKey: 'none', maxRetries: 0 });
   };
   const ask = (client: OpenAI, model: string) =>

@@ -15,6 +15,8 @@ import { existsSync, mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
+import { createS3Store } from '../../adapters/store/s3.ts';
+import type { ObjectStore } from '../../adapters/store/store.ts';
 import { freePort } from '../free-port.ts';
 import { home } from './served.ts';
 
@@ -134,6 +136,13 @@ export async function startS3Server(
   };
 }
 
+/** Opens the server's bucket, or a part of it, at the server itself or at a proxy before it. */
+export function openStore(server: S3Server, prefix = '', endpoint = server.endpoint): ObjectStore {
+  const connection = { ...server, endpoint };
+  const options = { isPathStyle: true, checksums: 'when_supported', connection } as const;
+  return createS3Store({ bucket: server.bucket, prefix }, options);
+}
+
 /** Adds somebody to a versitygw who may do nothing until a policy of the bucket says so. */
 export async function addUser(server: S3Server, name: string): Promise<S3Server['credentials']> {
   const { accessKeyId, secretAccessKey } = CREDENTIALS;
@@ -157,6 +166,18 @@ export function environmentOf(endpoint: string, user = CREDENTIALS): Record<stri
     AWS_CONFIG_FILE: '/dev/null',
     AWS_SHARED_CREDENTIALS_FILE: '/dev/null',
     AWS_EC2_METADATA_DISABLED: 'true',
+  };
+}
+
+/** The variables of a lorikeet with its store in the bucket, or in a part of it. */
+export function storeEnvironment(
+  { bucket, ...server }: S3Server,
+  { prefix = '', endpoint = server.endpoint, user = CREDENTIALS } = {},
+): Record<string, string> {
+  return {
+    ...environmentOf(endpoint, user),
+    LORIKEET_STORE: prefix ? `s3://${bucket}/${prefix}` : `s3://${bucket}`,
+    LORIKEET_S3_PATH_STYLE: '1',
   };
 }
 

@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3';
 import { createS3Store } from '../../adapters/store/s3.ts';
-import type { ObjectStore } from '../../adapters/store/store.ts';
 import {
   bytesOf,
   largeFile,
@@ -15,6 +14,7 @@ import { listKeys } from '../adapters/store/wrapped-store.ts';
 import { firstOnes } from './fault-proxy.ts';
 import { OPTIONS, openWith, rejectsEverywhere, startFaulty } from './s3-driver.ts';
 import {
+  openStore,
   prepareS3Server,
   S3_KINDS,
   type S3Kind,
@@ -83,9 +83,11 @@ function keeps(kind: S3Kind, skip: string | false): void {
 
   test(`${kind}: one store sees nothing beside its prefix`, { skip }, async (t) => {
     const server = await startS3Server(t, kind);
-    const open = (prefix: string): ObjectStore =>
-      createS3Store({ bucket: server.bucket, prefix }, { ...OPTIONS, connection: server });
-    const [one, other, whole] = [open('p'), open('p-2'), open('')];
+    const [one, other, whole] = [
+      openStore(server, 'p'),
+      openStore(server, 'p-2'),
+      openStore(server),
+    ];
     await one.put('a/b', bytesOf('one'));
     await other.put('a/b', bytesOf('other'));
     assert.deepEqual(await listKeys(one, ''), ['a/b']);

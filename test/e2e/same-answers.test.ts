@@ -3,8 +3,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CALIBRATION_TEXT } from '../../src/calibration/text.ts';
-import { postJson } from '../api.ts';
-import { startServing } from './program.ts';
+import { ask } from '../api.ts';
+import { serveFor } from './program.ts';
 import { fetchBase, preparedHome } from './served.ts';
 
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
@@ -32,8 +32,7 @@ const home = 'dir' in base ? await preparedHome(base.dir) : '';
 test('completions are the same alone, again, cached and in any company', async (t) => {
   if ('reason' in base) return t.skip(base.reason);
   const options = ['--model', base.dir, '--drafts', 'off'];
-  const server = await startServing(options, home);
-  t.after(() => server.stop());
+  const server = await serveFor(t, options, home);
   const completeAll = (together: number, options: object, order = requests) =>
     inTurns(together, order, (request) => complete(server.url, { ...request, ...options }));
   const uncached = { cache_prompt: false };
@@ -73,8 +72,6 @@ async function inTurns<T>(
 
 async function complete(url: string, body: object): Promise<string> {
   const whole = { max_tokens: TOKENS, temperature: 0, ignore_eos: true, ...body };
-  const response = await postJson(`${url}/v1/completions`, whole);
-  assert.equal(response.status, 200, await response.clone().text());
-  const { choices } = (await response.json()) as { choices: { text: string }[] };
+  const { choices } = await ask<{ choices: { text: string }[] }>(`${url}/v1/completions`, whole);
   return choices[0]!.text;
 }

@@ -6,7 +6,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { postJson } from '../api.ts';
 import { answerOf, type Example, examplesOf, listPages } from './documents.ts';
-import { type Serving, startServing } from './program.ts';
+import { type Serving, serveFor } from './program.ts';
 import { fetchBase, preparedHome } from './served.ts';
 
 const MARGIN_NATS = 1;
@@ -51,8 +51,7 @@ test('a request with temperature 0 shows its answer, and one with an answer has 
 for (const [form, flags] of SERVERS) {
   test(`the documents' answers: ${[form, ...flags].join(' ')}`, async (t) => {
     if ('reason' in base) return t.skip(base.reason);
-    const server = await startServing(['--model', base.dir, ...flags], home);
-    t.after(() => server.stop());
+    const server = await serveFor(t, ['--model', base.dir, ...flags], home);
     for (const example of asked) await checkAnswer(server, example);
   });
 }

@@ -3,14 +3,15 @@
 import assert from 'node:assert/strict';
 import { copyFileSync, readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import { testUnless } from '../shared.ts';
 import { until } from '../until.ts';
 import { type Fault, firstOnes, type SeenRequest } from './fault-proxy.ts';
 import { type Asked, type Stage, startStage } from './fault-stage.ts';
 import { prepareS3Server } from './s3-server.ts';
 
 const skip = await prepareS3Server();
+const test = testUnless(skip);
 
 interface Answer {
   /** Absent: the adapter comes all the same. */
@@ -167,9 +168,7 @@ async function assertGoesOn(stage: Stage, name: string): Promise<void> {
   assertAnswer(stage, await stage.ask(name), COMES);
 }
 
-test('F06, F07, F08, F09, F10, F12, F13, F14, T20: each fault of a store has its answer, and streams of a resident adapter go on', {
-  skip,
-}, async (t) => {
+test('F06, F07, F08, F09, F10, F12, F13, F14, T20: each fault of a store has its answer, and streams of a resident adapter go on', async (t) => {
   const stage = await startStage(t);
   const { proxy, publish, ask } = stage;
   for (const [
@@ -204,9 +203,7 @@ test('F06, F07, F08, F09, F10, F12, F13, F14, T20: each fault of a store has its
   await stage.stopStreams();
 });
 
-test('F24, T33: SIGTERM while an adapter is fetched refuses its request and lets streams of another end', {
-  skip,
-}, async (t) => {
+test('F24, T33: SIGTERM while an adapter is fetched refuses its request and lets streams of another end', async (t) => {
   const stage = await startStage(t);
   await stage.publish('cold');
   stage.proxy.script = (request) => (isWeights(request) ? { kind: 'silent' } : undefined);
@@ -220,9 +217,7 @@ test('F24, T33: SIGTERM while an adapter is fetched refuses its request and lets
   assert.equal(await stopped, 0);
 });
 
-test('B68, T20: objects that are not what was published are refused, and streams of a resident adapter go on', {
-  skip,
-}, async (t) => {
+test('B68, T20: objects that are not what was published are refused, and streams of a resident adapter go on', async (t) => {
   const stage = await startStage(t);
   await stage.publish('other');
   for (const [name, damage] of Object.entries(DAMAGES)) {
@@ -237,9 +232,7 @@ test('B68, T20: objects that are not what was published are refused, and streams
   await stage.stopStreams();
 });
 
-test('T18: a hundred requests at once for one cold adapter: each of its files is read once', {
-  skip,
-}, async (t) => {
+test('T18: a hundred requests at once for one cold adapter: each of its files is read once', async (t) => {
   const stage = await startStage(t);
   await stage.publish('cold');
   const before = stage.proxy.requests.length;
@@ -255,9 +248,7 @@ test('T18: a hundred requests at once for one cold adapter: each of its files is
   await stage.stopStreams();
 });
 
-test('F13: while the store is gone: what is known is served and listed, nobody waits, and it is found again', {
-  skip,
-}, async (t) => {
+test('F13: while the store is gone: what is known is served and listed, nobody waits, and it is found again', async (t) => {
   const stage = await startStage(t, { LORIKEET_ALIAS_POLL_MS: '100' });
   const { s3, proxy, serving, publish, ask } = stage;
   for (let i = 0; i < 7; i++) await publish(`cold-${i}`);

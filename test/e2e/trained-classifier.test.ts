@@ -10,14 +10,14 @@ import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.
 import { assembleTightBatch } from '../../trainer/data/micro-batch.ts';
 import { openAdapter } from '../../trainer/job/adapter-plan.ts';
 import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
-import { postJson } from '../api.ts';
+import { ask } from '../api.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { openBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { trainModel } from '../trainer/tiny-training.ts';
 import { writeRows } from '../trainer/toy-runs.ts';
-import { runLorikeet, startServing } from './program.ts';
+import { runLorikeet, serveFor, succeed } from './program.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 1e-4;
@@ -93,32 +93,18 @@ test('a trained classifier is published, and served with the scores of transform
 }, async (t) => {
   const home = temporaryFolder(t);
   const plain = path.join(home, 'plain');
-  const imported = await runLorikeet(
-    ['import', TOY, '--out', plain, '--quantization', 'none'],
-    home,
-  );
-  assert.equal(imported.code, 0, imported.error);
+  await succeed(['import', TOY, '--out', plain, '--quantization', 'none'], home);
   const rows = Array.from({ length: 36 }, (_, i) => ({ text: textOf(i), label: kindOf(i) }));
   const run = path.join(home, 'run');
   const args = ['--model', plain, '--data', writeRows(t, rows), '--validation-split', '0.2'];
-  const trained = await runLorikeet(
-    ['train', ...args, '--epochs', '12', '--name', 'kinds', '--out', run],
-    home,
-  );
-  assert.equal(trained.code, 0, trained.error);
+  await succeed(['train', ...args, '--epochs', '12', '--name', 'kinds', '--out', run], home);
   const texts = [100, 101, 102, 103, 104].map(textOf);
   const script = path.resolve('test/e2e/score_texts.py');
   const adapter = path.join(run, 'adapter');
   const expected = pythonJson<number[][]>([script, plain, adapter, JSON.stringify(texts)]);
-  const serving = await startServing(['--model', plain, '--weights', 'f32', '--kv', 'f32'], home);
-  t.after(() => serving.stop());
-  const response = await postJson(`${serving.url}/classify`, {
-    model: 'kinds',
-    input: texts,
-    use_activation: false,
-  });
-  assert.equal(response.status, 200, await response.clone().text());
-  const { data } = (await response.json()) as ClassificationList;
+  const serving = await serveFor(t, ['--model', plain, '--weights', 'f32', '--kv', 'f32'], home);
+  const body = { model: 'kinds', input: texts, use_activation: false };
+  const { data } = await ask<ClassificationList>(`${serving.url}/classify`, body);
   for (const [i, { probs, label }] of data.entries()) {
     const difference = worstDifference(Float32Array.from(probs), Float32Array.from(expected[i]!));
     assert.ok(difference < 2e-4, `text ${i} is off by ${difference}`);

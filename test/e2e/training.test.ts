@@ -7,7 +7,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { setTimeout } from 'node:timers/promises';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
-import { runLorikeet, spawnLorikeet, startServing } from './program.ts';
+import { runLorikeet, serveFor, spawnLorikeet, succeed } from './program.ts';
 import { readLines, servedLoss, writeRows } from './rows.ts';
 
 const TOY = path.resolve('models/toy');
@@ -33,7 +33,7 @@ test('F25, T25, I20: a run killed at random steps goes on to the same bytes', as
   const dir = temporaryFolder(t);
   const job = writeJob(dir, { dropout: 0.1, packing: true, gradAccumulation: 2, epochs: 12 });
   const whole = path.join(dir, 'whole');
-  assert.equal((await runLorikeet(['train', job, '--out', whole], dir)).code, 0);
+  await succeed(['train', job, '--out', whole], dir);
   const steps = readLines(path.join(whole, 'metrics.jsonl')).length;
   const random = seededRandom(Date.now());
   const run = path.join(dir, 'killed');
@@ -46,8 +46,7 @@ test('F25, T25, I20: a run killed at random steps goes on to the same bytes', as
     child.kill('SIGKILL');
     await closed;
   }
-  const { code, error } = await runLorikeet(['train', '--resume', run], dir);
-  assert.equal(code, 0, error);
+  await succeed(['train', '--resume', run], dir);
   assert.ok(adapterBytes(run).equals(adapterBytes(whole)));
   assert.equal(readLines(path.join(run, 'metrics.jsonl')).length, steps);
 });
@@ -82,8 +81,7 @@ test('an adapter with a name is published, and a full model is a folder to impor
   const resumed = await runLorikeet(['train', '--resume', run], dir);
   assert.match(resumed.error, /New adapter letters@1 in /);
   const adapters = path.join(dir, 'adapters');
-  const folder = await runLorikeet(['train', '--resume', run, '--adapters', adapters], dir);
-  assert.equal(folder.code, 0, folder.error);
+  await succeed(['train', '--resume', run, '--adapters', adapters], dir);
   const copied = path.join(adapters, 'letters/adapter_model.safetensors');
   assert.ok(readFileSync(copied).equals(adapterBytes(run)));
   assert.ok(readLines(path.join(run, 'metrics.jsonl')).some((row) => 'validationLoss' in row));
@@ -91,10 +89,10 @@ test('an adapter with a name is published, and a full model is a folder to impor
   const fullJob = path.join(dir, 'full.json');
   const data = path.join(dir, 'rows.jsonl');
   writeFileSync(fullJob, JSON.stringify({ model: plain, data, method: 'full', maxSteps: 2 }));
-  assert.equal((await runLorikeet(['train', fullJob, '--out', full], dir)).code, 0);
+  await succeed(['train', fullJob, '--out', full], dir);
   assert.ok(!existsSync(path.join(full, 'adapter')));
   const again = ['import', path.join(full, 'model'), '--out', path.join(dir, 'again')];
-  assert.equal((await runLorikeet(again, dir)).code, 0);
+  await succeed(again, dir);
 });
 
 test('wrong settings end with 78, wrong rows with 1, wrong folders with 2, and nothing is left', async (t) => {
@@ -137,11 +135,10 @@ test("the published adapter is served with the trainer's own validation loss", a
   const rows = writeRows(dir);
   const job = writeJob(dir, { name: 'letters', validation: rows, maxSteps: 5, evalEvery: 5 });
   const run = path.join(dir, 'run');
-  assert.equal((await runLorikeet(['train', job, '--out', run], dir)).code, 0);
+  await succeed(['train', job, '--out', run], dir);
   const { validationLoss } = readLines(path.join(run, 'metrics.jsonl')).at(-1)!;
   const flags = ['--model', TOY, '--weights', 'f32'];
-  const server = await startServing(flags, dir);
-  t.after(() => server.stop());
+  const server = await serveFor(t, flags, dir);
   const served = await servedLoss(server.url, 'letters');
   assert.ok(Math.abs(served - Number(validationLoss)) < 1e-4, `${served} ${validationLoss}`);
 });

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { importModel } from '../../src/import/import-model.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { startServing } from './program.ts';
+import { serveFor } from './program.ts';
 import { pythonPath, skipWithout } from './python.ts';
 
 const run = promisify(execFile);
@@ -29,8 +29,7 @@ test("TRL's AsyncGRPOTrainer trains on samples of the adapters that it loads her
   const quantization = { quantization: 'none', doubleQuantization: false } as const;
   await importModel('smollm2-135m-instruct-q4', base, quantization);
   const args = ['--model', base, '--weights', 'f32', '--slots', '8', '--no-demo'];
-  const server = await startServing([...args, '--loadable-adapters', home], home);
-  t.after(() => server.stop());
+  const server = await serveFor(t, [...args, '--loadable-adapters', home], home);
   const script = path.resolve('test/e2e/trl_async_grpo.py');
   const out = path.join(home, 'out');
   const { stdout } = await run(pythonPath, [script, server.url, base, String(STEPS), out], {

@@ -1,18 +1,16 @@
 // `npm run fuzz -- --target NAME --cases N --seed S`: runs one target, or all of them, for as long as you like. `--minutes N`
 // ends each target earlier. `--path P` repeats a single case, as a failure prints it.
-import { parseArgs } from 'node:util';
+import { readOptions } from '../options.ts';
 import { replaceNodeCalls } from '../simulation/node-calls.ts';
 import { fuzz, type Target } from './fuzz.ts';
 import { PARSERS } from './targets.ts';
 
-const { values } = parseArgs({
-  options: {
-    target: { type: 'string' },
-    cases: { type: 'string', default: '100000' },
-    seed: { type: 'string', default: '1' },
-    minutes: { type: 'string' },
-    path: { type: 'string' },
-  },
+const values = readOptions({
+  target: undefined,
+  cases: 100_000,
+  seed: 1,
+  minutes: undefined,
+  path: undefined,
 });
 replaceNodeCalls(0); // a file is read in a third of the time without a change of threads
 if (values.path === undefined) Error.stackTraceLimit = 0; // refusals need no stack; a repeated case has one
@@ -45,8 +43,8 @@ async function runChosen(targets: readonly Target[]): Promise<void> {
 async function run(target: Target): Promise<void> {
   const start = performance.now();
   const { cases, refused, slowestMs, mostBytes } = await fuzz(target, {
-    seed: Number(values.seed),
-    cases: Number(values.cases),
+    seed: values.seed,
+    cases: values.cases,
     path: values.path,
     ...(values.minutes !== undefined && { maxMs: Number(values.minutes) * 60_000 }),
   });

@@ -43,7 +43,7 @@ import {
   factsSchema,
   requestSchema,
   resultSchema,
-  samplerSchema,
+  samplingSessionSchema,
 } from '../../src/tinker/journal-entries.ts';
 import { adapterBytes, configBytes, MODEL } from '../adapters/sample.ts';
 import { CONSTRAINT_TARGETS } from './constraint-targets.ts';
@@ -92,7 +92,7 @@ function ofFolder(name: string, read: (folder: string) => Promise<unknown>, sche
 }
 
 /** Of the files of a session's journal. */
-const ENTRY_SCHEMAS = [factsSchema, samplerSchema, requestSchema, resultSchema];
+const ENTRY_SCHEMAS = [factsSchema, samplingSessionSchema, requestSchema, resultSchema];
 
 /** All targets except those of the HTTP API. */
 export const PARSERS: readonly Target[] = [

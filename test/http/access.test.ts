@@ -100,39 +100,25 @@ describe('without a key', () => {
 
 describe('a wrong key', () => {
   const base64 = Buffer.from(`acme:${acme.text}`).toString('base64');
-  const WRONG: Record<string, string | undefined> = {
-    none: undefined,
-    empty: '',
-    'an empty Bearer': 'Bearer ',
-    'Basic with the right key': `Basic ${base64}`,
-    'the right key without a scheme': acme.text,
-    'the right key in upper case': `Bearer ${acme.text.toUpperCase()}`,
-    'the right key twice': `Bearer ${acme.text}, Bearer ${acme.text}`,
-    'a key of nobody': `Bearer ${makeKey('acme').text}`,
-    'a key of 1 MiB': `Bearer ${'x'.repeat(2 ** 20)}`,
-    'bytes above ASCII': `Bearer l\u00f6r\u00efkeet_${'\u00ff'.repeat(20)}`,
-  };
-  const bodies = new Set<string>();
-  for (const [what, authorization] of Object.entries(WRONG)) {
-    test(`B10: ${what} is 401 with www-authenticate`, async () => {
-      const headers = authorization === undefined ? {} : { authorization };
-      const response = await app.request('/v1/models', { headers });
-      assert.equal(response.status, 401);
-      assert.equal(response.headers.get('www-authenticate'), 'Bearer');
-      bodies.add(await response.text());
-    });
-  }
-
-  const AS_API_KEY: Record<string, Record<string, string>> = {
+  const bearer = (key: string) => ({ authorization: `Bearer ${key}` });
+  const WRONG: Record<string, Record<string, string>> = {
+    none: {},
+    empty: { authorization: '' },
+    'an empty Bearer': bearer(''),
+    'Basic with the right key': { authorization: `Basic ${base64}` },
+    'the right key without a scheme': { authorization: acme.text },
+    'the right key in upper case': bearer(acme.text.toUpperCase()),
+    'the right key twice': bearer(`${acme.text}, Bearer ${acme.text}`),
+    'a key of nobody': bearer(makeKey('acme').text),
+    'a key of 1 MiB': bearer('x'.repeat(2 ** 20)),
+    'bytes above ASCII': bearer(`l\u00f6r\u00efkeet_${'\u00ff'.repeat(20)}`),
     'a key of nobody as x-api-key': { 'x-api-key': makeKey('acme').text },
     'an empty x-api-key': { 'x-api-key': '' },
     'a scheme in x-api-key': { 'x-api-key': `Bearer ${acme.text}` },
-    'a wrong Authorization next to the right x-api-key': {
-      authorization: 'Bearer x',
-      'x-api-key': acme.text,
-    },
+    'a wrong Authorization next to the right x-api-key': { ...bearer('x'), 'x-api-key': acme.text },
   };
-  for (const [what, headers] of Object.entries(AS_API_KEY)) {
+  const bodies = new Set<string>();
+  for (const [what, headers] of Object.entries(WRONG)) {
     test(`B10: ${what} is 401 with www-authenticate`, async () => {
       const response = await app.request('/v1/models', { headers });
       assert.equal(response.status, 401);

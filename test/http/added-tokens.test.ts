@@ -1,24 +1,16 @@
 // Adapters whose tokens have places that the base's tables have anyway: only their tokenizer is their own.
 import assert from 'node:assert/strict';
-import { cpSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
 import { test } from 'node:test';
-import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
-import { Registry } from '../../adapters/registry/registry.ts';
 import type { ChatCompletion, Completion } from '../../src/contracts/openai.ts';
-import { sampleFolder } from '../adapters/published.ts';
-import { temporaryFolder } from '../fixtures.ts';
-import { readError, readOk, serve, utf8 } from './served.ts';
+import { adapterFolder } from './adapter-folder.ts';
+import { assertRefused, readOk, serve, utf8 } from './served.ts';
 
 /** The model has 260 tokens, its tokenizer 259. */
 const WORD = 259;
-const root = temporaryFolder();
+const { write, registry } = adapterFolder();
 
-function writeAdapter(name: string, added: readonly object[], config: object = {}): void {
-  const folder = path.join(root, name);
-  cpSync(sampleFolder({ name }), folder, { recursive: true });
-  writeFileSync(path.join(folder, 'tokenizer.json'), JSON.stringify({ added_tokens: added }));
-  writeFileSync(path.join(folder, 'tokenizer_config.json'), JSON.stringify(config));
+function writeAdapter(name: string, added_tokens: readonly object[], config: object = {}): void {
+  write(name, { 'tokenizer.json': { added_tokens }, 'tokenizer_config.json': config });
 }
 
 const word = { id: WORD, content: '<word>', special: false };
@@ -33,10 +25,7 @@ writeAdapter('clash', [{ ...word, id: 97 }]);
 let said: number[] = [];
 let prompt: readonly number[] = [];
 const { post } = serve({
-  registry: new Registry({
-    base: { id: 'toy', names: [], digest: 'b'.repeat(64) },
-    local: [new FolderAdapters(root, { baseNames: ['toy'] })],
-  }),
+  registry,
   reply: (ids) => {
     prompt = ids;
     return said;
@@ -98,10 +87,7 @@ test('tokens that do not fit are refused by their adapter', async () => {
     ['words+other', 'model', /two adapters with their own vocabularies cannot be composed/],
   ] as const) {
     const response = await post('/v1/completions', { model, prompt: 'a' });
-    assert.equal(response.status, 422, model);
-    const error = await readError(response);
-    assert.equal(error.param, param);
-    assert.match(error.message, message);
+    await assertRefused(response, { status: 422, param, message }, model);
   }
   said = [WORD];
   assert.equal((await complete('words+0.5*same')).text, '<word>');

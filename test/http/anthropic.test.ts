@@ -3,24 +3,17 @@ import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import Anthropic from '@anthropic-ai/sdk';
 import { startServer } from '../../src/http/wire/server.ts';
-import { createToolTemplate } from '../../src/tools/tool-template.ts';
-import { PLAIN } from '../tools/templates.ts';
 import { serveKeyed } from './keyed.ts';
-import { createByteTokenizer, idle, utf8 } from './served.ts';
+import { idle } from './served.ts';
+import { toolServing, written } from './tool-serving.ts';
 
-const tokenizer = createByteTokenizer(PLAIN);
 let reply = 'Hello, world';
-const prompts: string[] = [];
+const { prompts, options } = toolServing(() => reply);
 const served = serveKeyed({
+  ...options,
   tenants: { acme: {} },
   adapters: ['alpha'],
-  tokenizer,
-  chatTemplate: createToolTemplate(tokenizer),
   maxSeqLength: 2048,
-  reply: (ids) => {
-    prompts.push(tokenizer.decode([...ids], { skipSpecials: false }));
-    return utf8(reply);
-  },
 });
 const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
 after(() => server.close(0));
@@ -34,8 +27,9 @@ const weather = {
   description: 'Tells the weather',
   input_schema: { type: 'object' as const, properties: { city: { type: 'string' } } },
 };
-const call = (city: string) =>
-  `<tool_call>\n{"name": "get_weather", "arguments": {"city": "${city}"}}\n</tool_call>`;
+const call = (city: string) => written('get_weather', `{"city": "${city}"}`);
+const inputsOf = (content: readonly Anthropic.ContentBlock[]) =>
+  content.map((block) => block.type === 'tool_use' && block.input);
 
 describe('a message', () => {
   test('has one text, the reason of its end and the usage', async () => {
@@ -203,10 +197,7 @@ describe('tools', () => {
       json += part;
     });
     const { content, stop_reason } = await stream.finalMessage();
-    assert.deepEqual(
-      content.map((block) => block.type === 'tool_use' && block.input),
-      [{ city: 'Rome' }, { city: 'Oslo' }],
-    );
+    assert.deepEqual(inputsOf(content), [{ city: 'Rome' }, { city: 'Oslo' }]);
     assert.equal(json, '{"city": "Rome"}{"city": "Oslo"}');
     assert.equal(stop_reason, 'tool_use');
   });
@@ -218,10 +209,7 @@ describe('tools', () => {
       await client.messages.create(cut),
       await client.messages.stream(cut).finalMessage(),
     ]) {
-      assert.deepEqual(
-        content.map((block) => block.type === 'tool_use' && block.input),
-        [{ city: 'Rome' }],
-      );
+      assert.deepEqual(inputsOf(content), [{ city: 'Rome' }]);
       assert.equal(stop_reason, 'max_tokens');
     }
   });

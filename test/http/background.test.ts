@@ -1,11 +1,13 @@
 // Responses in the background: the client asks for them later, or cancels them.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { withResolvers } from '../../src/common/waiting.ts';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
 import { until } from '../until.ts';
 import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
-import { idle, readError, readOk, utf8 } from './served.ts';
+import { assertRefused, idle, readError, readOk, utf8 } from './served.ts';
 
 const URL = '/v1/responses';
 const clock = { ms: Date.now() };
@@ -32,10 +34,7 @@ const ended = (id: string) =>
 
 /** Holds the engine back after the prompt until the returned function is called. */
 function holdDecoding(): () => void {
-  let release = () => {};
-  const held = new Promise<void>((resolve) => {
-    release = resolve;
-  });
+  const { promise: held, resolve: release } = withResolvers<void>();
   engine.beforeRun = (batch) => (batch.kind === 'prefill' ? undefined : held);
   return () => {
     engine.beforeRun = () => {};
@@ -49,8 +48,7 @@ test('a response in the background is answered before its first token, and read 
   assert.deepEqual([first.status, first.background, first.output], ['in_progress', true, []]);
   assert.deepEqual(await get(first.id), first);
   const previous = { ...request, previous_response_id: first.id };
-  const early = await readError(await ask('other', URL, previous));
-  assert.equal(early.code, 'previous_response_not_found');
+  await assertRefused(await ask('other', URL, previous), { code: 'previous_response_not_found' });
   release();
   const { output, usage, ...last } = await ended(first.id);
   assert.equal(last.status, 'completed');
@@ -138,6 +136,5 @@ test('what cannot be in the background is refused by name', async () => {
   const whole = await readOk<ApiResponse>(
     await ask('acme', URL, { ...request, background: false }),
   );
-  const error = await readError(await cancel(whole.id));
-  assert.deepEqual([error.code, error.param], ['invalid_request', 'id']);
+  await assertRefused(await cancel(whole.id), { code: 'invalid_request', param: 'id' });
 });

@@ -6,7 +6,7 @@ import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { openBatches, type ResultLine } from '../batches/simulated.ts';
 import { until } from '../until.ts';
 import { connect } from './openai-client.ts';
-import { readError, type Served, serve, utf8 } from './served.ts';
+import { assertRefused, type Served, serve, utf8 } from './served.ts';
 import { filesSide } from './with-jobs.ts';
 
 /** Repeats the last letters of the prompt, with the adapter's name. */
@@ -169,9 +169,7 @@ test('a request for a batch is checked', async () => {
     [{ nonsense: 1 }, 'nonsense'],
   ] as const) {
     const response = await post('/v1/batches', { ...whole, ...changes });
-    assert.equal(response.status, 400);
-    assert.equal((await readError(response)).param, param);
+    await assertRefused(response, { status: 400, param });
   }
-  const missing = await post('/v1/batches', whole);
-  assert.deepEqual([missing.status, (await readError(missing)).param], [404, 'input_file_id']);
+  await assertRefused(await post('/v1/batches', whole), { status: 404, param: 'input_file_id' });
 });

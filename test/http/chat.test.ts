@@ -7,7 +7,8 @@ import type {
   Completion,
   CompletionChunk,
 } from '../../src/contracts/openai.ts';
-import { readError, readFrames, readOk, serve, utf8 } from './served.ts';
+import { pluck } from '../pluck.ts';
+import { readChunks, readError, readOk, serve, utf8 } from './served.ts';
 
 const URL = '/v1/chat/completions';
 const messages = [{ role: 'user', content: 'Hi' }];
@@ -51,18 +52,10 @@ describe('a chat completion', () => {
   });
 
   test('takes content in parts, and generates to the end of the context by default', async () => {
-    const parts = [
-      { type: 'text', text: 'H' },
-      { type: 'text', text: 'i' },
-    ];
-    const body = {
-      ...request,
-      messages: [{ role: 'developer', content: parts }],
-      max_tokens: null,
-    };
-    const { choices, usage } = await readOk<ChatCompletion>(
-      await post(URL, { ...body, ignore_eos: true }),
-    );
+    const content = ['H', 'i'].map((text) => ({ type: 'text', text }));
+    const messages = [{ role: 'developer', content }];
+    const body = { ...request, messages, max_tokens: null, ignore_eos: true };
+    const { choices, usage } = await readOk<ChatCompletion>(await post(URL, body));
     assert.equal(choices[0]!.finish_reason, 'length');
     assert.equal(usage.total_tokens, 256);
   });
@@ -74,10 +67,7 @@ describe('a chat completion', () => {
     assert.equal(token!.token, 'H');
     assert.deepEqual(token!.bytes, [72]);
     assert.ok(Math.abs(token!.logprob) < 1e-6);
-    assert.deepEqual(
-      token!.top_logprobs.map((top) => top.token),
-      ['H'],
-    );
+    assert.deepEqual(pluck(token!.top_logprobs, 'token'), ['H']);
   });
 
   test('needs a chat template', async () => {
@@ -95,14 +85,18 @@ test('a completion is the official client’s too', async () => {
 
 describe('a streamed chat completion', () => {
   const { post } = serve({ reply: () => utf8('Hé, you') });
+  type Chunks = readonly ChatCompletionChunk[];
+  const stream = async (fields: object): Promise<Chunks> =>
+    readChunks(await post(URL, { ...request, stream: true, ...fields }));
+  const choicesOf = (chunks: Chunks) => chunks.flatMap(({ choices }) => choices);
+  const textOf = (choices: Chunks[number]['choices']) =>
+    choices.map(({ delta }) => delta.content ?? '').join('');
 
   test('sends the role, a chunk per character, the reason, the usage and [DONE]', async () => {
     const body = { ...request, stream: true, stream_options: { include_usage: true } };
     const response = await post(URL, { ...body, max_tokens: 4 });
     assert.equal(response.headers.get('content-type'), 'text/event-stream; charset=utf-8');
-    const frames = await readFrames(response);
-    assert.equal(frames.pop(), '[DONE]');
-    const chunks = frames as Sent<ChatCompletionChunk>[];
+    const chunks = await readChunks<Sent<ChatCompletionChunk>>(response);
     const { id, created, model, object, system_fingerprint } = asOfficialChunk(chunks[0]!);
     assert.equal(object, 'chat.completion.chunk');
     const head = { id, object, created, model, system_fingerprint };
@@ -131,35 +125,27 @@ describe('a streamed chat completion', () => {
   });
 
   test('has no usage unless it is requested', async () => {
-    const frames = await readFrames(await post(URL, { ...request, stream: true }));
-    assert.ok(frames.length > 3);
-    assert.ok(frames.every((frame) => frame === '[DONE]' || !('usage' in (frame as object))));
+    const chunks = await stream({});
+    assert.ok(chunks.length > 2);
+    assert.ok(chunks.every((chunk) => !('usage' in chunk)));
   });
 
   test('never sends text of a stop string, and finishes with stop', async () => {
-    const body = { ...request, max_tokens: 20, stop: ', y', stream: true };
-    const frames = (await readFrames(await post(URL, body))).slice(0, -1) as ChatCompletionChunk[];
-    const choices = frames.flatMap((frame) => frame.choices);
-    assert.equal(choices.map(({ delta }) => delta.content ?? '').join(''), 'Hé');
+    const choices = choicesOf(await stream({ max_tokens: 20, stop: ', y' }));
+    assert.equal(textOf(choices), 'Hé');
     assert.equal(choices.at(-1)!.finish_reason, 'stop');
   });
 
   test('cut inside a character it sends U+FFFD, never half of it', async () => {
-    const frames = await readFrames(await post(URL, { ...request, max_tokens: 2, stream: true }));
-    const chunks = frames.slice(0, -1) as ChatCompletionChunk[];
-    const text = chunks.map((chunk) => chunk.choices[0]!.delta.content ?? '').join('');
-    assert.equal(text, 'H\ufffd');
+    assert.equal(textOf(choicesOf(await stream({ max_tokens: 2 }))), 'H\ufffd');
   });
 
   test('interleaves n choices, each with its role, text and end', async () => {
-    const frames = await readFrames(await post(URL, { ...request, n: 3, stream: true }));
-    const choices = (frames.slice(0, -1) as ChatCompletionChunk[]).flatMap(
-      (frame) => frame.choices,
-    );
+    const choices = choicesOf(await stream({ n: 3 }));
     for (const index of [0, 1, 2]) {
       const own = choices.filter((choice) => choice.index === index);
       assert.equal(own[0]!.delta.role, 'assistant');
-      assert.equal(own.map(({ delta }) => delta.content ?? '').join(''), 'Hé, ');
+      assert.equal(textOf(own), 'Hé, ');
       assert.equal(own.filter((choice) => choice.finish_reason !== null).length, 1);
       assert.equal(own.at(-1)!.finish_reason, 'length');
     }
@@ -167,14 +153,12 @@ describe('a streamed chat completion', () => {
 
   test('of completions has text chunks of the same object', async () => {
     const body = { model: 'base', prompt: 'a', max_tokens: 1, stream: true };
-    const frames = await readFrames(await post('/v1/completions', body));
-    const [first, last] = frames as CompletionChunk[];
-    assert.equal(first!.object, 'text_completion');
-    assert.deepEqual(first!.choices, [
-      { index: 0, text: 'H', logprobs: null, finish_reason: null },
-    ]);
-    assert.deepEqual(last!.choices, [
-      { index: 0, text: '', logprobs: null, finish_reason: 'length' },
+    const chunks = await readChunks<CompletionChunk>(await post('/v1/completions', body));
+    const choice = { index: 0, logprobs: null };
+    assert.equal(chunks[0]!.object, 'text_completion');
+    assert.deepEqual(pluck(chunks, 'choices'), [
+      [{ ...choice, text: 'H', finish_reason: null }],
+      [{ ...choice, text: '', finish_reason: 'length' }],
     ]);
   });
 });

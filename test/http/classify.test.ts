@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ClassificationList } from '../../src/contracts/openai.ts';
-import { idle, readError, readOk, serve } from './served.ts';
+import { assertRefused, idle, readError, readOk, serve } from './served.ts';
 
 const URL = '/classify';
 
@@ -63,9 +63,7 @@ describe('classification', () => {
       [URL, { model: 'base', input: 'a' }, /the base has no classification head/],
       ['/v1/completions', { model: 'alpha', prompt: 'a' }, /Use POST \/classify/],
     ] as const) {
-      const error = await readError(await served.post(path, body));
-      assert.equal(error.param, 'model');
-      assert.match(error.message, message);
+      await assertRefused(await served.post(path, body), { param: 'model', message });
     }
     const plain = serve({ adapters: ['alpha'] });
     const refused = await readError(await plain.post(URL, { model: 'alpha', input: 'a' }));

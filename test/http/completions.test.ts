@@ -3,7 +3,17 @@ import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { Completion, CompletionChunk } from '../../src/contracts/openai.ts';
 import type { Tokenizer } from '../../src/tokenizer/tokenizer.ts';
-import { createByteTokenizer, readError, readFrames, readOk, serve, utf8 } from './served.ts';
+import { pluck } from '../pluck.ts';
+import {
+  assertRefused,
+  createByteTokenizer,
+  readChunks,
+  readError,
+  readFrames,
+  readOk,
+  serve,
+  utf8,
+} from './served.ts';
 
 const URL = '/v1/completions';
 const NONE_CACHED = { prompt_tokens_details: { cached_tokens: 0 } };
@@ -37,45 +47,27 @@ describe('a completion', () => {
     });
   });
 
-  test('ends with stop at the end token, which is neither text nor counted', async () => {
-    const body = await readOk<Completion>(await post(URL, { ...request, max_tokens: 20 }));
-    assert.equal(body.choices[0]!.text, 'Hello, world');
-    assert.equal(body.choices[0]!.finish_reason, 'stop');
-    assert.equal(body.usage.completion_tokens, 12);
-  });
-
-  test('continues past the end token with ignore_eos', async () => {
-    const body = await readOk<Completion>(
-      await post(URL, { ...request, max_tokens: 20, ignore_eos: true }),
-    );
-    assert.equal(body.choices[0]!.text, 'Hello, world');
-    assert.equal(body.choices[0]!.finish_reason, 'length');
-    assert.equal(body.usage.completion_tokens, 20);
-  });
-
-  test('ends before a stop string, and counts the tokens that formed it', async () => {
-    const body = await readOk<Completion>(
-      await post(URL, { ...request, max_tokens: 20, stop: ['zz', ', w'] }),
-    );
-    assert.equal(body.choices[0]!.text, 'Hello');
-    assert.equal(body.choices[0]!.finish_reason, 'stop');
-    assert.equal(body.usage.completion_tokens, 8);
-  });
-
-  test('ends at a stop token id', async () => {
-    const body = await readOk<Completion>(
-      await post(URL, { ...request, max_tokens: 20, stop_token_ids: [44] }),
-    );
-    assert.equal(body.choices[0]!.text, 'Hello');
-    assert.equal(body.choices[0]!.finish_reason, 'stop');
-  });
-
-  test('generates 16 tokens if max_tokens is absent', async () => {
-    const body = await readOk<Completion>(
-      await post(URL, { ...request, max_tokens: null, ignore_eos: true }),
-    );
-    assert.equal(body.usage.completion_tokens, 16);
-  });
+  const ENDS: [what: string, fields: object, text: string, reason: string, tokens: number][] = [
+    ['at the end token, which is neither text nor counted', {}, 'Hello, world', 'stop', 12],
+    ['past it with ignore_eos', { ignore_eos: true }, 'Hello, world', 'length', 20],
+    ['before a stop string, whose tokens count', { stop: ['zz', ', w'] }, 'Hello', 'stop', 8],
+    ['at a stop token id', { stop_token_ids: [44] }, 'Hello', 'stop', 5],
+    [
+      'after 16 tokens by default',
+      { max_tokens: null, ignore_eos: true },
+      'Hello, world',
+      'length',
+      16,
+    ],
+  ];
+  for (const [what, fields, text, reason, tokens] of ENDS) {
+    test(`ends ${what}`, async () => {
+      const body = { ...request, max_tokens: 20, ...fields };
+      const { choices, usage } = await readOk<Completion>(await post(URL, body));
+      assert.deepEqual([choices[0]!.text, choices[0]!.finish_reason], [text, reason]);
+      assert.equal(usage.completion_tokens, tokens);
+    });
+  }
 
   test('takes token ids, arrays of them and arrays of texts, n choices each', async () => {
     for (const [prompt, count] of [
@@ -87,10 +79,7 @@ describe('a completion', () => {
         await post(URL, { ...request, prompt, n: 2, best_of: 2 }),
       );
       assert.equal(body.choices.length, count);
-      assert.deepEqual(
-        body.choices.map(({ index }) => index),
-        [...Array(count).keys()],
-      );
+      assert.deepEqual(pluck(body.choices, 'index'), [...Array(count).keys()]);
       assert.equal(body.usage.prompt_tokens, 3);
       assert.equal(body.usage.completion_tokens, count * 5);
     }
@@ -101,11 +90,10 @@ describe('a completion', () => {
     const full = await readOk<Completion>(await post(URL, fits));
     assert.equal(full.choices[0]!.finish_reason, 'length');
     assert.equal(full.usage.total_tokens, 256);
-    const error = await readError(await post(URL, { ...fits, max_tokens: 7 }));
-    assert.equal(error.code, 'context_length_exceeded');
-    assert.equal(error.param, 'prompt');
+    const { code, param, message } = await readError(await post(URL, { ...fits, max_tokens: 7 }));
+    assert.deepEqual([code, param], ['context_length_exceeded', 'prompt']);
     assert.equal(
-      error.message,
+      message,
       "This model's maximum context length is 256 tokens. However, you requested 257 tokens (250 in the prompt, " +
         '7 in the completion). Please reduce the length of the prompt or completion.',
     );
@@ -119,8 +107,7 @@ describe('a completion with echo and logprobs', () => {
     let encoded = 0;
     const { post } = serve({ tokenizer: countingTokenizer(() => encoded++) });
     const body = { ...request, prompt: ['a', 'b'.repeat(300), ...Array(50).fill('c'.repeat(300))] };
-    const error = await readError(await post(URL, body));
-    assert.equal(error.code, 'context_length_exceeded');
+    await assertRefused(await post(URL, body), { code: 'context_length_exceeded' });
     assert.equal(encoded, 2);
   });
 
@@ -139,17 +126,18 @@ describe('a completion with echo and logprobs', () => {
     assert.ok(seen.slice(seen.indexOf('encode')).filter((what) => what === 'other').length >= 7);
   });
 
+  const echo = async (fields: object) =>
+    readOk<Completion>(await post(URL, { ...request, echo: true, ...fields }));
+
   test('scores the prompt without generating', async () => {
-    const body = { ...request, prompt: 'abc', echo: true, logprobs: 1, max_tokens: 0 };
-    const { choices, usage } = await readOk<Completion>(await post(URL, body));
-    assert.equal(choices[0]!.text, 'abc');
-    assert.equal(choices[0]!.finish_reason, 'length');
-    assert.deepEqual(choices[0]!.logprobs, {
+    const { choices, usage } = await echo({ prompt: 'abc', logprobs: 1, max_tokens: 0 });
+    const logprobs = {
       tokens: ['a', 'b', 'c'],
       token_logprobs: [null, -0.098, -0.099],
       top_logprobs: [null, { '\x07': -0.25, b: -0.098 }, { '\x07': -0.25, c: -0.099 }],
       text_offset: [0, 1, 2],
-    });
+    };
+    assert.deepEqual(choices, [{ index: 0, text: 'abc', logprobs, finish_reason: 'length' }]);
     assert.deepEqual(usage, {
       ...{ prompt_tokens: 3, completion_tokens: 0, total_tokens: 3 },
       ...NONE_CACHED,
@@ -157,48 +145,42 @@ describe('a completion with echo and logprobs', () => {
   });
 
   test('repeats the prompt without logprobs too', async () => {
-    const body = { ...request, prompt: 'abc', echo: true, max_tokens: 0 };
-    const { choices } = await readOk<Completion>(await post(URL, body));
-    assert.deepEqual(choices[0]!, {
-      index: 0,
-      text: 'abc',
-      logprobs: null,
-      finish_reason: 'length',
+    const { choices } = await echo({ prompt: 'abc', max_tokens: 0 });
+    assert.deepEqual(choices, [{ index: 0, text: 'abc', logprobs: null, finish_reason: 'length' }]);
+  });
+
+  for (const [what, prompt, max_tokens, expected] of [
+    [
+      'writes half a character by its bytes, at the offset of the whole',
+      'a',
+      3,
+      { text: 'aé!', tokens: ['a', 'bytes:\\xc3', 'bytes:\\xa9', '!'], offsets: [0, 1, 1, 2] },
+    ],
+    [
+      'names control tokens, which are no part of the text',
+      [256, 97],
+      0,
+      { text: 'a', tokens: ['<|im_start|>', 'a'], offsets: [0, 0] },
+    ],
+  ] as const) {
+    test(what, async () => {
+      const { choices } = await echo({ prompt, logprobs: 0, max_tokens });
+      const { tokens, text_offset: offsets } = choices[0]!.logprobs!;
+      assert.deepEqual({ text: choices[0]!.text, tokens, offsets }, expected);
     });
-  });
-
-  test('writes half a character by its bytes, at the offset of the whole', async () => {
-    const body = { ...request, prompt: 'a', echo: true, logprobs: 0, max_tokens: 3 };
-    const { choices } = await readOk<Completion>(await post(URL, body));
-    assert.equal(choices[0]!.text, 'aé!');
-    assert.deepEqual(choices[0]!.logprobs!.tokens, ['a', 'bytes:\\xc3', 'bytes:\\xa9', '!']);
-    assert.deepEqual(choices[0]!.logprobs!.text_offset, [0, 1, 1, 2]);
-  });
-
-  test('names control tokens, which are no part of the text', async () => {
-    const body = { ...request, prompt: [256, 97], echo: true, logprobs: 0, max_tokens: 0 };
-    const { choices } = await readOk<Completion>(await post(URL, body));
-    assert.equal(choices[0]!.text, 'a');
-    assert.deepEqual(choices[0]!.logprobs!.tokens, ['<|im_start|>', 'a']);
-    assert.deepEqual(choices[0]!.logprobs!.text_offset, [0, 0]);
-  });
+  }
 
   test('streams the same as it answers whole', async () => {
     const body = { ...request, prompt: ['abc', 'd'], echo: true, logprobs: 2, n: 2, max_tokens: 3 };
     const whole = await readOk<Completion>(await post(URL, body));
-    const frames = (await readFrames(await post(URL, { ...body, stream: true }))).slice(0, -1);
+    const chunks = await readChunks<CompletionChunk>(await post(URL, { ...body, stream: true }));
     for (const { index, text, logprobs } of whole.choices) {
-      const parts = (frames as CompletionChunk[])
-        .flatMap((frame) => frame.choices)
-        .filter((choice) => choice.index === index);
+      const choices = chunks.flatMap((chunk) => chunk.choices);
+      const parts = choices.filter((choice) => choice.index === index);
       assert.equal(parts.map((part) => part.text).join(''), text);
       for (const [key, list] of Object.entries(logprobs!)) {
-        assert.deepEqual(
-          parts.flatMap(
-            (part) => (part.logprobs?.[key as 'tokens'] as unknown[] | undefined) ?? [],
-          ),
-          list,
-        );
+        const streamed = parts.flatMap((part) => part.logprobs?.[key as 'tokens'] ?? []);
+        assert.deepEqual(streamed, list);
       }
     }
   });
@@ -225,12 +207,10 @@ describe('a model without a tokenizer', () => {
   });
 
   test('refuses text and messages', async () => {
-    const error = await readError(await post(URL, request));
-    assert.equal(error.param, 'prompt');
+    await assertRefused(await post(URL, request), { param: 'prompt' });
     const messages = [{ role: 'user', content: 'hi' }];
     const chat = await post('/v1/chat/completions', { model: 'base', messages });
-    assert.equal(chat.status, 400);
-    assert.equal((await readError(chat)).param, 'messages');
+    await assertRefused(chat, { status: 400, param: 'messages' });
   });
 });
 

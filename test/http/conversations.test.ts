@@ -1,23 +1,19 @@
 // Conversations that the server keeps, as the official client creates, reads and continues them.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
+import { pluck } from '../pluck.ts';
 import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
 import { connect } from './openai-client.ts';
-import { readError, readOk, shownPrompt, utf8 } from './served.ts';
+import { readError, readOk, recordPrompts } from './served.ts';
 
 const URL = '/v1/conversations';
 const clock = { ms: Date.now() };
-const prompts: string[] = [];
-const served = serveKeyed({
-  tenants: { acme: {}, other: {} },
-  ...keeping({ now: () => clock.ms }),
-  reply(promptIds) {
-    prompts.push(shownPrompt(promptIds));
-    return utf8('Hello');
-  },
-});
+const { prompts, reply } = recordPrompts();
+const kept = keeping({ now: () => clock.ms });
+const served = serveKeyed({ tenants: { acme: {}, other: {} }, ...kept, reply });
 const { ask } = served;
 const apiKey = served.keys['acme']!.text;
 const client = await connect(served, apiKey);
@@ -68,10 +64,7 @@ test('its items are added, read and deleted one by one', async () => {
   const reasoning = { type: 'reasoning' as const, id: 'rs_1', summary: [] };
   const items = [user('A'), reasoning, user('B')];
   const { data } = await client.conversations.items.create(conversation_id, { items });
-  assert.deepEqual(
-    data.map(({ type }) => type),
-    ['message', 'message'],
-  );
+  assert.deepEqual(pluck(data, 'type'), ['message', 'message']);
   const [first] = data;
   assert.ok(first?.type === 'message');
   const read = await client.conversations.items.retrieve(first.id, { conversation_id });

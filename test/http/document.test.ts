@@ -1,8 +1,10 @@
 // The published document is complete and consistent.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { z } from '@hono/zod-openapi';
 import { Ajv2020 } from 'ajv/dist/2020.js';
+import { pluck } from '../pluck.ts';
 import { documentedApp, operationsOf, schemasIn } from './documented-routes.ts';
 import { serve } from './served.ts';
 
@@ -32,10 +34,7 @@ test('every operation has a name of its own, a summary, and its path parameters'
     assert.ok(summary, name);
     const inPath = [...name.matchAll(/\{(\w+)\}/g)].map(([, parameter]) => parameter);
     const declared = parameters.filter((parameter) => parameter.in === 'path');
-    assert.deepEqual(
-      declared.map((parameter) => parameter.name),
-      inPath,
-    );
+    assert.deepEqual(pluck(declared, 'name'), inPath);
   }
 });
 

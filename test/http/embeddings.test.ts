@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { EmbeddingList } from '../../src/contracts/openai.ts';
+import { pluck } from '../pluck.ts';
 import { serveKeyed } from './keyed.ts';
 import { hiddenOf } from './scripted-engine.ts';
-import { idle, readError, readOk, serve } from './served.ts';
+import { assertRefused, idle, readError, readOk, serve } from './served.ts';
 
 const URL = '/v1/embeddings';
 
@@ -47,10 +48,7 @@ describe('embeddings', () => {
       [prompts[3], [prompts[3]!]],
     ] as const) {
       const { data, usage } = await embed({ input, model: 'alpha', pooling: 'last' });
-      assert.deepEqual(
-        data.map(({ index }) => index),
-        [...ids.keys()],
-      );
+      assert.deepEqual(pluck(data, 'index'), [...ids.keys()]);
       data.forEach(({ embedding }, i) => {
         assertNear(embedding, expected(ids[i]!, 'last'));
       });
@@ -87,38 +85,30 @@ describe('embeddings', () => {
   test('fill the context, and more is refused with both counts', async () => {
     const { usage } = await embed({ input: 'x'.repeat(64) });
     assert.equal(usage.prompt_tokens, 64);
-    const error = await readError(
-      await served.post(URL, { model: 'base', input: ['a', 'x'.repeat(65)] }),
-    );
-    assert.equal(error.code, 'context_length_exceeded');
-    assert.equal(error.param, 'input');
-    assert.match(error.message, /maximum context length is 64 .*\(65 in the input/);
+    await assertRefused(await served.post(URL, { model: 'base', input: ['a', 'x'.repeat(65)] }), {
+      code: 'context_length_exceeded',
+      param: 'input',
+      message: /maximum context length is 64 .*\(65 in the input/,
+    });
   });
 
   test('refuse what cannot be answered, by the name of the field', async () => {
-    const cases: [object, string, string?][] = [
-      [{}, 'input'],
-      [{ input: '' }, 'input'],
-      [{ input: [] }, 'input'],
-      [{ input: ['a', ''] }, 'input'],
-      [{ input: [[1], []] }, 'input'],
-      [{ input: [260] }, 'input'],
-      [{ input: [-1] }, 'input'],
-      [{ input: Array(2049).fill('a') }, 'input'],
-      [{ input: 'a', dimensions: 0 }, 'dimensions'],
-      [{ input: 'a', dimensions: 5 }, 'dimensions'],
-      [{ input: 'a', dimensions: 1.5 }, 'dimensions'],
-      [{ input: 'a', encoding_format: 'int8' }, 'encoding_format'],
-      [{ input: 'a', pooling: 'cls' }, 'pooling'],
-      [{ input: 'a', normalize: false }, 'normalize', 'unsupported_parameter'],
-      [{ input: 'a', messages: [{}] }, 'messages', 'unsupported_parameter'],
-      [{ input: 'a', max_tokens: 1 }, 'max_tokens', 'unknown_parameter'],
-      [{ input: 'a', model: 'nobody' }, 'model', 'model_not_found'],
+    const inputs = [undefined, '', [], ['a', ''], [[1], []], [260], [-1], Array(2049).fill('a')];
+    const cases: [fields: object, param: string, code?: string][] = [
+      ...inputs.map((input): [object, string] => [{ input }, 'input']),
+      [{ dimensions: 0 }, 'dimensions'],
+      [{ dimensions: 5 }, 'dimensions'],
+      [{ dimensions: 1.5 }, 'dimensions'],
+      [{ encoding_format: 'int8' }, 'encoding_format'],
+      [{ pooling: 'cls' }, 'pooling'],
+      [{ normalize: false }, 'normalize', 'unsupported_parameter'],
+      [{ messages: [{}] }, 'messages', 'unsupported_parameter'],
+      [{ max_tokens: 1 }, 'max_tokens', 'unknown_parameter'],
+      [{ model: 'nobody' }, 'model', 'model_not_found'],
     ];
-    for (const [body, param, code] of cases) {
-      const error = await readError(await served.post(URL, { model: 'base', ...body }));
-      assert.equal(error.param, param, JSON.stringify(error));
-      if (code !== undefined) assert.equal(error.code, code);
+    for (const [fields, param, code = 'invalid_request'] of cases) {
+      const response = await served.post(URL, { model: 'base', input: 'a', ...fields });
+      await assertRefused(response, { code, param });
     }
   });
 

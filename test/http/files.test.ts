@@ -1,5 +1,6 @@
 // The Files API: files come back unchanged, belong to their tenant, and are bounded.
 import assert from 'node:assert/strict';
+import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
@@ -9,9 +10,10 @@ import type { FileObject } from '../../src/contracts/fine-tuning-api.ts';
 import { listKeys, wrapStore } from '../adapters/store/wrapped-store.ts';
 import { serveKeyed } from './keyed.ts';
 import { connect } from './openai-client.ts';
-import { readError, readOk, serve } from './served.ts';
+import { assertRefused, readError, readOk, serve } from './served.ts';
 import { type FilesSideOptions, filesSide } from './with-jobs.ts';
 
+const MULTIPART = { 'content-type': 'multipart/form-data; boundary=x' };
 const LINES = '{"messages":[{"role":"user","content":"Zwölf ☃"}]}\n';
 
 function form(content: string | Uint8Array, fields: Record<string, string> = {}): FormData {
@@ -22,6 +24,11 @@ function form(content: string | Uint8Array, fields: Record<string, string> = {})
   body.append('file', new Blob([content as Uint8Array<ArrayBuffer>]), 'rows.jsonl');
   return body;
 }
+
+const expiringAfter = (seconds: number) => ({
+  'expires_after[anchor]': 'created_at',
+  'expires_after[seconds]': `${seconds}`,
+});
 
 /** Adds parts to a valid form. */
 function withParts(...parts: readonly [name: string, value: string | Blob][]): FormData {
@@ -97,78 +104,60 @@ describe('the official client', () => {
 
 describe('an upload', () => {
   const LIMIT = 1000;
-  const refused: [string, FormData, number, string, string | null][] = [
-    ['gzip', form(gzipSync(LINES)), 400, 'invalid_request', 'file'],
-    ['zip', form(Buffer.from('PK\x03\x04rest', 'latin1')), 400, 'invalid_request', 'file'],
-    ['UTF-16', form(Buffer.from(`\ufeff${LINES}`, 'utf16le')), 400, 'invalid_request', 'file'],
-    ['UTF-16 without a mark', form(Buffer.from(LINES, 'utf16le')), 400, 'invalid_request', 'file'],
-    ['tar', form(Buffer.from(`${'a'.repeat(257)}ustar`)), 400, 'invalid_request', 'file'],
-    ['too large', form('x'.repeat(LIMIT + 1)), 413, 'payload_too_large', 'file'],
-    ['a second file', withParts(['file', new Blob([LINES])]), 400, 'invalid_request', 'file'],
-    [
-      'a file of another name',
-      withParts(['rows', new Blob([LINES])]),
-      400,
-      'invalid_request',
-      'rows',
-    ],
-    ['a second purpose', withParts(['purpose', 'batch']), 400, 'invalid_request', 'purpose'],
-    ['a field that it does not know', withParts(['x', '1']), 400, 'unknown_parameter', 'x'],
-    ['a long field', withParts(['x', 'y'.repeat(1025)]), 400, 'invalid_request', 'x'],
-    [
-      'too many fields',
-      withParts(...Array.from({ length: 17 }, (_, i) => [`x${i}`, '1'] as [string, string])),
-      400,
-      'invalid_request',
-      null,
-    ],
-    ['another purpose', form(LINES, { purpose: 'vision' }), 400, 'invalid_request', 'purpose'],
-    [
-      'an expiry of a minute',
-      form(LINES, { 'expires_after[anchor]': 'created_at', 'expires_after[seconds]': '60' }),
-      400,
-      'invalid_request',
-      'expires_after[seconds]',
-    ],
+  const refused: [what: string, body: FormData, param: string, code?: string, status?: number][] = [
+    ['gzip', form(gzipSync(LINES)), 'file'],
+    ['zip', form(Buffer.from('PK\x03\x04rest', 'latin1')), 'file'],
+    ['UTF-16', form(Buffer.from(`\ufeff${LINES}`, 'utf16le')), 'file'],
+    ['UTF-16 without a mark', form(Buffer.from(LINES, 'utf16le')), 'file'],
+    ['tar', form(Buffer.from(`${'a'.repeat(257)}ustar`)), 'file'],
+    ['too large', form('x'.repeat(LIMIT + 1)), 'file', 'payload_too_large', 413],
+    ['a second file', withParts(['file', new Blob([LINES])]), 'file'],
+    ['a file of another name', withParts(['rows', new Blob([LINES])]), 'rows'],
+    ['a second purpose', withParts(['purpose', 'batch']), 'purpose'],
+    ['a field that it does not know', withParts(['x', '1']), 'x', 'unknown_parameter'],
+    ['a long field', withParts(['x', 'y'.repeat(1025)]), 'x'],
+    ['another purpose', form(LINES, { purpose: 'vision' }), 'purpose'],
+    ['an expiry of a minute', form(LINES, expiringAfter(60)), 'expires_after[seconds]'],
   ];
-  for (const [what, body, status, code, param] of refused) {
+  for (const [what, body, param, code = 'invalid_request', status = 400] of refused) {
     test(`is refused: ${what}`, async () => {
       const { upload, directory } = serveFiles({ maxFileBytes: LIMIT });
-      const response = await upload(body);
-      const error = await readError(response);
-      assert.deepEqual([response.status, error.code, error.param], [status, code, param]);
+      await assertRefused(await upload(body), { status, code, param });
       assert.deepEqual(readdirSync(directory), [], 'nothing is left behind');
     });
   }
 
-  test('is refused without a file, as another type, compressed, or cut off', async () => {
+  test('is refused without a file, with too many fields, or cut off', async () => {
     const { upload } = serveFiles();
     const empty = new FormData();
     empty.append('purpose', 'fine-tune');
-    assert.equal((await readError(await upload(empty))).param, 'file');
-    const json = await upload('{}', { headers: { 'content-type': 'application/json' } });
-    assert.equal(json.status, 415);
-    const headers = { 'content-type': 'multipart/form-data; boundary=x' };
-    const gzipped = await upload('x', { headers: { ...headers, 'content-encoding': 'gzip' } });
-    assert.equal(gzipped.status, 415);
+    await assertRefused(await upload(empty), { param: 'file' });
+    const many = Array.from({ length: 17 }, (_, i): [string, string] => [`x${i}`, '1']);
+    const refused = { status: 400, code: 'invalid_request', param: null };
+    await assertRefused(await upload(withParts(...many)), refused);
     const cut = '--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n{"a":';
-    const part = await upload(cut, { headers });
-    assert.deepEqual([part.status, (await readError(part)).code], [400, 'invalid_request']);
-    const bare = await upload('x', { headers: { 'content-type': 'multipart/form-data' } });
-    assert.equal(bare.status, 415);
-    const noBoundary = await upload('x', {
-      headers: { 'content-type': 'multipart/form-data; a=b' },
-    });
-    assert.equal(noBoundary.status, 400);
+    const part = await upload(cut, { headers: MULTIPART });
+    await assertRefused(part, { status: 400, code: 'invalid_request' });
+  });
+
+  test('is refused as another type, or compressed', async () => {
+    const { upload } = serveFiles();
+    for (const [headers, status] of [
+      [{ 'content-type': 'application/json' }, 415],
+      [{ ...MULTIPART, 'content-encoding': 'gzip' }, 415],
+      [{ 'content-type': 'multipart/form-data' }, 415],
+      [{ 'content-type': 'multipart/form-data; a=b' }, 400],
+    ] as const) {
+      assert.equal((await upload('{}', { headers })).status, status, JSON.stringify(headers));
+    }
   });
 
   test('is refused by its declared length before it is read, and if no data arrives', async () => {
     const { upload } = serveFiles({ maxFileBytes: LIMIT, idleTimeoutMs: 20 });
-    const headers = { 'content-type': 'multipart/form-data; boundary=x' };
-    const long = await upload('', { headers: { ...headers, 'content-length': '999999999' } });
+    const long = await upload('', { headers: { ...MULTIPART, 'content-length': '999999999' } });
     assert.equal(long.status, 413);
     const body = new ReadableStream({ start() {} });
-    const silent = await upload(body, { headers, duplex: 'half' } as RequestInit);
+    const silent = await upload(body, { headers: MULTIPART, duplex: 'half' } as RequestInit);
     assert.equal(silent.status, 408);
   });
 
@@ -189,7 +178,7 @@ describe('an upload', () => {
     }, 5);
     const before = process.memoryUsage().arrayBuffers;
     const response = await upload(ReadableStream.from(body()), {
-      headers: { 'content-type': 'multipart/form-data; boundary=x' },
+      headers: MULTIPART,
       duplex: 'half',
     } as RequestInit);
     clearInterval(watch);
@@ -199,17 +188,33 @@ describe('an upload', () => {
   });
 });
 
+test('an upload beyond the limit of the process is 413, and says whose limit it is', async (t) => {
+  const { upload, directory } = serveFiles();
+  const limitFiles = (bytes: number | 'unlimited') =>
+    spawnSync('prlimit', ['--pid', `${process.pid}`, `--fsize=${bytes}:`]);
+  if (limitFiles(2 ** 16).status !== 0) return t.skip('needs prlimit of util-linux');
+  try {
+    const response = await upload(form('a'.repeat(2 ** 18)));
+    assert.equal(response.status, 413);
+    const { code, message } = await readError(response);
+    assert.equal(code, 'payload_too_large');
+    assert.match(message, /^The file is too large for the file system of the server, or for the/);
+    assert.deepEqual(readdirSync(directory), []);
+  } finally {
+    limitFiles('unlimited');
+  }
+});
+
 test('an upload is refused if a part has no name', async () => {
   const { upload, directory } = serveFiles();
-  const headers = { 'content-type': 'multipart/form-data; boundary=x' };
   const start = '--x\r\nContent-Disposition: form-data';
   for (const part of [
     `${start}\r\n\r\n1\r\n`,
     `${start}; name=""\r\n\r\n${'1'.repeat(2000)}\r\n`,
     `${start}; filename="a"\r\n\r\n${LINES}\r\n`,
   ]) {
-    const error = await readError(await upload(`${part}${part}--x--\r\n`, { headers }));
-    assert.deepEqual([error.code, error.param], ['invalid_request', null]);
+    const response = await upload(`${part}${part}--x--\r\n`, { headers: MULTIPART });
+    await assertRefused(response, { code: 'invalid_request', param: null });
     assert.deepEqual(readdirSync(directory), []);
   }
 });
@@ -273,13 +278,11 @@ describe('an uploaded file', () => {
     const { app, upload } = serveFiles({ maxFilesBytes: 10_000 });
     const large = `${JSON.stringify({ prompt: 'x'.repeat(6000) })}\n`;
     const { id } = await readOk<FileObject>(await upload(form(large)));
-    const response = await upload(form(large));
-    const { message, param } = await readError(response);
-    assert.deepEqual([response.status, param], [400, 'file']);
-    assert.match(
-      message,
-      /^Your files use \d+ bytes of 10000 bytes, which leaves no room for 6014 bytes more/,
-    );
+    await assertRefused(await upload(form(large)), {
+      status: 400,
+      param: 'file',
+      message: /^Your files use \d+ bytes of 10000 bytes, which leaves no room for 6014 bytes more/,
+    });
     assert.equal((await upload(form(LINES))).status, 200, 'a small one has room');
     await app.request(`/v1/files/${id}`, { method: 'DELETE' });
     assert.equal((await upload(form(large))).status, 200);
@@ -348,8 +351,7 @@ test('an expired file is gone', async () => {
   let nowMs = 1_700_000_000_000;
   const store = createMemoryStore();
   const { upload, app } = serveFiles({ store, now: () => nowMs });
-  const fields = { 'expires_after[anchor]': 'created_at', 'expires_after[seconds]': '3600' };
-  const { id } = await readOk<FileObject>(await upload(form(LINES, fields)));
+  const { id } = await readOk<FileObject>(await upload(form(LINES, expiringAfter(3600))));
   nowMs += 3_599_000;
   assert.equal((await app.request(`/v1/files/${id}`)).status, 200);
   nowMs += 1000;

@@ -1,13 +1,15 @@
 // Training files as users upload them (B59 to B64), read by the real trainer and the toy base: which files are accepted,
 // which lines are refused, and that a refused file never trains.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import type { FineTuningPlan } from '../../src/contracts/management-api.ts';
 import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { hasEnded } from '../../src/jobs/job.ts';
+import { pluck } from '../pluck.ts';
 import { until } from '../until.ts';
-import { readError, readOk } from './served.ts';
+import { assertRefused, readError, readOk } from './served.ts';
 import { serveJobs } from './with-jobs.ts';
 
 const JOBS = '/v1/fine_tuning/jobs';
@@ -78,13 +80,7 @@ describe('a training file', () => {
     const { plan } = served();
     for (const [what, file, code, message] of REFUSED) {
       const response = await plan(file);
-      const error = await readError(response);
-      assert.deepEqual(
-        [response.status, error.code, error.param],
-        [400, code, 'training_file'],
-        what,
-      );
-      assert.match(error.message, message, what);
+      await assertRefused(response, { status: 400, code, param: 'training_file', message }, what);
     }
   });
 
@@ -216,8 +212,5 @@ test('a job checks what its creation left to it, naming file, line and reason; a
     order: 'desc',
     purpose: 'fine-tune-results',
   });
-  assert.deepEqual(
-    items.map(({ id }) => id),
-    [table],
-  );
+  assert.deepEqual(pluck(items, 'id'), [table]);
 });

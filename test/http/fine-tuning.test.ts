@@ -1,5 +1,6 @@
 // The fine-tuning API through OpenAI's own client: shapes, pages and texts. Store, worker and processes are real. The trainer
 // is simulated, and the engine says which adapter it was given.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
@@ -10,6 +11,7 @@ import {
   fineTuningJobSchema,
 } from '../../src/contracts/fine-tuning-api.ts';
 import { gates, type Told, toldPairs, toldPrompts, toldRows } from '../jobs/simulated.ts';
+import { pluck } from '../pluck.ts';
 import { until } from '../until.ts';
 import { connect } from './openai-client.ts';
 import { BASE_ALIAS, sayingOf } from './published.ts';
@@ -31,7 +33,13 @@ async function listen(options: ServedJobsOptions = {}) {
       const job = await jobs.retrieve(id);
       return (job.status as string) === status ? job : undefined;
     });
-  return { ...served, client, api: jobs, upload, ended };
+  const say = (model: string, max_tokens = 2) =>
+    client.chat.completions.create({
+      model,
+      messages: [{ role: 'user', content: 'Hello' }],
+      max_tokens,
+    });
+  return { ...served, client, api: jobs, upload, ended, say };
 }
 
 async function collect<T>(items: AsyncIterable<T>): Promise<T[]> {
@@ -102,7 +110,7 @@ async function checkCheckpoints(
 
 test('the official client trains a model and talks with it', async () => {
   const served = await listen();
-  const { client, api, upload, ended, jobs } = served;
+  const { client, api, upload, ended, jobs, say } = served;
   jobs.worker.start();
   const training_file = await upload({ steps: 4, perEpoch: 2 });
   const validation_file = await upload();
@@ -165,11 +173,7 @@ test('the official client trains a model and talks with it', async () => {
     [`${model}:ckpt-step-2`, `${id}.ckpt-step-2`],
     ['colours', 'latest'],
   ] as const) {
-    const answer = await client.chat.completions.create({
-      model: name,
-      messages: [{ role: 'user', content: 'Hello' }],
-      max_tokens: 64,
-    });
+    const answer = await say(name, 64);
     assert.equal(answer.choices[0]!.message.content, await sayingFor(served, alias));
   }
 });
@@ -277,10 +281,7 @@ test('a job of rewards has its grader, OpenAI’s events, and the best three che
     ...{ ...measured, ...gradingData(0.5) },
   });
   const checkpoints = await collect(api.checkpoints.list(made.id));
-  assert.deepEqual(
-    checkpoints.map(({ step_number }) => step_number),
-    [5, 3, 1],
-  );
+  assert.deepEqual(pluck(checkpoints, 'step_number'), [5, 3, 1]);
   assert.deepEqual(checkpoints.at(-1)!.metrics, { step: 1, ...measured });
   assert.equal(checkpoints[1]!.fine_tuned_model_checkpoint, job.fine_tuned_model);
   // The schemas drop what they do not describe.
@@ -344,21 +345,18 @@ test('a file of pairs is only for DPO, and DPO is only for pairs', async () => {
   const { api, upload } = await listen();
   const refused = async (rowsOf: typeof toldRows, type: 'supervised' | 'dpo', message: RegExp) => {
     const training_file = await upload({}, rowsOf);
-    await assert.rejects(
-      api.create({ model: 'toy', training_file, method: { type } }),
-      (error: InstanceType<typeof OpenAI.BadRequestError>) => {
-        assert.deepEqual([error.code, error.param], ['invalid_training_file', 'training_file']);
-        assert.match(error.message, message);
-        return true;
-      },
-    );
+    await assert.rejects(api.create({ model: 'toy', training_file, method: { type } }), {
+      code: 'invalid_training_file',
+      param: 'training_file',
+      message,
+    });
   };
   await refused(toldPairs, 'supervised', /Line 1: preferred_output: is only for dpo/);
   await refused(toldRows, 'dpo', /Line 1: preferred_output: is missing/);
 });
 
 test('a deleted model answers under none of its names', async () => {
-  const { client, api, upload, ended, jobs } = await listen();
+  const { client, api, upload, ended, jobs, say } = await listen();
   jobs.worker.start();
   const train = async () => {
     const training_file = await upload({ steps: 4, perEpoch: 2 });
@@ -372,15 +370,9 @@ test('a deleted model answers under none of its names', async () => {
     object: 'model',
     deleted: true,
   });
-  const ask = (name: string) =>
-    client.chat.completions.create({
-      model: name,
-      messages: [{ role: 'user', content: 'Hello' }],
-      max_tokens: 2,
-    });
   const id = job.id.slice('ftjob-'.length);
   for (const name of [model, `${model}:ckpt-step-2`, `${model}:ckpt-step-4`, `codes:${id}`]) {
-    await assert.rejects(ask(name), OpenAI.NotFoundError, name);
+    await assert.rejects(say(name), OpenAI.NotFoundError, name);
   }
   const listed = (await collect(client.models.list())).map((one) => one.id);
   assert.deepEqual(listed, ['toy', 'codes', before.fine_tuned_model]);
@@ -389,12 +381,12 @@ test('a deleted model answers under none of its names', async () => {
   assert.equal(root, `codes@${kept.lorikeet.version}`, 'the name is the model before');
   await assert.rejects(client.models.delete(model), OpenAI.NotFoundError);
   await client.models.delete(before.fine_tuned_model!);
-  await assert.rejects(ask('codes'), OpenAI.NotFoundError);
+  await assert.rejects(say('codes'), OpenAI.NotFoundError);
   assert.equal((await api.retrieve(job.id)).fine_tuned_model, model, 'the job is still told of');
 });
 
 test('a model is named after the base as its job named it, and so is a model that continues it', async () => {
-  const { client, api, upload, ended, jobs } = await listen();
+  const { api, upload, ended, jobs, say } = await listen();
   jobs.worker.start();
   const training_file = await upload();
   const train = async (model: string) =>
@@ -404,10 +396,9 @@ test('a model is named after the base as its job named it, and so is a model tha
   assert.equal(first.fine_tuned_model, `ft:${BASE_ALIAS}:local:colours:${short}`);
   const [checkpoint] = (await api.checkpoints.list(first.id)).data;
   assert.ok(checkpoint!.fine_tuned_model_checkpoint.startsWith(`ft:${BASE_ALIAS}:local:colours:`));
-  const messages = [{ role: 'user' as const, content: 'Hello' }];
-  const asked = { model: first.fine_tuned_model!, messages, max_tokens: 2 };
-  assert.equal((await client.chat.completions.create(asked)).model, asked.model);
-  const next = await train(asked.model);
+  const model = first.fine_tuned_model!;
+  assert.equal((await say(model)).model, model);
+  const next = await train(model);
   assert.match(next.fine_tuned_model!, new RegExp(`^ft:${BASE_ALIAS}:local:colours:`));
   for (const word of ['base', 'toy', 'colours']) {
     assert.match((await train(word)).fine_tuned_model!, /^ft:toy:local:colours:/, word);
@@ -415,7 +406,7 @@ test('a model is named after the base as its job named it, and so is a model tha
 });
 
 test('a checkpoint answers while its job trains on, and another job starts from it', async () => {
-  const { client, api, upload, ended, jobs } = await listen();
+  const { api, upload, ended, jobs, say } = await listen();
   jobs.worker.start();
   const { folder, open } = gates();
   const file = await upload({ steps: 4, perEpoch: 2, gates: folder });
@@ -427,12 +418,10 @@ test('a checkpoint answers while its job trains on, and another job starts from 
   });
   const model = checkpoint!.fine_tuned_model_checkpoint;
   assert.match(model, /:ckpt-step-2$/);
-  const hello = [{ role: 'user' as const, content: 'Hello' }];
-  const answer = await client.chat.completions.create({ model, messages: hello, max_tokens: 2 });
-  assert.equal(answer.model, model);
+  assert.equal((await say(model)).model, model);
   assert.equal((await api.retrieve(made.id)).status, 'running');
   await assert.rejects(
-    client.chat.completions.create({ model: 'colours', messages: hello }),
+    say('colours'),
     OpenAI.NotFoundError,
     'what is not ready is not the name’s latest',
   );
@@ -522,21 +511,12 @@ test('the samples of a job are listed by step, once each, even if its trainer di
     return (await response.json()) as { data: FineTuningJobSamples[] };
   };
   const all = await list('limit=100');
-  assert.deepEqual(
-    all.data.map(({ step }) => step),
-    [6, 5, 4, 3, 2, 1],
-  );
+  assert.deepEqual(pluck(all.data, 'step'), [6, 5, 4, 3, 2, 1]);
   const sample = { text: 'Blue.', tokens: 2, finish: 'stop', reward: 0.5, parts: { alike: 5 } };
+  const prompts = [{ text: 'Which?', completions: [sample] }];
   assert.deepEqual(await list('after=6'), {
     object: 'list',
-    data: [
-      {
-        object: 'fine_tuning.job.samples',
-        id: '5',
-        step: 5,
-        prompts: [{ text: 'Which?', completions: [sample] }],
-      },
-    ],
+    data: [{ object: 'fine_tuning.job.samples', id: '5', step: 5, prompts }],
     first_id: '5',
     last_id: '5',
     has_more: true,

@@ -1,32 +1,18 @@
 // The text about an adapter in a local folder, from the about.json in it.
 import assert from 'node:assert/strict';
-import { cpSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
-import { Registry } from '../../adapters/registry/registry.ts';
 import { readAbout } from '../../src/contracts/adapter-about.ts';
 import type { Model, ModelList } from '../../src/contracts/openai.ts';
-import { sampleFolder } from '../adapters/published.ts';
-import { temporaryFolder } from '../fixtures.ts';
+import { adapterFolder } from './adapter-folder.ts';
 import { readOk, serve } from './served.ts';
 
-const root = temporaryFolder();
-for (const [name, about] of Object.entries({
-  described: { description: 'Rhymes.', tags: ['style'], examples: ['Hi?'] },
-  faulty: { description: 'two\nlines' },
-  plain: undefined,
-})) {
-  const folder = path.join(root, name);
-  cpSync(sampleFolder({ name }), folder, { recursive: true });
-  if (about) writeFileSync(path.join(folder, 'about.json'), JSON.stringify(about));
-}
-const { app } = serve({
-  registry: new Registry({
-    base: { id: 'toy', names: [], digest: 'b'.repeat(64) },
-    local: [new FolderAdapters(root, { baseNames: ['toy'] })],
-  }),
-});
+const { write, registry } = adapterFolder();
+const about = { description: 'Rhymes.', tags: ['style'], examples: ['Hi?'] };
+write('described', { 'about.json': about });
+write('faulty', { 'about.json': { description: 'two\nlines' } });
+write('plain');
+const { app } = serve({ registry });
 
 test('lists show the description, and a single model its example prompts', async () => {
   const { data } = await readOk<ModelList>(await app.request('/v1/models'));

@@ -1,11 +1,13 @@
 // Graders through OpenAI's own client: every kind that this server has, errors of a run, and what is refused by name.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { setImmediate } from 'node:timers/promises';
 import type OpenAI from 'openai';
+import { Registry } from '../../adapters/registry/registry.ts';
 import type { GraderRun } from '../../src/contracts/fine-tuning-api.ts';
 import { PythonGraders } from '../../src/graders/python.ts';
 import { connect } from './openai-client.ts';
-import { readError, serve, utf8 } from './served.ts';
+import { assertRefused, serve, utf8 } from './served.ts';
 
 const GRADED = '{"steps":[],"result":0.7}';
 const served = serve({ adapters: ['alpha'], maxSeqLength: 512, reply: () => utf8(GRADED) });
@@ -43,6 +45,27 @@ test('a valid grader is answered as it was sent', async () => {
   const listed = { type: 'multi', name: 'all', graders: [check], calculate_output: 'colour' };
   const grader = listed as unknown as OpenAI.Graders.MultiGrader;
   assert.deepEqual(await graders.validate({ grader }), { grader });
+});
+
+test('the models of a grader are looked up at the same time', async () => {
+  let [running, most] = [0, 0];
+  class Counting extends Registry {
+    override async resolve(...given: Parameters<Registry['resolve']>) {
+      most = Math.max(most, ++running);
+      await setImmediate();
+      running--;
+      return super.resolve(...given);
+    }
+  }
+  const base = { id: 'a', names: ['b', 'c'], digest: 'b'.repeat(64) };
+  const counted = serve({ registry: new Counting({ base, local: [] }) });
+  const judges = Object.fromEntries(
+    ['a', 'b', 'c'].map((name) => [name, { ...judge, name, model: name }]),
+  );
+  const grader = { type: 'multi', name: 'all', graders: judges, calculate_output: 'a + b + c' };
+  const response = await counted.post('/v1/fine_tuning/alpha/graders/validate', { grader });
+  assert.equal(response.status, 200, await response.text());
+  assert.equal(most, 3);
 });
 
 describe('a run', () => {
@@ -169,10 +192,7 @@ test('a grader in Python runs if the operator allows it', { skip }, async () => 
     ['x = 1', /defines no function grade/],
   ] as const) {
     const refused = await allowing.post(`${path}/validate`, { grader: { ...python, source } });
-    assert.equal(refused.status, 400);
-    const error = await readError(refused);
-    assert.equal(error.param, 'grader.source');
-    assert.match(error.message, message);
+    await assertRefused(refused, { status: 400, param: 'grader.source', message });
   }
 });
 
@@ -187,45 +207,43 @@ test('a grader in Python is refused by default, and the message names the settin
       ['run', { model_sample: 'blue', item }],
     ] as const) {
       const body = { grader, ...sample };
-      const error = await readError(
-        await served.post(`/v1/fine_tuning/alpha/graders/${action}`, body),
-      );
-      assert.deepEqual([error.code, error.param], ['unsupported_parameter', param]);
-      assert.match(error.message, /--python-graders/);
+      const response = await served.post(`/v1/fine_tuning/alpha/graders/${action}`, body);
+      const message = /--python-graders/;
+      await assertRefused(response, { code: 'unsupported_parameter', param, message });
     }
   }
 });
 
 test('a wrong grader is refused with its field', async () => {
   const multi = { type: 'multi', name: 'all', graders: { a: check }, calculate_output: 'a' };
-  for (const [grader, code, param] of [
-    [{ ...check, operation: 'is' }, 'invalid_request', 'grader.operation'],
-    [{ ...check, input: '{{answer}}' }, 'invalid_request', 'grader.input'],
-    [{ ...check, input: '{{sample.answer}}' }, 'invalid_request', 'grader.input'],
-    [{ ...check, note: 1 }, 'unknown_parameter', 'grader.note'],
-    [{ ...similar, evaluation_metric: 'x' }, 'invalid_request', 'grader.evaluation_metric'],
-    [{ ...judge, model: 'nobody' }, 'invalid_request', 'grader.model'],
-    [
-      { ...multi, graders: { a: judge, b: { ...judge, model: 'alpha@7' } } },
-      'invalid_request',
-      'grader.graders.b.model',
+  const unreadable = { ...judge, model: 'alpha@7' };
+  const faults: Record<string, [grader: object, param: string][]> = {
+    invalid_request: [
+      [{ ...check, operation: 'is' }, 'operation'],
+      [{ ...check, input: '{{answer}}' }, 'input'],
+      [{ ...check, input: '{{sample.answer}}' }, 'input'],
+      [{ ...similar, evaluation_metric: 'x' }, 'evaluation_metric'],
+      [{ ...judge, model: 'nobody' }, 'model'],
+      [{ ...multi, graders: { a: judge, b: unreadable } }, 'graders.b.model'],
+      [{ ...judge, range: [1, 0] }, 'range'],
+      [{ ...python, source: '' }, 'source'],
+      [{ type: 'magic' }, 'type'],
+      [{ ...multi, calculate_output: 'a + b' }, 'calculate_output'],
+      [{ ...multi, graders: [check, check] }, 'graders'],
+      [{ ...multi, graders: {} }, 'calculate_output'],
+      [{ ...multi, graders: [multi] }, 'graders[0].type'],
     ],
-    [{ ...judge, range: [1, 0] }, 'invalid_request', 'grader.range'],
-    [{ ...python, source: '' }, 'invalid_request', 'grader.source'],
-    [{ type: 'label_model', name: 'l' }, 'unsupported_parameter', 'grader.type'],
-    [{ type: 'magic' }, 'invalid_request', 'grader.type'],
-    [{ ...multi, calculate_output: 'a + b' }, 'invalid_request', 'grader.calculate_output'],
-    [{ ...multi, graders: [check, check] }, 'invalid_request', 'grader.graders'],
-    [{ ...multi, graders: {} }, 'invalid_request', 'grader.calculate_output'],
-    [
-      { ...multi, graders: { a: { type: 'label_model' } } },
-      'unsupported_parameter',
-      'grader.graders.a.type',
+    unknown_parameter: [[{ ...check, note: 1 }, 'note']],
+    unsupported_parameter: [
+      [{ type: 'label_model', name: 'l' }, 'type'],
+      [{ ...multi, graders: { a: { type: 'label_model' } } }, 'graders.a.type'],
     ],
-    [{ ...multi, graders: [multi] }, 'invalid_request', 'grader.graders[0].type'],
-  ] as const) {
+  };
+  const rows = Object.entries(faults).flatMap(([code, all]) =>
+    all.map(([grader, field]) => ({ grader, code, param: `grader.${field}` })),
+  );
+  for (const { grader, code, param } of rows) {
     const response = await served.post('/v1/fine_tuning/alpha/graders/validate', { grader });
-    const error = await readError(response);
-    assert.deepEqual([error.code, error.param], [code, param], error.message);
+    await assertRefused(response, { code, param });
   }
 });

@@ -1,10 +1,12 @@
 // Clients that end their side of a connection behind a request still get its answer, and then the connection is closed.
+
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
 import { after, describe, test } from 'node:test';
 import type { HttpBindings } from '@hono/node-server';
+import { withResolvers } from '../../src/common/waiting.ts';
 import { type FetchApp, startServer } from '../../src/http/wire/server.ts';
 import { idle, serve, utf8 } from './served.ts';
 
@@ -19,10 +21,7 @@ function requestOf(stream: boolean, version = '1.1'): string {
 /** A server whose engine waits in its second step until the server has seen the end of the client's side. */
 async function listen() {
   const served = serve({ reply: () => utf8('Hello') });
-  let onEnded = () => {};
-  const ended = new Promise<void>((resolve) => {
-    onEnded = resolve;
-  });
+  const { promise: ended, resolve: onEnded } = withResolvers<void>();
   const fetch: FetchApp['fetch'] = (request, env) => {
     const { socket } = (env as HttpBindings).incoming;
     if (!socket.listeners('end').includes(onEnded)) socket.once('end', onEnded);

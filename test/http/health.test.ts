@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createLog } from '../../src/common/log.ts';
-import { systemClock } from '../../src/common/waiting.ts';
+import { systemClock, withResolvers } from '../../src/common/waiting.ts';
 import { EngineClient } from '../../src/engine-client/client.ts';
 import type { EngineChannel } from '../../src/scheduler/protocol.ts';
 import { type Served, serve } from './served.ts';
@@ -32,10 +32,7 @@ test('T31: no health check waits for a step', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const served = serve();
   let end = () => {};
-  let hasBegun = () => {};
-  const begun = new Promise<void>((resolve) => {
-    hasBegun = resolve;
-  });
+  const { promise: begun, resolve: hasBegun } = withResolvers<void>();
   served.engine.beforeRun = () => {
     hasBegun();
     return new Promise((resolve) => {

@@ -11,26 +11,19 @@ import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { storeIsDown } from '../adapters/published.ts';
 import { serveKeyed } from './keyed.ts';
 import { connect } from './openai-client.ts';
-import { readError, readOk, serve, shownPrompt, utf8 } from './served.ts';
+import { assertRefused, readError, readOk, recordPrompts, serve } from './served.ts';
 
 const URL = '/v1/responses';
 const memory = createMemoryStore();
 const clock = { ms: Date.now() };
-const prompts: string[] = [];
+const { prompts, reply } = recordPrompts();
 const keptResponses = new KeptResponses({
   store: guardStore(memory, createLog('silent')),
   keepMs: 3_600_000,
   maxBytes: 2 ** 30,
   now: () => clock.ms,
 });
-const served = serveKeyed({
-  tenants: { acme: {}, other: {} },
-  keptResponses,
-  reply(promptIds) {
-    prompts.push(shownPrompt(promptIds));
-    return utf8('Hello');
-  },
-});
+const served = serveKeyed({ tenants: { acme: {}, other: {} }, keptResponses, reply });
 const { ask } = served;
 const client = await connect(served, served.keys['acme']!.text);
 
@@ -64,10 +57,17 @@ test('the tokens of a request are counted as its response counts them', async ()
 
 test('the compaction of OpenAI’s API is refused by name, not as a wrong method', async () => {
   const response = await ask('acme', `${URL}/compact`, { model: 'base' });
-  assert.deepEqual(
-    [response.status, (await readError(response)).code],
-    [400, 'unsupported_parameter'],
-  );
+  await assertRefused(response, { status: 400, code: 'unsupported_parameter' });
+});
+
+test('the routes beside a response allow only their own method', async () => {
+  for (const route of ['compact', 'input_tokens']) {
+    const { status, headers } = await served.app.request(`${URL}/${route}`, {
+      method: 'OPTIONS',
+      headers: { authorization: `Bearer ${served.keys['acme']!.text}` },
+    });
+    assert.deepEqual([status, headers.get('allow')], [405, 'POST'], route);
+  }
 });
 
 test('a response can be read, listed with its input, and deleted', async () => {
@@ -82,11 +82,10 @@ test('a response can be read, listed with its input, and deleted', async () => {
   }
   assert.deepEqual(texts, ['C', 'B', 'A']);
   const unknown = { after: `msg_${'0'.repeat(32)}` };
-  await assert.rejects(
-    client.responses.inputItems.list(made.id, unknown),
-    (error: InstanceType<typeof OpenAI.BadRequestError>) =>
-      error.status === 400 && error.param === 'after',
-  );
+  await assert.rejects(client.responses.inputItems.list(made.id, unknown), {
+    status: 400,
+    param: 'after',
+  });
   await client.responses.delete(made.id);
   await assert.rejects(client.responses.retrieve(made.id), OpenAI.NotFoundError);
 });
@@ -144,11 +143,10 @@ test('another tenant’s, an expired and a made-up response get the same errors'
       bodies.add(await response.text());
     }
     const next = { model: 'base', input: 'B', previous_response_id: name };
-    const error = await readError(await ask('acme', URL, next));
-    assert.deepEqual(
-      [error.code, error.param],
-      ['previous_response_not_found', 'previous_response_id'],
-    );
+    await assertRefused(await ask('acme', URL, next), {
+      code: 'previous_response_not_found',
+      param: 'previous_response_id',
+    });
   }
   assert.equal(bodies.size, 1);
 });

@@ -1,7 +1,9 @@
 // A server that is about to stop: load balancers learn it first, and requests that have not started can go elsewhere.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { readError, serve, utf8 } from './served.ts';
+import { withResolvers } from '../../src/common/waiting.ts';
+import { assertRefused, serve, utf8 } from './served.ts';
 
 const URL = '/v1/completions';
 const request = { model: 'base', prompt: 'a', max_tokens: 5, stream: true };
@@ -24,19 +26,14 @@ test('/readyz and /health say 503 while requests are still answered', async () =
 
 test('a stream that waits for a slot is refused with a status; one that runs is finished', async () => {
   const served = serve({ slotCount: 1, reply: () => utf8('Hello') });
-  let open = () => {};
-  const gate = new Promise<void>((resolve) => {
-    open = resolve;
-  });
+  const { promise: gate, resolve: open } = withResolvers<void>();
   served.engine.beforeRun = (batch) => (batch.kind === 'decode' ? gate : undefined);
   const running = await served.post(URL, request);
   assert.equal(running.status, 200);
   const waiting = served.post(URL, request);
   while ((await served.client.stats()).waiting === 0) await new Promise(setImmediate);
   const drained = served.client.drain(10_000);
-  const refusal = await waiting;
-  assert.equal(refusal.status, 503);
-  assert.equal((await readError(refusal)).code, 'overloaded');
+  await assertRefused(await waiting, { status: 503, code: 'overloaded' });
   open();
   const text = await running.text();
   assert.match(text, /"finish_reason":"length"[\s\S]*data: \[DONE\]\n\n$/);

@@ -1,11 +1,13 @@
 // The life of a request: adapters, refusals and crashes of the engine, and clients that leave or stall.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { adapterIdentity } from '../../adapters/registry/resolved.ts';
 import type { ModelList } from '../../src/contracts/openai.ts';
 import { SHARED_OWNER } from '../../src/contracts/tenant.ts';
-import { idle, readError, readFrames, readOk, serve, utf8 } from './served.ts';
+import { pluck } from '../pluck.ts';
+import { assertRefused, idle, readError, readFrames, readOk, serve, utf8 } from './served.ts';
 
 const URL = '/v1/completions';
 const request = { model: 'base', prompt: 'a', max_tokens: 200, ignore_eos: true };
@@ -101,11 +103,7 @@ describe('an engine that refuses or fails', () => {
     }
     const invalid = () => served.post(URL, { ...request, max_tokens: -1 });
     const refused = await Promise.all([invalid(), invalid()]);
-    assert.deepEqual(
-      refused.map(({ status }) => status),
-      [400, 400],
-      'only a valid one takes it',
-    );
+    assert.deepEqual(pluck(refused, 'status'), [400, 400], 'only a valid one takes it');
     served.engine.beforeRun = () => {};
     resume();
     assert.equal((await running).status, 200);
@@ -143,9 +141,7 @@ describe('an engine that refuses or fails', () => {
       assert.equal(((await response.json()) as { status: string }).status, 'stopped');
     }
     assert.equal((await served.app.request('/livez')).status, 200);
-    const refused = await served.post(URL, request);
-    assert.equal(refused.status, 503);
-    assert.equal((await readError(refused)).code, 'overloaded'); // as what waited is told
+    await assertRefused(await served.post(URL, request), { status: 503, code: 'overloaded' }); // as what waited is told
   });
 });
 

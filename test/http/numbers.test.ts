@@ -1,11 +1,13 @@
 // Every number that a request may contain has a limit, both in the API's document and in the schemas that check requests. One
 // number without a limit can make the server allocate or compute without bound.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { z } from 'zod';
 import { multiSchema, singleSchema } from '../../src/graders/schema.ts';
 import { structuralTagSchema } from '../../src/http/schema/structural-tag.ts';
 import { pageQuery } from '../../src/http/schema/tinker.ts';
+import { pluck } from '../pluck.ts';
 import {
   type DocumentedSchema,
   documentedApp,
@@ -82,10 +84,7 @@ test('every number of a request has a maximum in the document', () => {
       schemasIn(document, schema, name).filter((found) => isUnbounded(found.schema)),
     );
   });
-  assert.deepEqual(
-    numbers.map(({ path }) => path),
-    [],
-  );
+  assert.deepEqual(pluck(numbers, 'path'), []);
 });
 
 /** Schemas that read a part of a body whose form the document leaves open. */

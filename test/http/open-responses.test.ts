@@ -2,9 +2,8 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { z } from 'zod';
-import { createToolTemplate } from '../../src/tools/tool-template.ts';
-import { PLAIN } from '../tools/templates.ts';
-import { createByteTokenizer, readError, readOk, serve, utf8 } from './served.ts';
+import { assertRefused, readOk, serve } from './served.ts';
+import { toolServing, written } from './tool-serving.ts';
 
 const text = z.string();
 const count = z.int();
@@ -108,18 +107,9 @@ async function readEvents(streamed: Response): Promise<{ types: string[]; last: 
   return { types: [...new Set(types)], last: last! };
 }
 
-const CALL =
-  '<tool_call>\n{"name": "get_weather", "arguments": {"location": "Paris"}}\n</tool_call>';
-const tokenizer = createByteTokenizer(PLAIN);
-const { post } = serve({
-  tokenizer,
-  chatTemplate: createToolTemplate(tokenizer),
-  maxSeqLength: 4096,
-  reply: (ids) =>
-    utf8(
-      tokenizer.decode([...ids], { skipSpecials: false }).includes('get_weather') ? CALL : 'Ahoy',
-    ),
-});
+const CALL = written('get_weather', '{"location": "Paris"}');
+const { options } = toolServing((prompt) => (prompt.includes('get_weather') ? CALL : 'Ahoy'));
+const { post } = serve(options);
 const message = (role: string, content: unknown) => ({ type: 'message', role, content });
 const question = message('user', 'How is the weather?');
 const location = { type: 'string', description: 'A city' };
@@ -176,10 +166,9 @@ describe('Open Responses', () => {
 
   test('skips image input: bases read only text, so it is refused by name', async () => {
     const image = { type: 'input_image', image_url: 'data:image/png;base64,' };
-    const error = await readError(await respond([message('user', [image])]));
-    assert.deepEqual(
-      [error.code, error.param],
-      ['unsupported_parameter', 'input[0].content[0].type'],
-    );
+    await assertRefused(await respond([message('user', [image])]), {
+      code: 'unsupported_parameter',
+      param: 'input[0].content[0].type',
+    });
   });
 });

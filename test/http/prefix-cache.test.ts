@@ -11,7 +11,7 @@ import { prefixScope } from '../../src/http/request/prepare-generation.ts';
 import { servingFolder, tinyModel } from '../fixtures.ts';
 import { serveKeyed } from './keyed.ts';
 import { VOCAB_SIZE } from './scripted-engine.ts';
-import { readError, readFrames, readOk } from './served.ts';
+import { assertRefused, readFrames, readOk } from './served.ts';
 
 const COMPLETIONS = '/v1/completions';
 const CHAT = '/v1/chat/completions';
@@ -105,8 +105,7 @@ describe('the prefix cache', async () => {
   test('an empty salt, a long one and one of another type are refused by name', async () => {
     for (const cache_salt of ['', 'x'.repeat(1025), 5]) {
       const response = await ask('one', COMPLETIONS, { model: 'base', prompt: 'a', cache_salt });
-      assert.equal(response.status, 400);
-      assert.equal((await readError(response)).param, 'cache_salt');
+      await assertRefused(response, { status: 400, param: 'cache_salt' });
     }
   });
 });

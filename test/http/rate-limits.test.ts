@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import { RateLimits } from '../../src/tenants/rate-limits.ts';
 import type { TenantSettings } from '../tenants/keys.ts';
 import { type Keyed, serveKeyed } from './keyed.ts';
-import { idle, readError, readFrames, readOk, utf8 } from './served.ts';
+import { assertRefused, idle, readError, readFrames, readOk, utf8 } from './served.ts';
 
 const URL = '/v1/completions';
 /** 3 tokens of prompt. */
@@ -94,9 +94,7 @@ describe('a limited tenant', () => {
   test('refuses at once a request that can never fit', async () => {
     const { ask } = limited({ tokensPerMinute: 40 });
     const response = await ask('acme', URL, { ...request, max_tokens: 38 });
-    assert.equal(response.status, 400);
-    const { code, param } = await readError(response);
-    assert.deepEqual([code, param], ['invalid_request', 'max_tokens']);
+    await assertRefused(response, { status: 400, code: 'invalid_request', param: 'max_tokens' });
   });
 
   for (const stream of [true, false]) {

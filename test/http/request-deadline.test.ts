@@ -1,8 +1,10 @@
 // Requests that are not answered in time, by their own header or by the server's default.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { idle, readError, readFrames, serve } from './served.ts';
+import { withResolvers } from '../../src/common/waiting.ts';
+import { assertRefused, idle, readError, readFrames, serve } from './served.ts';
 
 const URL = '/v1/completions';
 const request = { model: 'base', prompt: 'a', max_tokens: 3 };
@@ -13,10 +15,7 @@ const within = (ms: number | string) => ({
 /** A server whose engine stands still from the nth run on, until `resume`. */
 function standstill(options: Parameters<typeof serve>[0] = {}, from = 1) {
   const served = serve(options);
-  let resume = () => {};
-  const resumed = new Promise<void>((resolve) => {
-    resume = resolve;
-  });
+  const { promise: resumed, resolve: resume } = withResolvers<void>();
   let runs = 0;
   served.engine.beforeRun = () => (++runs < from ? undefined : resumed);
   return { ...served, resume };
@@ -60,7 +59,6 @@ test('without the header the time is the default', async () => {
 for (const value of ['0', '-1', '1.5', '1e3', 'soon', '86400001', '']) {
   test(`a time of "${value}" is refused by the name of the header`, async () => {
     const answer = await serve().post(URL, request, within(value));
-    assert.equal(answer.status, 400);
-    assert.equal((await readError(answer)).param, 'x-request-timeout-ms');
+    await assertRefused(answer, { status: 400, param: 'x-request-timeout-ms' });
   });
 }

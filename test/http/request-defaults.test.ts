@@ -1,47 +1,29 @@
 // An adapter's own response_format and tools, for requests that leave them out.
 import assert from 'node:assert/strict';
-import { cpSync, readFileSync, writeFileSync } from 'node:fs';
-import path from 'node:path';
 import { test } from 'node:test';
-import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
-import { Registry } from '../../adapters/registry/registry.ts';
 import type { ChatCompletion, Completion, Model } from '../../src/contracts/openai.ts';
-import { sampleFolder } from '../adapters/published.ts';
-import { temporaryFolder } from '../fixtures.ts';
-import { readError, readOk, serve, utf8 } from './served.ts';
+import { CONFIG } from '../adapters/sample.ts';
+import { adapterFolder } from './adapter-folder.ts';
+import { assertRefused, readOk, serve, utf8 } from './served.ts';
+import { written } from './tool-serving.ts';
 
-const root = temporaryFolder();
+const { write, registry } = adapterFolder();
 const response_format = {
   type: 'json_schema',
   json_schema: { name: 'mood', schema: { enum: ['good', 'bad'] } },
 };
 const tools = [{ type: 'function', function: { name: 'clock' } }];
-writeAdapter('formatted', { response_format });
-writeAdapter('tooled', { tools });
-writeAdapter('faulty', { tools: [{ type: 'function', function: { name: 'a b' } }] });
-
-function writeAdapter(name: string, defaults: object): void {
-  const folder = path.join(root, name);
-  cpSync(sampleFolder({ name }), folder, { recursive: true });
-  writeFileSync(path.join(folder, 'request_defaults.json'), JSON.stringify(defaults));
-}
-
-const moods = path.join(root, 'moods');
-cpSync(sampleFolder({ name: 'moods' }), moods, { recursive: true });
-const config = path.join(moods, 'adapter_config.json');
+const faulty = [{ type: 'function', function: { name: 'a b' } }];
 const classifier = { task_type: 'SEQ_CLS', id2label: { 0: 'bad' } };
-writeFileSync(
-  config,
-  JSON.stringify({ ...JSON.parse(readFileSync(config, 'utf8')), ...classifier }),
-);
+write('formatted', { 'request_defaults.json': { response_format } });
+write('tooled', { 'request_defaults.json': { tools } });
+write('faulty', { 'request_defaults.json': { tools: faulty } });
+write('moods', { 'adapter_config.json': { ...CONFIG, ...classifier } });
 
-const call = '<tool_call>\n{"name": "clock", "arguments": {}}\n</tool_call>';
+const call = written('clock', '{}');
 let reply = 'Hello';
 const { app, post } = serve({
-  registry: new Registry({
-    base: { id: 'toy', names: [], digest: 'b'.repeat(64) },
-    local: [new FolderAdapters(root, { baseNames: ['toy'] })],
-  }),
+  registry,
   maxSeqLength: 2048,
   reply: () => utf8(reply),
 });
@@ -80,10 +62,8 @@ test('an adapter’s tools can be called, unless the request has its own or none
 test('GET /v1/models/{id} shows them', async () => {
   const model = await readOk<Model>(await app.request('/v1/models/formatted'));
   assert.deepEqual(model.request_defaults, { response_format });
-  assert.equal(
-    (await readOk<Model>(await app.request('/v1/models/base'))).request_defaults,
-    undefined,
-  );
+  const base = await readOk<Model>(await app.request('/v1/models/base'));
+  assert.equal(base.request_defaults, undefined);
 });
 
 test('GET /v1/models/{id} of a classifier names its classes', async () => {
@@ -94,7 +74,6 @@ test('GET /v1/models/{id} of a classifier names its classes', async () => {
 test('faulty ones are a refusal of the adapter that names the field', async () => {
   const body = { model: 'faulty', messages: [{ role: 'user', content: 'a' }] };
   const response = await post('/v1/chat/completions', body);
-  assert.equal(response.status, 422);
-  const { code, param } = await readError(response);
-  assert.deepEqual([code, param], ['adapter_invalid', 'tools[0].function.name']);
+  const param = 'tools[0].function.name';
+  await assertRefused(response, { status: 422, code: 'adapter_invalid', param });
 });

@@ -1,6 +1,8 @@
 // GET /v1/requests: what a request waits for, from its arrival to its end, for its tenant and for operators.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { withResolvers } from '../../src/common/waiting.ts';
 import type { Request, RequestList } from '../../src/contracts/management-api.ts';
 import { RequestLog, stateOf } from '../../src/telemetry/request-log.ts';
 import { until } from '../until.ts';
@@ -13,10 +15,7 @@ const TENANTS = { acme: {}, globex: {}, root: {} };
 test('a tenant sees what its requests wait for, operators see all, and no text is shown', async () => {
   const served = serveKeyed({ tenants: TENANTS, admins: ['root'], slotCount: 1 });
   const { ask, engine } = served;
-  let goOn = () => {};
-  const gate = new Promise<void>((resolve) => {
-    goOn = resolve;
-  });
+  const { promise: gate, resolve: goOn } = withResolvers<void>();
   engine.beforeRun = () => gate;
   const send = (tenant: string, id: string) => {
     const headers = {

@@ -1,20 +1,15 @@
 // Function tools of the Responses API: how calls are answered and streamed, and how their results continue.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { guardStore } from '../../adapters/store/guarded-store.ts';
-import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { createLog } from '../../src/common/log.ts';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
-import { KeptResponses } from '../../src/conversations/kept-responses.ts';
-import { createToolTemplate } from '../../src/tools/tool-template.ts';
-import { PLAIN } from '../tools/templates.ts';
+import { pluck } from '../pluck.ts';
+import { keeping } from './kept.ts';
 import { connect } from './openai-client.ts';
-import { createByteTokenizer, readError, readOk, serve, utf8 } from './served.ts';
+import { assertRefused, readOk, serve } from './served.ts';
+import { toolServing, written } from './tool-serving.ts';
 
 const URL = '/v1/responses';
-const tokenizer = createByteTokenizer(PLAIN);
-const written = (name: string, given: string) =>
-  `<tool_call>\n{"name": "${name}", "arguments": ${given}}\n</tool_call>`;
 const weather = {
   type: 'function' as const,
   name: 'get_weather',
@@ -26,22 +21,8 @@ const request = { model: 'base', input: 'Weather?', tools: [weather, clock], tem
 const shown = { ...weather, description: null };
 
 let answer = '';
-const prompts: string[] = [];
-const served = serve({
-  tokenizer,
-  chatTemplate: createToolTemplate(tokenizer),
-  maxSeqLength: 4096,
-  keptResponses: new KeptResponses({
-    store: guardStore(createMemoryStore(), createLog('silent')),
-    keepMs: 60_000,
-    maxBytes: 2 ** 30,
-    now: Date.now,
-  }),
-  reply: (ids) => {
-    prompts.push(tokenizer.decode([...ids], { skipSpecials: false }));
-    return utf8(answer);
-  },
-});
+const { prompts, options } = toolServing(() => answer);
+const served = serve({ ...options, ...keeping() });
 const { post } = served;
 const client = await connect(served);
 
@@ -77,10 +58,7 @@ describe('a response with calls', () => {
   test('has no message if there are only calls', async () => {
     answer = written('clock', '{}');
     const { output } = await respond({ parallel_tool_calls: false });
-    assert.deepEqual(
-      output.map(({ type }) => type),
-      ['function_call'],
-    );
+    assert.deepEqual(pluck(output, 'type'), ['function_call']);
   });
 
   test('has a call of the named function, if one is required', async () => {
@@ -170,30 +148,6 @@ describe('the official client', () => {
       'completed',
     ]);
   });
-
-  test('continues with the results, sent with all items or to the kept response', async () => {
-    answer = written('get_weather', '{"city": "Paris"}');
-    const first = await client.responses.create(request);
-    const [call] = first.output;
-    assert.ok(call?.type === 'function_call');
-    const result = {
-      type: 'function_call_output' as const,
-      call_id: call.call_id,
-      output: 'sunny',
-    };
-    answer = 'It is sunny.';
-    const input = [{ role: 'user' as const, content: 'Weather?' }, call, result];
-    const whole = await client.responses.create({ ...request, input });
-    const next = { ...request, input: [result], previous_response_id: first.id };
-    const kept = await client.responses.create(next);
-    assert.deepEqual([whole.output_text, kept.output_text], [answer, answer]);
-    const [ofWhole, ofKept] = prompts.slice(-2);
-    assert.equal(ofWhole, ofKept);
-    assert.match(ofKept!, /Weather\?.*get_weather.*sunny/s);
-    const items = [];
-    for await (const item of client.responses.inputItems.list(kept.id)) items.push(item.type);
-    assert.deepEqual(items, ['function_call_output', 'function_call', 'message']);
-  });
 });
 
 const sql = {
@@ -203,11 +157,9 @@ const sql = {
   format: { type: 'grammar' as const, syntax: 'regex' as const, definition: 'SELECT "\\w+"' },
 };
 
-describe('a custom tool', () => {
-  const query = String.raw`<tool_call>
-{"name": "sql", "arguments": {"input": "SELECT \"name\""}}
-</tool_call>`;
+const query = written('sql', String.raw`{"input": "SELECT \"name\""}`);
 
+describe('a custom tool', () => {
   test('is called with a text that its expression allows, streamed and not', async () => {
     const asked = { ...request, tools: [sql, clock], tool_choice: { type: 'custom', name: 'sql' } };
     answer = 'Not at all';
@@ -236,75 +188,68 @@ describe('a custom tool', () => {
       'completed',
     ]);
   });
+});
 
-  test('has results that continue the conversation, sent or kept', async () => {
-    answer = query;
-    const first = await client.responses.create({ ...request, tools: [sql] });
+for (const [kind, tools, called, output] of [
+  ['function_call', request.tools, written('get_weather', '{"city": "Paris"}'), 'sunny'],
+  ['custom_tool_call', [sql], query, 'Ada'],
+] as const) {
+  test(`the result of a ${kind} continues, sent with all items or to the kept response`, async () => {
+    answer = called;
+    const asked = { ...request, tools: [...tools] };
+    const first = await client.responses.create(asked);
     const [call] = first.output;
-    assert.ok(call?.type === 'custom_tool_call');
-    const result = {
-      type: 'custom_tool_call_output' as const,
-      call_id: call.call_id,
-      output: 'Ada',
-    };
-    answer = 'Her name is Ada.';
+    assert.ok(call?.type === 'function_call' || call?.type === 'custom_tool_call');
+    const result = { type: `${call.type}_output` as const, call_id: call.call_id, output };
+    answer = 'Here it is.';
     const input = [{ role: 'user' as const, content: 'Weather?' }, call, result];
-    const whole = await client.responses.create({ ...request, tools: [sql], input });
-    const next = { ...request, tools: [sql], input: [result], previous_response_id: first.id };
+    const whole = await client.responses.create({ ...asked, input });
+    const next = { ...asked, input: [result], previous_response_id: first.id };
     const kept = await client.responses.create(next);
     assert.deepEqual([whole.output_text, kept.output_text], [answer, answer]);
     const [ofWhole, ofKept] = prompts.slice(-2);
     assert.equal(ofWhole, ofKept);
-    const items = [];
-    for await (const item of client.responses.inputItems.list(kept.id)) items.push(item);
-    assert.deepEqual(
-      items.map(({ type }) => type),
-      ['custom_tool_call_output', 'custom_tool_call', 'message'],
-    );
-    assert.ok(items[1]?.type === 'custom_tool_call' && items[1].input === 'SELECT "name"');
+    assert.match(ofKept!, new RegExp(`Weather\\?.*${call.name}.*${output}`, 's'));
+    const { data: items } = await client.responses.inputItems.list(kept.id);
+    assert.deepEqual(pluck(items, 'type'), [`${kind}_output`, kind, 'message']);
+    assert.deepEqual({ ...items[1], id: call.id }, call);
   });
-});
+}
 
 test('bad tools, choices and results are refused by name', async () => {
   const call = { type: 'function_call', call_id: 'c', name: 'clock', arguments: '{}' };
-  const faults: [fields: object, param: string, code?: string][] = [
-    [{ tools: [{ type: 'web_search' }] }, 'tools[0].type', 'unsupported_parameter'],
-    [{ tools: [{ type: 'custom', name: 'a b' }] }, 'tools[0].name'],
-    [
-      { tools: [{ type: 'custom', name: 'x', parameters: {} }] },
-      'tools[0].parameters',
-      'unknown_parameter',
+  const format = (syntax: string) => ({ type: 'grammar', syntax, definition: '(' });
+  const result = { type: 'function_call_output', call_id: 'c' };
+  const faults: Record<string, [fields: object, param: string][]> = {
+    invalid_request: [
+      [{ tools: [{ type: 'custom', name: 'a b' }] }, 'tools[0].name'],
+      [{ tools: [{ ...sql, format: format('regex') }] }, 'tools[0].parameters'],
+      [{ tools: [clock, { ...clock, name: 'a b' }] }, 'tools[1].name'],
+      [{ tools: [clock, clock] }, 'tools[1].name'],
+      [{ tools: [{ ...clock, parameters: { type: 'array' } }] }, 'tools[0].parameters.type'],
+      [{ tools: Array(129).fill(clock) }, 'tools'],
+      [{ tools: [], tool_choice: 'required' }, 'tool_choice'],
+      [{ tool_choice: { type: 'function', name: 'other' } }, 'tool_choice.name'],
+      [{ tool_choice: { type: 'web_search' } }, 'tool_choice'],
+      [{ input: [{ ...result, output: '' }] }, 'input[0].call_id'],
+      [{ input: [call, result] }, 'input[1].output'],
+      [{ input: [{ ...call, arguments: '[' }] }, 'input[0].arguments'],
     ],
-    [
-      { tools: [{ ...sql, format: { type: 'grammar', syntax: 'lark', definition: '' } }] },
-      'tools[0].format.syntax',
-      'unsupported_parameter',
+    unknown_parameter: [
+      [{ tools: [{ type: 'custom', name: 'x', parameters: {} }] }, 'tools[0].parameters'],
+      [{ tools: [{ ...clock, x: 1 }] }, 'tools[0].x'],
     ],
-    [
-      { tools: [{ ...sql, format: { type: 'grammar', syntax: 'regex', definition: '(' } }] },
-      'tools[0].parameters',
+    unsupported_parameter: [
+      [{ tools: [{ type: 'web_search' }] }, 'tools[0].type'],
+      [{ tools: [{ ...sql, format: format('lark') }] }, 'tools[0].format.syntax'],
+      [{ tools: [null] }, 'tools[0].type'],
+      [{ tools: [{ ...clock, defer_loading: true }] }, 'tools[0].defer_loading'],
+      [{ input: [{ ...call, caller: { type: 'x' } }] }, 'input[0].caller'],
     ],
-    [{ tools: [null] }, 'tools[0].type', 'unsupported_parameter'],
-    [{ tools: [clock, { ...clock, name: 'a b' }] }, 'tools[1].name'],
-    [{ tools: [clock, clock] }, 'tools[1].name'],
-    [{ tools: [{ ...clock, x: 1 }] }, 'tools[0].x', 'unknown_parameter'],
-    [
-      { tools: [{ ...clock, defer_loading: true }] },
-      'tools[0].defer_loading',
-      'unsupported_parameter',
-    ],
-    [{ tools: [{ ...clock, parameters: { type: 'array' } }] }, 'tools[0].parameters.type'],
-    [{ tools: Array(129).fill(clock) }, 'tools'],
-    [{ tools: [], tool_choice: 'required' }, 'tool_choice'],
-    [{ tool_choice: { type: 'function', name: 'other' } }, 'tool_choice.name'],
-    [{ tool_choice: { type: 'web_search' } }, 'tool_choice'],
-    [{ input: [{ type: 'function_call_output', call_id: 'c', output: '' }] }, 'input[0].call_id'],
-    [{ input: [call, { type: 'function_call_output', call_id: 'c' }] }, 'input[1].output'],
-    [{ input: [{ ...call, arguments: '[' }] }, 'input[0].arguments'],
-    [{ input: [{ ...call, caller: { type: 'x' } }] }, 'input[0].caller', 'unsupported_parameter'],
-  ];
-  for (const [fields, param, code = 'invalid_request'] of faults) {
-    const error = await readError(await post(URL, { ...request, ...fields }));
-    assert.deepEqual([error.param, error.code], [param, code], JSON.stringify(fields).slice(0, 80));
+  };
+  for (const [code, rows] of Object.entries(faults)) {
+    for (const [fields, param] of rows) {
+      await assertRefused(await post(URL, { ...request, ...fields }), { code, param });
+    }
   }
 });

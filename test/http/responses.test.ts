@@ -1,9 +1,11 @@
 // The answers of POST /v1/responses. The corpus has its bad inputs.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type OpenAI from 'openai';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
-import { readError, readOk, serve, shownPrompt, utf8 } from './served.ts';
+import { pluck } from '../pluck.ts';
+import { assertRefused, readError, readOk, recordPrompts, serve } from './served.ts';
 
 const URL = '/v1/responses';
 const request = { model: 'base', input: 'Hi', max_output_tokens: 5, temperature: 0 };
@@ -20,15 +22,8 @@ const asOfficial = ({ usage, output, error, reasoning, text, tools, ...response 
   }) satisfies OpenAI.Responses.Response;
 
 describe('a response', () => {
-  const prompts: string[] = [];
-  const served = serve({
-    adapters: ['alpha'],
-    reply: (promptIds) => {
-      prompts.push(shownPrompt(promptIds));
-      return utf8('Hello');
-    },
-  });
-  const { post } = served;
+  const { prompts, reply } = recordPrompts();
+  const { post } = serve({ reply });
 
   test('has one message, the settings of the request and the usage', async () => {
     const body = { ...request, metadata: { topic: 'greetings' }, instructions: 'Be brief' };
@@ -133,10 +128,7 @@ describe('a response', () => {
     const [token] = message.content[0]!.logprobs;
     assert.equal(token!.token, 'H');
     assert.deepEqual(token!.bytes, [72]);
-    assert.deepEqual(
-      token!.top_logprobs.map((top) => top.token),
-      ['H'],
-    );
+    assert.deepEqual(pluck(token!.top_logprobs, 'token'), ['H']);
   });
 
   test('needs a chat template', async () => {
@@ -146,13 +138,8 @@ describe('a response', () => {
 });
 
 test('old turns are dropped if the request allows it, but not instructions and system messages', async () => {
-  const prompts: string[] = [];
-  const { post } = serve({
-    reply: (promptIds) => {
-      prompts.push(shownPrompt(promptIds));
-      return utf8('Hello');
-    },
-  });
+  const { prompts, reply } = recordPrompts();
+  const { post } = serve({ reply });
   const message = (role: string, content: string) => ({ role, content });
   const input = [
     message('system', 'S'),
@@ -163,8 +150,7 @@ test('old turns are dropped if the request allows it, but not instructions and s
     message('user', 'last'),
   ];
   const body = { ...request, instructions: 'I', input, max_output_tokens: 100 };
-  const error = await readError(await post(URL, body));
-  assert.deepEqual([error.code, error.param], ['context_length_exceeded', 'input']);
+  await assertRefused(await post(URL, body), { code: 'context_length_exceeded', param: 'input' });
   await readOk(await post(URL, { ...body, truncation: 'auto' }));
   assert.equal(
     prompts.at(-1),

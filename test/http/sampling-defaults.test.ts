@@ -1,28 +1,20 @@
 // Sampling defaults of the base and of adapters, for requests that leave fields out.
 import assert from 'node:assert/strict';
-import { cpSync, writeFileSync } from 'node:fs';
+import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
-import { Registry } from '../../adapters/registry/registry.ts';
 import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { GenerationConfig } from '../../src/contracts/generation-config.ts';
 import type { Model, ModelList } from '../../src/contracts/openai.ts';
-import { sampleFolder } from '../adapters/published.ts';
-import { temporaryFolder } from '../fixtures.ts';
+import { adapterFolder } from './adapter-folder.ts';
 import { readError, readOk, serve } from './served.ts';
 
-const root = temporaryFolder();
-writeAdapter('plain');
-writeAdapter('own', { temperature: 0.7, top_k: 20, repetition_penalty: 1.05, max_new_tokens: 30 });
-writeAdapter('faulty', { top_p: 'much' });
-
-function writeAdapter(name: string, generationConfig?: unknown): void {
-  const folder = path.join(root, name);
-  cpSync(sampleFolder({ name }), folder, { recursive: true });
-  if (generationConfig === undefined) return;
-  writeFileSync(path.join(folder, 'generation_config.json'), JSON.stringify(generationConfig));
-}
+const FILE = 'generation_config.json';
+const { root, write, registry } = adapterFolder();
+const own = { temperature: 0.7, top_k: 20, repetition_penalty: 1.05, max_new_tokens: 30 };
+write('plain');
+write('own', { [FILE]: own });
+write('faulty', { [FILE]: { top_p: 'much' } });
 
 const DEFAULTS = { temperature: 0.2, top_p: 0.9, repetition_penalty: 1.1, max_tokens: 20 };
 const messages = [{ role: 'user', content: 'hi' }];
@@ -37,14 +29,8 @@ const MODEL = {
 
 /** A server whose base has these defaults, and what it asks of its engine. */
 function serveWith(generationConfig?: GenerationConfig) {
-  const base = { id: 'toy', names: [], digest: MODEL.baseDigest };
-  const served = serve({
-    registry: new Registry({
-      base,
-      local: [new FolderAdapters(root, { baseNames: ['toy'] })],
-    }),
-    model: { ...MODEL, ...(generationConfig && { generationConfig }) },
-  });
+  const model = { ...MODEL, ...(generationConfig && { generationConfig }) };
+  const served = serve({ registry, model });
   const asked: GenerationRequest[] = [];
   const { client } = served;
   const submit = client.submit.bind(client);
@@ -127,6 +113,6 @@ test('a faulty file of an adapter is refused by its field, and changes are seen 
   assert.equal(response.status, 422);
   const { code, param } = await readError(response);
   assert.deepEqual([code, param], ['adapter_invalid', 'generation_config.json: top_p']);
-  writeFileSync(path.join(root, 'faulty', 'generation_config.json'), '{"top_p": 0.5}');
+  writeFileSync(path.join(root, 'faulty', FILE), '{"top_p": 0.5}');
   assert.equal((await chat({ model: 'faulty' })).topP, 0.5);
 });

@@ -8,7 +8,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
-import type { AnswerLine } from '../../src/batches/context.ts';
+import type { RunLine } from '../../src/batches/context.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
@@ -60,8 +60,18 @@ function byteAlphabet(): string[] {
 }
 
 /** A prompt as text; control tokens are shown as `|`. */
-export function shownPrompt(promptIds: readonly number[]): string {
+function shownPrompt(promptIds: readonly number[]): string {
   return promptIds.map((id) => (id < 256 ? String.fromCharCode(id) : '|')).join('');
+}
+
+/** A reply that is always the same, and the prompts that it got, as `shownPrompt` shows them. */
+export function recordPrompts(answer = 'Hello') {
+  const prompts: string[] = [];
+  const reply: Reply = (promptIds) => {
+    prompts.push(shownPrompt(promptIds));
+    return utf8(answer);
+  };
+  return { prompts, reply };
 }
 
 export const utf8 = (text: string): number[] => [...Buffer.from(text)];
@@ -84,7 +94,7 @@ export interface Served {
   engine: ScriptedEngine;
   leases: FakeLeases;
   /** Answers the lines of batches. */
-  answerLine: AnswerLine;
+  answerLine: RunLine;
   /** Lines that were logged. */
   logged: string[];
   post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
@@ -184,6 +194,26 @@ export async function readError(response: Response): Promise<ErrorEnvelope['erro
   return body.error;
 }
 
+interface Refusal {
+  status?: number;
+  code?: string;
+  param?: string | null;
+  message?: RegExp;
+}
+
+/** Fails unless the response is an error with these members. */
+export async function assertRefused(
+  response: Response,
+  { message = /./, ...expected }: Refusal,
+  what = '',
+): Promise<void> {
+  const error = await readError(response);
+  const members = { status: response.status, code: error?.code, param: error?.param };
+  const told = `${what} ${response.status} ${JSON.stringify(error)}`;
+  assert.deepEqual(members, { ...members, ...expected }, told);
+  assert.match(error.message, message, told);
+}
+
 /** The frames of an event stream: their data, parsed but for `[DONE]`. */
 export async function readFrames(response: Response): Promise<unknown[]> {
   const text = await response.text();
@@ -192,4 +222,11 @@ export async function readFrames(response: Response): Promise<unknown[]> {
     .filter((frame) => frame.startsWith('data: '))
     .map((frame) => frame.slice('data: '.length))
     .map((data) => (data === '[DONE]' ? data : JSON.parse(data)));
+}
+
+/** The chunks of a generation's stream, which ends with `[DONE]`. */
+export async function readChunks<Chunk>(response: Response): Promise<Chunk[]> {
+  const frames = await readFrames(response);
+  assert.equal(frames.pop(), '[DONE]');
+  return frames as Chunk[];
 }

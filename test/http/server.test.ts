@@ -1,10 +1,12 @@
 // What only a socket shows: the parser's limits, slow and lying senders, and an orderly end.
+
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { Agent, get, request } from 'node:http';
 import { connect } from 'node:net';
 import { after, describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
+import { withResolvers } from '../../src/common/waiting.ts';
 import { startServer } from '../../src/http/wire/server.ts';
 import { idle, type Served, serve, utf8 } from './served.ts';
 
@@ -29,8 +31,12 @@ function exchange(port: number, ...parts: string[]): Promise<string> {
   });
 }
 
+const head = (start: string, ...headers: string[]) =>
+  `${[`${start} HTTP/1.1`, ...headers].join('\r\n')}\r\n\r\n`;
+const LOCAL = 'Host: localhost';
+const CHUNKS = 'Transfer-Encoding: chunked';
 const post = (...headers: string[]) =>
-  `${['POST /v1/completions HTTP/1.1', 'Host: localhost', 'Content-Type: application/json', ...headers].join('\r\n')}\r\n\r\n`;
+  head('POST /v1/completions', LOCAL, 'Content-Type: application/json', ...headers);
 
 const bodyOf = (response: string) => JSON.parse(response.slice(response.indexOf('{')));
 
@@ -54,68 +60,31 @@ describe('a listening server', () => {
     assert.equal((await fetch(`${limited.url}/livez`)).status, 200);
   });
 
+  const chunked = post(CHUNKS);
+  const singleBytes = `${'1\r\nx\r\n'.repeat(20_000)}0\r\n\r\n`;
+  const fiveMiB = `500000\r\n${'x'.repeat(0x500000)}\r\n0\r\n\r\n`;
+  const evil = head('GET /livez', 'Host: evil.example');
+  const endless = head('POST /v1/completions', LOCAL).slice(0, -2);
   const REFUSALS: readonly [name: string, status: number, code: string, ...parts: string[]][] = [
     ['headers of 64 KiB', 431, 'header_too_large', post(`X-Big: ${'x'.repeat(65_536)}`)],
-    [
-      'a Content-Length beside chunks',
-      400,
-      'invalid_request',
-      post('Content-Length: 5', 'Transfer-Encoding: chunked'),
-    ],
-    ['a bad chunk', 400, 'invalid_request', post('Transfer-Encoding: chunked'), 'zz\r\n'],
+    ['a Content-Length beside chunks', 400, 'invalid_request', post('Content-Length: 5', CHUNKS)],
+    ['a bad chunk', 400, 'invalid_request', chunked, 'zz\r\n'],
     ['a line break in a header', 400, 'invalid_request', post('X-A: b\rc')],
     ['a NUL in a header', 400, 'invalid_request', post('X-A: b\0c')],
-    ['no Host', 400, 'invalid_request', 'GET /livez HTTP/1.1\r\nConnection: close\r\n\r\n'],
-    ['dot segments', 404, 'not_found', 'GET /v1/../livez HTTP/1.1\r\nHost: localhost\r\n\r\n'],
-    [
-      'escaped dot segments',
-      404,
-      'not_found',
-      'GET /v1/%2e%2E/livez?a HTTP/1.1\r\nHost: localhost\r\n\r\n',
-    ],
-    [
-      'a Host that is none',
-      400,
-      'invalid_request',
-      'GET /livez HTTP/1.1\r\nHost: a b\r\nConnection: close\r\n\r\n',
-    ],
-    [
-      'an unknown expectation',
-      417,
-      'expectation_failed',
-      'GET /livez HTTP/1.1\r\nHost: localhost\r\nExpect: foo\r\n\r\n',
-    ],
-    [
-      'CONNECT',
-      405,
-      'method_not_allowed',
-      'CONNECT example.org:443 HTTP/1.1\r\nHost: example.org\r\n\r\n',
-    ],
-    [
-      'a body in chunks of one byte',
-      400,
-      'invalid_request',
-      post('Transfer-Encoding: chunked'),
-      `${'1\r\nx\r\n'.repeat(20_000)}0\r\n\r\n`,
-    ],
-    ['another Host', 400, 'invalid_request', 'GET /livez HTTP/1.1\r\nHost: evil.example\r\n\r\n'],
+    ['no Host', 400, 'invalid_request', head('GET /livez', 'Connection: close')],
+    ['a Host that is none', 400, 'invalid_request', head('GET /livez', 'Host: a b')],
+    ['another Host', 400, 'invalid_request', evil],
+    ['dot segments', 404, 'not_found', head('GET /v1/../livez', LOCAL)],
+    ['escaped dot segments', 404, 'not_found', head('GET /v1/%2e%2E/livez?a', LOCAL)],
+    ['an unknown expectation', 417, 'expectation_failed', head('GET /livez', LOCAL, 'Expect: foo')],
+    ['CONNECT', 405, 'method_not_allowed', head('CONNECT example.org:443', 'Host: example.org')],
+    ['a body in chunks of one byte', 400, 'invalid_request', chunked, singleBytes],
     ['a body announced as 5 MiB', 413, 'payload_too_large', post('Content-Length: 5242880')],
-    [
-      'a body of 5 MiB in chunks',
-      413,
-      'payload_too_large',
-      post('Transfer-Encoding: chunked'),
-      `500000\r\n${'x'.repeat(5_242_880)}\r\n0\r\n\r\n`,
-    ],
+    ['a body of 5 MiB in chunks', 413, 'payload_too_large', chunked, fiveMiB],
   ];
   const LATE: typeof REFUSALS = [
     ['a body that never comes', 408, 'request_timeout', post('Content-Length: 10'), '{'],
-    [
-      'headers that never end',
-      408,
-      'request_timeout',
-      'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\n',
-    ],
+    ['headers that never end', 408, 'request_timeout', endless],
   ];
   for (const [name, status, code, ...parts] of [...REFUSALS, ...LATE]) {
     test(`B09, T12: answers ${name} with ${status}`, async () => {
@@ -257,10 +226,7 @@ describe('a server that is retired', () => {
 /** A stream whose first step waits for `resume`. */
 async function openStuckStream() {
   const served = serve({ reply: () => utf8('Hello') });
-  let resume = () => {};
-  const stuck = new Promise<void>((resolve) => {
-    resume = resolve;
-  });
+  const { promise: stuck, resolve: resume } = withResolvers<void>();
   served.engine.beforeRun = () => stuck;
   const server = await listen(served);
   const body = JSON.stringify({ model: 'base', prompt: 'a', stream: true });
@@ -290,7 +256,7 @@ test('F24, T33: a request that has arrived but was not read yet is answered befo
   const server = await listen(serve());
   const socket = connect(server.port, '127.0.0.1');
   after(() => socket.destroy());
-  const ask = () => socket.write('GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n');
+  const ask = () => socket.write(head('GET /livez', LOCAL));
   ask();
   await once(socket, 'data');
   ask(); // is in the kernel when `write` returns, and the server reads it in a later turn
@@ -302,7 +268,7 @@ test('F24, T33: a request that has arrived but was not read yet is answered befo
 test('F24, T33: connections that wait to be accepted are answered before a server closes', async () => {
   const server = await listen(serve());
   const answers = Array.from({ length: 40 }, () =>
-    exchange(server.port, 'GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n'),
+    exchange(server.port, head('GET /livez', LOCAL, 'Connection: close')),
   );
   await server.closeIdle(); // each turn of the loop accepts one
   await server.close(60_000);

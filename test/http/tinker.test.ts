@@ -10,7 +10,7 @@ import { sampleBody } from '../../src/http/schema/tinker.ts';
 import type { TinkerOptions } from '../../src/tinker/tinker-service.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { startMachine } from '../tinker/machine.ts';
-import { readError, readOk, serve } from './served.ts';
+import { assertRefused, readError, readOk, serve } from './served.ts';
 
 const refuse = async () => ({ status: 400, body: JSON.stringify({ error: { message: 'no' } }) });
 
@@ -52,8 +52,7 @@ test('only a request for samples with a number in its sampler is a repetition', 
 test('a page that is not a number is refused, and names the parameter', async (t) => {
   const { app } = await start(t);
   const response = await app.request('/api/v1/training_runs?limit=many');
-  assert.equal(response.status, 400);
-  assert.equal((await readError(response)).param, 'limit');
+  await assertRefused(response, { status: 400, param: 'limit' });
 });
 
 test('a list of checkpoints continues after its cursor, or at an offset', async (t) => {
@@ -81,8 +80,7 @@ test('a list of checkpoints continues after its cursor, or at an offset', async 
   assert.deepEqual(await list(''), [['b'], 2, after]);
   assert.deepEqual(await list(`after=${after}`), [['a'], 1, null]);
   assert.deepEqual(await list('offset=1'), [['a'], 2, null]);
-  const response = await app.request('/api/v1/checkpoints?after=b');
-  assert.equal((await readError(response)).param, 'after');
+  await assertRefused(await app.request('/api/v1/checkpoints?after=b'), { param: 'after' });
 });
 
 interface CheckpointList {
@@ -106,8 +104,7 @@ test('a request for samples that does not fit the context does not wait', async 
   const { post } = await start(t);
   const prompt = { chunks: [{ tokens: new Array(64).fill(1) }] };
   const refused = await post('/api/v1/asample', { ...SAMPLE, prompt, base_model: 'toy' });
-  assert.equal(refused.status, 400);
-  assert.equal((await readError(refused)).param, 'prompt');
+  await assertRefused(refused, { status: 400, param: 'prompt' });
 });
 
 test('waiting requests for samples take no more memory than their bodies, and a tenant a part of it', async (t) => {

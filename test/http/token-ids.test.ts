@@ -1,8 +1,10 @@
 // Responses with the ids of their tokens, as trainers that sample here ask for them, and the server that they pause.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { LoadedAdapters } from '../../adapters/registry/folder-registry.ts';
+import { withResolvers } from '../../src/common/waiting.ts';
 import type { ChatCompletion, Completion, CompletionChunk } from '../../src/contracts/openai.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { END } from './scripted-engine.ts';
@@ -76,10 +78,7 @@ test('a paused server keeps a running request, and goes on with it', async () =>
   const loaded = new LoadedAdapters(temporaryFolder(), { baseNames: ['toy'] });
   const served = serve({ reply: () => utf8('Hello, world'), loaded, hasOpenAdmin: true });
   let runs = 0;
-  let reachThird = () => {};
-  const third = new Promise<void>((resolve) => {
-    reachThird = resolve;
-  });
+  const { promise: third, resolve: reachThird } = withResolvers<void>();
   served.engine.beforeRun = () => {
     if (++runs === 3) reachThird();
   };

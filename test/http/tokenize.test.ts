@@ -1,9 +1,11 @@
 // vLLM's token routes, and that they agree with generation.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { Tokenized } from '../../src/contracts/management-api.ts';
 import type { ChatCompletion, Completion } from '../../src/contracts/openai.ts';
-import { readError, readOk, serve, utf8 } from './served.ts';
+import { pluck } from '../pluck.ts';
+import { assertRefused, readError, readOk, serve, utf8 } from './served.ts';
 
 const { app, post } = serve({ adapters: ['alpha'], basePath: '/openai' });
 const START = 256;
@@ -94,9 +96,7 @@ describe('POST /tokenize', () => {
     [{ messages, chat_template_kwargs: { 'a.b': 1 } }, 400, 'chat_template_kwargs'],
   ] as const) {
     test(`refuses ${JSON.stringify(body).slice(0, 70)}`, async () => {
-      const response = await post('/tokenize', body);
-      assert.equal(response.status, status);
-      assert.equal((await readError(response)).param, param);
+      await assertRefused(await post('/tokenize', body), { status, param });
     });
   }
 });
@@ -106,8 +106,7 @@ test('POST /detokenize gives the text, control tokens with it', async () => {
   const answer = await readOk<{ prompt: string }>(await post('/detokenize', { tokens }));
   assert.equal(answer.prompt, '<|im_start|>Hé<|im_end|>');
   for (const wrong of [[-1], [260], [1.5], 'x', undefined, Array(256 * 16 + 1).fill(1)]) {
-    const error = await readError(await post('/detokenize', { tokens: wrong }));
-    assert.equal(error.param, 'tokens');
+    await assertRefused(await post('/detokenize', { tokens: wrong }), { param: 'tokens' });
   }
 });
 
@@ -129,8 +128,5 @@ test('GET /v1/models tells the length of the context', async () => {
   const { data } = await readOk<{ data: { max_model_len: number }[] }>(
     await app.request('/v1/models'),
   );
-  assert.deepEqual(
-    data.map((model) => model.max_model_len),
-    [256, 256],
-  );
+  assert.deepEqual(pluck(data, 'max_model_len'), [256, 256]);
 });

@@ -3,14 +3,10 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import OpenAI from 'openai';
 import type { ChatCompletion, ChatCompletionChunk } from '../../src/contracts/openai.ts';
-import { createToolTemplate } from '../../src/tools/tool-template.ts';
-import { PLAIN } from '../tools/templates.ts';
-import { createByteTokenizer, readError, readFrames, readOk, serve, utf8 } from './served.ts';
+import { assertRefused, readChunks, readError, readOk, serve } from './served.ts';
+import { toolServing, written } from './tool-serving.ts';
 
 const URL = '/v1/chat/completions';
-const tokenizer = createByteTokenizer(PLAIN);
-const written = (name: string, given: string) =>
-  `<tool_call>\n{"name": "${name}", "arguments": ${given}}\n</tool_call>`;
 const weather = {
   type: 'function',
   function: {
@@ -24,17 +20,8 @@ const request = { model: 'base', messages: [question], tools: [weather, clock], 
 
 /** A server whose model answers as a test says. */
 function serveAnswers(answer: (prompt: string) => string) {
-  const prompts: string[] = [];
-  const served = serve({
-    tokenizer,
-    chatTemplate: createToolTemplate(tokenizer),
-    maxSeqLength: 4096,
-    reply: (ids) => {
-      prompts.push(tokenizer.decode([...ids], { skipSpecials: false }));
-      return utf8(answer(prompts.at(-1)!));
-    },
-  });
-  return { ...served, prompts };
+  const { prompts, options } = toolServing(answer);
+  return { ...serve(options), prompts };
 }
 
 describe('an answer with calls', () => {
@@ -114,9 +101,9 @@ describe('an answer with calls', () => {
 describe('a streamed answer with calls', () => {
   const stream = async (answer: string, fields: object = {}) => {
     const { post } = serveAnswers(() => answer);
-    const frames = await readFrames(await post(URL, { ...request, stream: true, ...fields }));
-    assert.equal(frames.pop(), '[DONE]');
-    return (frames as ChatCompletionChunk[]).map(({ choices }) => choices[0]!);
+    const response = await post(URL, { ...request, stream: true, ...fields });
+    const chunks = await readChunks<ChatCompletionChunk>(response);
+    return chunks.map(({ choices }) => choices[0]!);
   };
 
   test('begins a call with id, type and name, and goes on with pieces of arguments', async () => {
@@ -294,99 +281,50 @@ const contradictory = {
   properties: { a: { type: 'string', minLength: 2, maxLength: 1 } },
   required: ['a'],
 };
+const older = { tools: [], functions: [{ name: 'f', parameters: contradictory }] };
+const chosen = { tools: [], functions: [clock.function], function_call: { name: 'x' } };
+const many = Array.from({ length: 129 }, (_, i) => tool({ name: `f${i}` }));
+const allowed = {
+  type: 'allowed_tools',
+  allowed_tools: { mode: 'auto', tools: [choice('clock'), choice('other')] },
+};
+const result = { role: 'tool', tool_call_id: 'c' };
+const olderResult = { role: 'function', name: 'clock', content: 'x' };
+const nested = `{"a":${'['.repeat(1e5)}${']'.repeat(1e5)}}`;
+const withParameters = (parameters: unknown) => ({ tools: [tool({ parameters })] });
+const withArguments = (given: unknown) => said(assistant(madeCall({ arguments: given })));
+const afterCall = (message: object) => said(assistant(madeCall()), message);
+const PARAMETERS = 'tools[0].function.parameters';
+const ARGUMENTS = 'messages[1].tool_calls[0].function.arguments';
+const ALLOWED = 'tool_choice.allowed_tools';
 const REFUSED: [why: string, fields: object, param: string][] = [
   ['a name twice', { tools: [clock, weather, clock] }, 'tools[2].function.name'],
   ['a bad name', { tools: [tool({ name: 'a b' })] }, 'tools[0].function.name'],
   ['a long name', { tools: [tool({ name: 'a'.repeat(65) })] }, 'tools[0].function.name'],
   ['no name', { tools: [{ type: 'function', function: {} }] }, 'tools[0].function.name'],
-  [
-    'parameters of another type',
-    { tools: [tool({ parameters: { type: 'array' } })] },
-    'tools[0].function.parameters.type',
-  ],
-  [
-    'parameters that are no schema',
-    { tools: [tool({ parameters: [] })] },
-    'tools[0].function.parameters',
-  ],
-  [
-    'a schema that nothing satisfies',
-    { tools: [tool({ parameters: contradictory })] },
-    'tools[0].function.parameters',
-  ],
-  [
-    'an older schema that nothing satisfies',
-    { tools: [], functions: [{ name: 'f', parameters: contradictory }] },
-    'functions[0].parameters',
-  ],
+  ['parameters of another type', withParameters({ type: 'array' }), `${PARAMETERS}.type`],
+  ['parameters that are no schema', withParameters([]), PARAMETERS],
+  ['a schema that nothing satisfies', withParameters(contradictory), PARAMETERS],
+  ['an older schema that nothing satisfies', older, 'functions[0].parameters'],
   ['an unknown field', { tools: [tool({ x: 1 })] }, 'tools[0].function.x'],
   ['another type of tool', { tools: [{ type: 'custom', custom: { name: 'f' } }] }, 'tools[0].type'],
-  [
-    'too many tools',
-    { tools: Array.from({ length: 129 }, (_, i) => tool({ name: `f${i}` })) },
-    'tools',
-  ],
+  ['too many tools', { tools: many }, 'tools'],
   ['tools and functions', { functions: [clock.function] }, 'functions'],
   ['a choice of an absent tool', { tool_choice: choice('other') }, 'tool_choice.function.name'],
   ['a choice without tools', { tools: [], tool_choice: 'required' }, 'tool_choice'],
   ['an unknown choice', { tool_choice: 'any' }, 'tool_choice'],
   ['an unknown field of a choice', { tool_choice: { ...choice('clock'), x: 1 } }, 'tool_choice.x'],
-  [
-    'an absent allowed tool',
-    {
-      tool_choice: {
-        type: 'allowed_tools',
-        allowed_tools: { mode: 'auto', tools: [choice('clock'), choice('other')] },
-      },
-    },
-    'tool_choice.allowed_tools.tools[1].function.name',
-  ],
-  [
-    'a choice of an absent function',
-    { tools: [], functions: [clock.function], function_call: { name: 'x' } },
-    'function_call.name',
-  ],
+  ['an absent allowed tool', { tool_choice: allowed }, `${ALLOWED}.tools[1].function.name`],
+  ['a choice of an absent function', chosen, 'function_call.name'],
   ['parallel_tool_calls of another type', { parallel_tool_calls: 'yes' }, 'parallel_tool_calls'],
-  [
-    'a result without an id',
-    said(assistant(madeCall()), { role: 'tool', content: 'x' }),
-    'messages[2].tool_call_id',
-  ],
-  [
-    'a result without a call',
-    said({ role: 'tool', tool_call_id: 'c', content: 'x' }),
-    'messages[1].tool_call_id',
-  ],
-  [
-    'an older result without a call',
-    said({ role: 'function', name: 'clock', content: 'x' }),
-    'messages[1].name',
-  ],
-  [
-    'a result without content',
-    said(assistant(madeCall()), { role: 'tool', tool_call_id: 'c', content: null }),
-    'messages[2]',
-  ],
-  [
-    'arguments that are no JSON',
-    said(assistant(madeCall({ arguments: '{' }))),
-    'messages[1].tool_calls[0].function.arguments',
-  ],
-  [
-    'arguments that are no object',
-    said(assistant(madeCall({ arguments: '[]' }))),
-    'messages[1].tool_calls[0].function.arguments',
-  ],
-  [
-    'arguments that are no text',
-    said(assistant(madeCall({ arguments: {} }))),
-    'messages[1].tool_calls[0].function.arguments',
-  ],
-  [
-    'arguments that are nested too deeply',
-    said(assistant(madeCall({ arguments: `{"a":${'['.repeat(1e5)}${']'.repeat(1e5)}}` }))),
-    'messages[1].tool_calls[0].function.arguments',
-  ],
+  ['a result without an id', afterCall({ role: 'tool', content: 'x' }), 'messages[2].tool_call_id'],
+  ['a result without a call', said({ ...result, content: 'x' }), 'messages[1].tool_call_id'],
+  ['an older result without a call', said(olderResult), 'messages[1].name'],
+  ['a result without content', afterCall({ ...result, content: null }), 'messages[2]'],
+  ['arguments that are no JSON', withArguments('{'), ARGUMENTS],
+  ['arguments that are no object', withArguments('[]'), ARGUMENTS],
+  ['arguments that are no text', withArguments({}), ARGUMENTS],
+  ['arguments that are nested too deeply', withArguments(nested), ARGUMENTS],
   ['two calls of one id', said(assistant(madeCall(), madeCall())), 'messages[1].tool_calls[1].id'],
   [
     'calls of the user',
@@ -400,9 +338,7 @@ describe('a request about tools is refused for', () => {
   const { post } = serveAnswers(() => 'ok');
   for (const [why, fields, param] of REFUSED) {
     test(why, async () => {
-      const response = await post(URL, { ...request, ...fields });
-      assert.equal(response.status, 400);
-      assert.equal((await readError(response)).param, param);
+      await assertRefused(await post(URL, { ...request, ...fields }), { status: 400, param });
     });
   }
 

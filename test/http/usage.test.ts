@@ -1,4 +1,5 @@
 // GET /v1/organization/usage/completions, as OpenAI's client asks for it: who sees what, groups, filters, pages.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import OpenAI from 'openai';
@@ -6,8 +7,9 @@ import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { UsageArchive } from '../../src/usage/usage-archive.ts';
 import { UsageRecorder } from '../../src/usage/usage-recorder.ts';
+import { pluck } from '../pluck.ts';
 import { serveKeyed } from './keyed.ts';
-import { readError, readOk, serve, utf8 } from './served.ts';
+import { assertRefused, readOk, serve, utf8 } from './served.ts';
 
 const DAY_S = 86_400;
 const DAY = Date.UTC(2026, 10, 27) / 1000;
@@ -162,9 +164,7 @@ test('other parameters are refused by their names', async () => {
     [`start_time=${DAY}&limit=32`, 'limit'],
     [`start_time=${DAY}&api_key_ids=a`, 'api_key_ids'],
   ] as const) {
-    const answer = await ask('acme', `${URL}?${query}`);
-    assert.equal(answer.status, 400, query);
-    assert.equal((await readError(answer)).param, param);
+    await assertRefused(await ask('acme', `${URL}?${query}`), { status: 400, param }, query);
   }
 });
 
@@ -182,8 +182,5 @@ test('a server without keys shows its user everything', async () => {
   });
   const answer = await app.request(`${URL}?start_time=${DAY}&group_by=project_id`);
   const { data } = await readOk<{ data: { results: { project_id: string }[] }[] }>(answer);
-  assert.deepEqual(
-    data[0]!.results.map(({ project_id }) => project_id),
-    ['local', 'x'],
-  );
+  assert.deepEqual(pluck(data[0]!.results, 'project_id'), ['local', 'x']);
 });

@@ -1,10 +1,12 @@
 // Clients that leave without a word to the application: by any way that TCP knows, and by none.
+
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { existsSync, readFileSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import { after, test } from 'node:test';
 import type { HttpBindings } from '@hono/node-server';
+import { withResolvers } from '../../src/common/waiting.ts';
 import { type FetchApp, startServer } from '../../src/http/wire/server.ts';
 import { idle, serve, utf8 } from './served.ts';
 
@@ -33,8 +35,7 @@ for (const stream of [true, false]) {
     const what = stream ? 'stream' : 'whole answer';
     test(`F28: a client that leaves by ${name} during a ${what} frees its slot within a step`, async () => {
       const served = serve({ slotCount: 1, reply: () => utf8('x'.repeat(MAX_TOKENS)) });
-      let onClosed = () => {};
-      const closed = new Promise<void>((resolve) => (onClosed = resolve));
+      const { promise: closed, resolve: onClosed } = withResolvers<void>();
       const fetch: FetchApp['fetch'] = (request, env) => {
         (env as HttpBindings).incoming.socket.once('close', onClosed);
         return served.app.fetch(request, env);

@@ -1,15 +1,17 @@
 // Jobs in a store: races lose no change and no event and repeat none, and marks lead to every job that is not over.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
-import { ServeError } from '../../src/common/errors.ts';
+import type { ServeError } from '../../src/common/errors.ts';
 import { createLog } from '../../src/common/log.ts';
 import { systemClock } from '../../src/common/waiting.ts';
 import { type JobRecord, messageEvent, withEvents } from '../../src/jobs/job.ts';
 import { JobStore } from '../../src/jobs/job-store.ts';
 import { wrapStore } from '../adapters/store/wrapped-store.ts';
+import { pluck } from '../pluck.ts';
 import { JOB, newJob } from './sample-jobs.ts';
 
 /** Of another tenant. */
@@ -127,7 +129,7 @@ describe('a job', () => {
       });
       await assert.rejects(
         jobs.change(name, (now) => now),
-        (error: ServeError) => error.status === 404,
+        { status: 404 },
       );
     }
     assert.equal(new Set(answers).size, 1);
@@ -139,9 +141,7 @@ describe('a job', () => {
   test('whose record is damaged is an alert, not a crash', async () => {
     const { store, jobs } = await stored();
     await store.put(`${JOB.tenant}/.jobs/${JOB.id}/job.json`, Buffer.from('{"schema":1}'));
-    await assert.rejects(jobs.get(JOB), (error: ServeError) => {
-      return error instanceof ServeError && error.code === 'object_damaged';
-    });
+    await assert.rejects(jobs.get(JOB), { name: 'ServeError', code: 'object_damaged' });
   });
 });
 
@@ -198,10 +198,7 @@ describe('marks', () => {
     for (const key of ['x', 'x.y', 'ftjob-1', '..a']) {
       await store.put(`.active-jobs/${key}`, new Uint8Array());
     }
-    assert.deepEqual(
-      (await jobs.readMarked(await jobs.marks())).map(({ id }) => id),
-      [job.id],
-    );
+    assert.deepEqual(pluck(await jobs.readMarked(await jobs.marks()), 'id'), [job.id]);
   });
 });
 

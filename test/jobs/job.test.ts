@@ -1,10 +1,11 @@
 // A job as functions from state to state: transitions, repeated actions of clients, events.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
-import { ServeError } from '../../src/common/errors.ts';
 import { JOB_STATUSES, type JobStatus } from '../../src/contracts/job-status.ts';
 import { checkpointMetricsSchema } from '../../src/contracts/metrics.ts';
+import { withInterruption } from '../../src/jobs/interrupted-job.ts';
 import {
   advance,
   applyClientAction,
@@ -17,8 +18,8 @@ import {
   withCheckpoint,
   withEvents,
   withFault,
-  withInterruption,
 } from '../../src/jobs/job.ts';
+import { pluck } from '../pluck.ts';
 import { messagesOf, newJob } from './sample-jobs.ts';
 
 const ACTIONS: readonly JobAction[] = [
@@ -85,7 +86,7 @@ describe('a job', () => {
         }
         assert.equal(ends, Number(hasEnded(job)));
         assert.deepEqual(
-          job.recentEvents.map(({ seq }) => seq),
+          pluck(job.recentEvents, 'seq'),
           job.recentEvents.map((_, i) => i),
         );
       }),
@@ -121,10 +122,10 @@ describe('an action of a client', () => {
         } else if (reached[action].includes(status)) {
           assert.equal(ask(), undefined);
         } else {
-          assert.throws(ask, (error: ServeError) => {
-            assert.equal(error.code, 'invalid_request');
-            assert.match(error.message, new RegExp(`is ${status}, so it cannot ${action}`));
-            return error instanceof ServeError;
+          assert.throws(ask, {
+            code: 'invalid_request',
+            message: new RegExp(`is ${status}, so it cannot ${action}`),
+            name: 'ServeError',
           });
         }
       }
@@ -141,18 +142,10 @@ describe('an action of a client', () => {
 
 describe('events', () => {
   test('are numbered on from those before them, wherever those are', () => {
-    const job = withEvents(
-      newJob({ eventCount: 40 }),
-      [messageEvent('one'), messageEvent('two')],
-      77,
-    );
-    assert.deepEqual(
-      job.recentEvents.map(({ seq, atMs, message }) => [seq, atMs, message]),
-      [
-        [40, 77, 'one'],
-        [41, 77, 'two'],
-      ],
-    );
+    const events = [messageEvent('one'), messageEvent('two')];
+    const job = withEvents(newJob({ eventCount: 40 }), events, 77);
+    const shown = job.recentEvents.map(({ seq, atMs, message }) => `${seq} ${atMs} ${message}`);
+    assert.deepEqual(shown, ['40 77 one', '41 77 two']);
     assert.equal(job.eventCount, 42);
   });
 
@@ -168,31 +161,13 @@ describe('events', () => {
 
 test('the three newest checkpoints are kept, each step once', () => {
   const metrics = { loss: 1, tokenAccuracy: 0.5 };
-  const of = (step: number, version: number) => ({
-    step,
-    version,
-    digest: `d${version}`,
-    createdMs: 1,
-    metrics,
-  });
   let job = newJob();
-  for (const [step, version] of [
-    [10, 1],
-    [20, 2],
-    [20, 3],
-    [40, 4],
-    [30, 5],
-  ] as const) {
-    job = withCheckpoint(job, of(step, version));
+  for (const [i, step] of [10, 20, 20, 40, 30].entries()) {
+    const version = i + 1;
+    job = withCheckpoint(job, { step, version, digest: `d${version}`, createdMs: 1, metrics });
   }
-  assert.deepEqual(
-    job.checkpoints.map(({ step, version }) => [step, version]),
-    [
-      [20, 3],
-      [30, 5],
-      [40, 4],
-    ],
-  );
+  const kept = job.checkpoints.map(({ step, version }) => `${step}@${version}`);
+  assert.deepEqual(kept, ['20@3', '30@5', '40@4']);
   assert.deepEqual(job.dropped, [
     { step: 20, version: 2 },
     { step: 10, version: 1 },
@@ -221,14 +196,8 @@ test('of rewarded checkpoints those with the highest rewards are kept, and other
     return isKept;
   });
   assert.deepEqual(wanted, [true, true, true, true, false, true]);
-  assert.deepEqual(
-    job.checkpoints.map(({ step }) => step),
-    [1, 3, 6],
-  );
-  assert.deepEqual(
-    job.dropped.map(({ step }) => step),
-    [2, 4],
-  );
+  assert.deepEqual(pluck(job.checkpoints, 'step'), [1, 3, 6]);
+  assert.deepEqual(pluck(job.dropped, 'step'), [2, 4]);
   assert.ok(!isWanted(job, of(3, 0.9)));
 });
 

@@ -74,13 +74,13 @@ describe('a leased job', () => {
     const claims = await Promise.all(owners.map((owner) => RecordLease.claim(job, owner, options)));
     const won = claims.filter((claim) => claim !== undefined);
     assert.equal(won.length, 1);
-    assert.equal(won[0]!.token, 1);
+    assert.equal(won[0]!.fencingToken, 1);
   });
 
   test('F27: that another server has taken cannot be changed, and the lease is lost', async () => {
     const { jobs, mine, options } = await claimedJob();
     const taken = await RecordLease.claim(mine.record, 'other', options);
-    assert.equal(taken?.token, 2);
+    assert.equal(taken?.fencingToken, 2);
     const change = mine.change((now) => withEvents(now, [messageEvent('late')], 1));
     await assert.rejects(change, LeaseLost);
     assert.ok(mine.lost.aborted);

@@ -51,9 +51,9 @@ test('records are read once, then only the ones of silent servers, and a dead on
   }
   assert.ok(store.reads.length <= 60, `${store.reads.length} requests in a minute`);
 
-  const { token } = leases.pop()!;
+  const { fencingToken } = leases.pop()!;
   const diedMs = clock.now();
-  while ((await holder.get({ tenant: 'acme', id: idOf(999) })).token === token) {
+  while ((await holder.get({ tenant: 'acme', id: idOf(999) })).token === fencingToken) {
     for (const lease of leases) await lease.change();
     await advance();
     assert.ok(clock.now() - diedMs <= 28_000, 'too late');

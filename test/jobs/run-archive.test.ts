@@ -9,6 +9,7 @@ import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { RunArchive } from '../../src/jobs/run-archive.ts';
+import { readAll, readText } from '../adapters/store/conformance.ts';
 import { listKeys, wrapStore } from '../adapters/store/wrapped-store.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
@@ -53,6 +54,14 @@ function setUp(t: TestContext, store = createMemoryStore()) {
     here: path.join(root, 'here', 'run'),
     there: path.join(root, 'there/x/run'),
   };
+}
+
+/** The same, and a run after step 2 that was saved. */
+async function setUpSaved(t: TestContext) {
+  const all = setUp(t);
+  writeRun(all.here, 2);
+  await all.archive.save(all.here, call);
+  return all;
 }
 
 /** Fails the nth change of the store, and all that follow, as a machine that is gone. */
@@ -115,9 +124,7 @@ test('an empty archive restores nothing', async (t) => {
 });
 
 test('a newer save replaces the one before, and one set of objects remains', async (t) => {
-  const { store, archive, here, there } = setUp(t);
-  writeRun(here, 2);
-  await archive.save(here, call);
+  const { store, archive, here, there } = await setUpSaved(t);
   const first = await listKeys(store);
   writeRun(here, 4);
   await archive.save(here, call);
@@ -152,9 +159,7 @@ test('F20: of a torn or altered checkpoint the one before is saved', async (t) =
 
 test('an interrupted save leaves the one before, and the next one replaces it', async (t) => {
   for (let changes = 0; ; changes++) {
-    const { store, archive, here, there } = setUp(t);
-    writeRun(here, 2);
-    await archive.save(here, call);
+    const { store, archive, here, there } = await setUpSaved(t);
     writeRun(here, 4);
     const dying = new RunArchive(guardStore(endsAfter(store, changes)), PREFIX);
     const hasEnded = await dying.save(here, call).then(
@@ -174,14 +179,9 @@ test('an interrupted save leaves the one before, and the next one replaces it', 
 });
 
 test('a save with any damaged object counts as absent', async (t) => {
-  const { store, archive, here, there } = setUp(t);
-  writeRun(here, 2);
-  await archive.save(here, call);
+  const { store, archive, there } = await setUpSaved(t);
   for (const key of await listKeys(store)) {
-    const object = await store.get(key);
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of object!.body) chunks.push(chunk);
-    const bytes = Buffer.concat(chunks);
+    const bytes = await readAll((await store.get(key))!);
     const damaged = Buffer.from(bytes);
     damaged[0]! ^= 1;
     for (const damage of [damaged, bytes.subarray(1), undefined]) {
@@ -195,13 +195,9 @@ test('a save with any damaged object counts as absent', async (t) => {
 });
 
 test('names that lead out of the folder are refused', async (t) => {
-  const { store, archive, here, there } = setUp(t);
-  writeRun(here, 2);
-  await archive.save(here, call);
+  const { store, archive, there } = await setUpSaved(t);
   const key = `${PREFIX}newest.json`;
-  const object = await store.get(key);
-  let text = '';
-  for await (const chunk of object!.body) text += Buffer.from(chunk).toString();
+  const text = (await readText(store, key))!;
   await store.put(key, Buffer.from(text.replace('"job.json"', '"../job.json"')));
   assert.equal(await archive.restore(there, call), false);
 });
@@ -220,9 +216,7 @@ test('of two concurrent saves the newer one remains, whole', async (t) => {
 });
 
 test('a removed archive leaves no object', async (t) => {
-  const { store, archive, here, there } = setUp(t);
-  writeRun(here, 2);
-  await archive.save(here, call);
+  const { store, archive, there } = await setUpSaved(t);
   await archive.remove();
   assert.deepEqual(await listKeys(store), []);
   assert.equal(await archive.restore(there, call), false);

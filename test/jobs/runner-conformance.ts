@@ -1,5 +1,6 @@
 // The contract of every runner: ends as the trainer reported them, messages in order, files that can be read while their
 // message is handled, and runs that continue from their checkpoint.
+
 import assert from 'node:assert/strict';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -7,6 +8,7 @@ import { type TestContext, test } from 'node:test';
 import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { type JobRunner, type RunEnd, type RunRequest, RunStop } from '../../src/jobs/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 
 /** Entries of the fake trainer's script. */
 export type Script = readonly (readonly [action: string, ...given: unknown[]])[];
@@ -30,7 +32,7 @@ export function workOf(
   return {
     jobId: 'ftjob-1',
     tenant: 'local',
-    token: ++tokens,
+    fencingToken: ++tokens,
     runDir: path.join(dir, 'run'),
     gate: { margin: 0.1 },
     job: { model: '/here/model', data, script },
@@ -41,7 +43,7 @@ export function workOf(
 
 /** Under the next lease. */
 export function again(work: RunRequest, changes: Partial<RunRequest> = {}): RunRequest {
-  return { ...work, token: ++tokens, isResume: true, ...changes };
+  return { ...work, fencingToken: ++tokens, isResume: true, ...changes };
 }
 
 /** A run that a test follows. */
@@ -110,10 +112,7 @@ function testEnds(runnerTest: RunnerTest): void {
       assert.deepEqual([start.command, start.data], ['train', '{"text": "a row"}']);
       const steps = messages.flatMap((told) => (told.type === 'step' ? told.step : []));
       assert.deepEqual(steps, [1, 2, 3]);
-      assert.deepEqual(
-        messages.slice(-2).map(({ type }) => type),
-        ['card', 'trained'],
-      );
+      assert.deepEqual(pluck(messages.slice(-2), 'type'), ['card', 'trained']);
       const trained = messages.at(-1) as TrainerMessage & { type: 'trained' };
       const adapter = path.join(trained.directory, 'adapter_model.safetensors');
       assert.equal(readFileSync(adapter, 'utf8'), 'adapter');

@@ -17,6 +17,7 @@ import type { JobRunner } from '../../src/jobs/runner.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { listKeys } from '../adapters/store/wrapped-store.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { until } from '../until.ts';
 import {
   ACME,
@@ -112,10 +113,7 @@ describe('a job with a fault', () => {
       [3, 4, 5].map((step) => `${shortId(job.id)}.ckpt-step-${step}`),
     );
     const versions = await createRepository(store).listVersions('acme', 'colours');
-    assert.deepEqual(
-      versions.map(({ version }) => version),
-      [1, 2, 3, 6, 7, 8],
-    );
+    assert.deepEqual(pluck(versions, 'version'), [1, 2, 3, 6, 7, 8]);
   });
 
   test('whose files are refused fails with the field, the code and the lines', async () => {
@@ -188,10 +186,7 @@ describe('a job with a fault', () => {
     assert.match(error!.message, /was killed \(SIGKILL\)/);
     const tries = (await server.messages(job)).flatMap((text) => /try (\d)/.exec(text)?.[1] ?? []);
     assert.deepEqual(tries, ['1', '2', '3']);
-    assert.deepEqual(
-      job.checkpoints.map(({ step }) => step),
-      [2],
-    );
+    assert.deepEqual(pluck(job.checkpoints, 'step'), [2]);
   });
 });
 
@@ -263,10 +258,10 @@ describe('its owner', () => {
     const server = openServer(createMemoryStore(), { limits: { maxActive: 2 } });
     const first = await server.create();
     await server.create();
-    await assert.rejects(server.create(), (error: ServeError) => {
-      return (
-        error.status === 429 && error.retryAfterS === 60 && /2 unfinished jobs/.test(error.message)
-      );
+    await assert.rejects(server.create(), {
+      status: 429,
+      retryAfterS: 60,
+      message: /2 unfinished jobs/,
     });
     const rival = { ...ACME, id: 'rival' };
     const trainingFile = await upload(server.files, {}, 'rival');

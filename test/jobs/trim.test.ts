@@ -4,13 +4,13 @@ import { type TestContext, test } from 'node:test';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { StoreError } from '../../adapters/store/store.ts';
 import { type JobRecord, withCheckpoint, withoutDropped } from '../../src/jobs/job.ts';
-import { Publication } from '../../src/jobs/run-results.ts';
+import { Publication } from '../../src/jobs/publication.ts';
 import { countedStore, type Fault, shelf } from '../adapters/repository/shelf.ts';
 import { JOB, newJob } from './sample-jobs.ts';
 
 const NAME = newJob().name;
 const METRICS = { loss: 1, tokenAccuracy: 0.5 };
-const RIGHT = { token: 1, confirm: async () => {} };
+const RIGHT = { fencingToken: 1, confirm: async () => {} };
 const DEAD: Fault = { isDone: false, error: new StoreError('unavailable', 'the process is gone') };
 
 const BASE = { name: 'toy', digest: 'b'.repeat(64), dir: '/there/model' };
@@ -92,7 +92,7 @@ test('an alias that leads to a newer version of its step stays', async (t) => {
   const place = shelf(t);
   const { open, adapter } = place;
   const job = await withFour(place);
-  const publication = publicationOver(open(), { ...RIGHT, token: 2 });
+  const publication = publicationOver(open(), { ...RIGHT, fencingToken: 2 });
   const snapshot = { type: 'snapshot', step: 4, directory: adapter(9), metrics: METRICS } as const;
   const { version, digest } = await publication.checkpoint(job, snapshot);
   const again = withCheckpoint(job, { step: 4, version, digest, createdMs: 2, metrics: METRICS });

@@ -1,10 +1,11 @@
 // Runs scenarios one after the other and reports them: a table on standard output, and files in a folder.
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+
+import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { lazy } from '../../src/common/lazy.ts';
 import { processorLine } from '../bench/processor.ts';
 import { toMarkdown } from '../bench/report.ts';
+import { scratchFolder } from '../scratch.ts';
 import { measureCapacity, SLOTS } from './capacity.ts';
 import type { Report, Scenario, Shared } from './scenario.ts';
 import { startStage } from './stage.ts';
@@ -30,7 +31,7 @@ export function openBench(options: BenchOptions): Bench {
   const model = path.resolve(options.model);
   const ends: (() => unknown)[] = [];
   const after = (end: () => unknown) => void ends.push(end);
-  const scratch = mkdtempSync(path.join(tmpdir(), 'lorikeet-load-'));
+  const scratch = scratchFolder();
   const shared = lazy(async (): Promise<Shared> => {
     const home = path.join(scratch, 'shared');
     const args = [`--weights=${options.weights}`];
@@ -48,7 +49,6 @@ export function openBench(options: BenchOptions): Bench {
     },
     async close() {
       for (const end of ends.reverse()) await end();
-      rmSync(scratch, { recursive: true, force: true });
     },
   };
 }

@@ -1,5 +1,5 @@
 // What a scenario of load gets and gives: a row of the table in scenarios.ts.
-import { type Figure, type Target, toFigure } from '../bench/report.ts';
+import { atMost, type Figure, toFigure } from '../bench/report.ts';
 import type { Scope, Stage } from './stage.ts';
 import type { Source } from './traffic.ts';
 
@@ -47,9 +47,8 @@ export const USUAL: Pick<Source, 'words' | 'tokens'> = {
   tokens: { from: 16, to: 48 },
 };
 
-export const atMost = (limit: number): Target => ({ kind: 'value', bound: 'at most', limit });
 export const NONE = atMost(0);
 
 /** A figure that must be 0. */
 export const none = (name: string, found: readonly unknown[]): Figure =>
-  toFigure(name, 'count', { ours: [found.length], target: NONE });
+  toFigure(name, 'count', found.length, { target: NONE });

@@ -1,7 +1,7 @@
 // The figures of a soak, and a picture of the memory over time.
 
 import { linePlot } from '../bench/line-plot.ts';
-import { type Figure, toFigure } from '../bench/report.ts';
+import { atLeast, atMost, type Figure, toFigure } from '../bench/report.ts';
 import {
   countBy,
   ended,
@@ -10,7 +10,7 @@ import {
   serverErrors,
   silentRefusals,
 } from './results.ts';
-import { atMost, NONE, none, type Report } from './scenario.ts';
+import { NONE, none, type Report } from './scenario.ts';
 import type { Soaked, SoakOptions } from './scenarios/soak.ts';
 import { slopePer10Min } from './slope.ts';
 import type { Outcome } from './traffic.ts';
@@ -27,13 +27,14 @@ export function soakReport(soaked: Soaked, options: SoakOptions): Report {
   const available = 1 - failed.length / undisturbed.length;
   return {
     figures: [
-      toFigure('requests; without those near a restart of the engine', 'count', {
-        ours: [outcomes.length],
-        other: [undisturbed.length],
+      toFigure('requests; without those near a restart of the engine', 'count', outcomes.length, {
+        other: undisturbed.length,
       }),
-      toFigure('answers with the right text', 'count', {
-        ours: [outcomes.filter(({ isRight }) => isRight).length],
-      }),
+      toFigure(
+        'answers with the right text',
+        'count',
+        outcomes.filter(({ isRight }) => isRight).length,
+      ),
       none(
         'answers with another text',
         outcomes.filter(({ isRight }) => isRight === false),
@@ -41,22 +42,21 @@ export function soakReport(soaked: Soaked, options: SoakOptions): Report {
       none('not ended in time', ended(outcomes, 'hung')),
       none('server errors other than 503', serverErrors(outcomes)),
       none('refusals without retry-after', silentRefusals(outcomes)),
-      toFigure('available, but for restarts of the engine', '%', {
-        ours: [100 * available],
-        target: { kind: 'value', bound: 'at least', limit: 99.9 },
+      toFigure('available, but for restarts of the engine', '%', 100 * available, {
+        target: atLeast(99.9),
       }),
-      toFigure('versions published; lost', 'count', {
-        ours: [publications.confirmed],
-        other: [publications.lost],
+      toFigure('versions published; lost', 'count', publications.confirmed, {
+        other: publications.lost,
       }),
-      toFigure('versions lost', 'count', { ours: [publications.lost], target: NONE }),
-      toFigure('sequences that still run or wait at rest', 'count', {
-        ours: [atRest.running + atRest.waiting],
-        target: NONE,
-      }),
-      toFigure('descriptors at rest; before', 'count', {
-        ours: [soaked.after.descriptors],
-        other: [soaked.before.descriptors],
+      toFigure('versions lost', 'count', publications.lost, { target: NONE }),
+      toFigure(
+        'sequences that still run or wait at rest',
+        'count',
+        atRest.running + atRest.waiting,
+        { target: NONE },
+      ),
+      toFigure('descriptors at rest; before', 'count', soaked.after.descriptors, {
+        other: soaked.before.descriptors,
       }),
       ...memoryFigures(soaked, options),
       ...drift(outcomes),
@@ -87,7 +87,7 @@ function memoryFigures({ memory }: Soaked, { minutes, hasChaos }: SoakOptions): 
     const slope = slopePer10Min(samples.filter(({ atMs }) => atMs >= fromMs));
     if (slope === undefined) return [];
     const name = `memory of the ${process}, growth in 10 min after ${settlingMs / 60_000} min`;
-    return [toFigure(name, 'MiB', { ours: [slope], ...(isLong && { target: atMost(1) }) })];
+    return [toFigure(name, 'MiB', slope, { target: isLong ? atMost(1) : undefined })];
   });
 }
 
@@ -98,9 +98,8 @@ function drift(outcomes: readonly Outcome[]): Figure[] {
   if (sixth === 0) return [];
   const p95 = (part: readonly Outcome[]) => quantileOf(firstTokensMs(part), 0.95);
   return [
-    toFigure('first token, p95: last sixth; first', 'ms', {
-      ours: [p95(sorted.slice(-sixth))],
-      other: [p95(sorted.slice(0, sixth))],
+    toFigure('first token, p95: last sixth; first', 'ms', p95(sorted.slice(-sixth)), {
+      other: p95(sorted.slice(0, sixth)),
     }),
   ];
 }

@@ -1,8 +1,8 @@
 // `lorikeet serve` with tenants, keys and adapters of its own, and what can be seen of its processes from outside.
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { readArtifact } from '../../src/import/artifact.ts';
 import { writeAdapters } from '../bench/adapters.ts';
+import { readDecoder } from '../bench/base.ts';
 import { type Serving, startServing } from '../e2e/program.ts';
 import { statusKb } from '../processes.ts';
 import { parsePrometheusText } from '../telemetry/prometheus-parser.ts';
@@ -47,10 +47,8 @@ export async function startStage(scope: Scope, options: StageOptions): Promise<S
   const keys = [operator, ...(options.keys ?? TENANTS.map((tenant) => makeKey(tenant)))];
   mkdirSync(home, { recursive: true });
   writeFileSync(path.join(home, 'keys.json'), JSON.stringify(keysFileOf(keys)), { mode: 0o600 });
-  const { config, tensors } = readArtifact(model);
-  tensors.close();
   const adapters = path.join(home, 'served');
-  writeAdapters(adapters, config, { shape: ADAPTERS, count: 4 });
+  writeAdapters(adapters, readDecoder(model), { shape: ADAPTERS, count: 4 });
   const flags = ['--model', model, '--adapters', adapters, `--slots=${slots}`];
   const queue = args.some((arg) => arg.startsWith('--max-waiting'))
     ? []

@@ -12,9 +12,9 @@ import { SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
 import type { EngineClient, EngineListener } from '../../src/engine-client/client.ts';
 import {
   ClientGone,
-  type GenerationPlan,
-  runGeneration,
-} from '../../src/http/answer/generation.ts';
+  runSequences,
+  type SequencesPlan,
+} from '../../src/http/generation/sequences.ts';
 import { prefixScope } from '../../src/http/request/prepare-generation.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
@@ -141,13 +141,13 @@ export class Requests {
         model.kind === 'adapter'
           ? await localAdapters.acquire(model, { signal: late.signal })
           : undefined;
-      const plan: GenerationPlan = {
+      const plan: SequencesPlan = {
         tenant,
         adapter,
         choices: [{ index: 0, request, echo: '' }],
         textEnd: { stop: createStopStrings([]) },
       };
-      const events = runGeneration(this.#watch(tenant, model), plan, {
+      const events = runSequences(this.#watch(tenant, model), plan, {
         createDecoder: () => TEXTLESS,
         maxInFlight: 1,
         signal: late.signal,

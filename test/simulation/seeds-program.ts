@@ -2,26 +2,24 @@
 //   npm run simulate -- --seed N         one seed: its trace, and the shortest story that fails
 //   npm run simulate -- --seeds N [--from N] [--minutes N]   many seeds
 //   npm run simulate -- --bugs           the planted bugs, and the seeds that find them
-import { parseArgs } from 'node:util';
+import { readOptions } from '../options.ts';
 import { INVARIANTS } from './invariants.ts';
 import { PLANTED_BUGS } from './planted-bugs.ts';
 import { runStory } from './run-story.ts';
 import { explain, findSeed, shrink, storyOf } from './seeds.ts';
 
-const { values } = parseArgs({
-  options: {
-    seed: { type: 'string' },
-    seeds: { type: 'string', default: '2000' },
-    from: { type: 'string', default: '1' },
-    minutes: { type: 'string', default: '15' },
-    bugs: { type: 'boolean', default: false },
-  },
+const values = readOptions({
+  seed: undefined,
+  seeds: 2000,
+  from: 1,
+  minutes: 15,
+  bugs: false,
 });
 const say = (line: string): void => void process.stdout.write(`${line}\n`);
 
 if (values.bugs) await findBugs();
 else if (values.seed !== undefined) await repeat(Number(values.seed));
-else await runMany(Number(values.from), Number(values.seeds), Number(values.minutes));
+else await runMany(values.from, values.seeds, values.minutes);
 
 async function repeat(seed: number): Promise<void> {
   const { violation, lines, outcomes } = await runStory(storyOf(seed));

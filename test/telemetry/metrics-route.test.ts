@@ -1,9 +1,11 @@
 // /metrics on a whole server: the series of a request, how a router reads them, and who may read them.
+
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createLog } from '../../src/common/log.ts';
 import { describeProcessor } from '../../src/common/processor.ts';
+import { withResolvers } from '../../src/common/waiting.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { createMetricsApp } from '../../src/http/app.ts';
 import { Telemetry } from '../../src/telemetry/telemetry.ts';
@@ -117,10 +119,7 @@ describe("a router's endpoint picker", () => {
     scrape(await (await served.app.request('/metrics')).text(), existing);
 
   test('sees which adapters run, which are waited for, and how many fit', async () => {
-    let open: () => void = () => {};
-    const gate = new Promise<void>((resolve) => {
-      open = resolve;
-    });
+    const { promise: gate, resolve: open } = withResolvers<void>();
     served.leases.beforeLease = ({ parts }) =>
       parts[0]!.directory.endsWith('beta') ? gate : undefined;
     served.engine.beforeRun = () => gate;

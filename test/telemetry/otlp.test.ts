@@ -205,23 +205,21 @@ describe('a collector that', () => {
 });
 
 test('nothing is sent unless a variable asks for it', () => {
-  const off: ExportSettings = { otelDisabled: false };
   const otlpEndpoint = 'http://collector:4318';
-  assert.equal(chooseExports(off), undefined);
-  assert.deepEqual(chooseExports({ ...off, otlpEndpoint }), { traces: true, metrics: true });
-  assert.deepEqual(chooseExports({ ...off, tracesExporter: 'otlp' }), {
-    traces: true,
-    metrics: false,
-  });
-  assert.deepEqual(chooseExports({ ...off, otlpEndpoint, metricsExporter: 'none' }), {
-    traces: true,
-    metrics: false,
-  });
-  assert.deepEqual(chooseExports({ ...off, otlpMetricsEndpoint: otlpEndpoint }), {
-    traces: false,
-    metrics: true,
-  });
-  assert.equal(chooseExports({ otelDisabled: true, otlpEndpoint }), undefined);
+  for (const [given, sent] of [
+    [{}, undefined],
+    [{ otlpEndpoint }, { traces: true, metrics: true }],
+    [{ tracesExporter: 'otlp' }, { traces: true, metrics: false }],
+    [
+      { otlpEndpoint, metricsExporter: 'none' },
+      { traces: true, metrics: false },
+    ],
+    [{ otlpMetricsEndpoint: otlpEndpoint }, { traces: false, metrics: true }],
+    [{ otelDisabled: true, otlpEndpoint }, undefined],
+  ] as const) {
+    const settings: ExportSettings = { otelDisabled: false, ...given };
+    assert.deepEqual(chooseExports(settings), sent, JSON.stringify(given));
+  }
 });
 
 function names(spans: readonly ReceivedSpan[]): string[] {

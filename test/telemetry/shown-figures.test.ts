@@ -24,6 +24,10 @@ function answerOne(telemetry: Telemetry, tenant: string, name: string): void {
   observer.completed();
 }
 
+async function samplesOf(telemetry: Telemetry, name: string) {
+  return parsePrometheusText(await telemetry.text()).get(name)!.samples;
+}
+
 test('requests that end after their adapter made room for others leave no series', async () => {
   const telemetry = new Telemetry({ ...base, maxShown: 2 });
   const begun = Array.from({ length: 200 }, (_, i) => {
@@ -32,8 +36,7 @@ test('requests that end after their adapter made room for others leave no series
   });
   for (let i = 0; i < 100; i++) answerOne(telemetry, 'busy', 'one');
   for (const observer of begun) observer.completed();
-  const families = parsePrometheusText(await telemetry.text());
-  const shown = families.get('lorikeet_adapter_requests_total')!.samples;
+  const shown = await samplesOf(telemetry, 'lorikeet_adapter_requests_total');
   assert.equal(new Set(shown.map(({ labels }) => labels['adapter'])).size, 3); // and `other`
 });
 
@@ -54,17 +57,12 @@ test('ten thousand adapters of a thousand tenants have no more series than a few
 test('values that are not shown count as other', async () => {
   const telemetry = new Telemetry({ ...base, maxShown: 1 });
   for (const tenant of ['a', 'b', 'c']) answerOne(telemetry, tenant, 'x');
-  const families = parsePrometheusText(await telemetry.text());
-  assert.deepEqual(
-    families.get('lorikeet_adapter_requests_total')!.samples.map(({ labels, value }) => ({
-      ...labels,
-      value,
-    })),
-    [
-      { tenant: 'a', adapter: 'x', outcome: 'ok', value: 1 },
-      { tenant: 'other', adapter: 'other', outcome: 'ok', value: 2 },
-    ],
-  );
+  const samples = await samplesOf(telemetry, 'lorikeet_adapter_requests_total');
+  const shown = samples.map(({ labels, value }) => ({ ...labels, value }));
+  assert.deepEqual(shown, [
+    { tenant: 'a', adapter: 'x', outcome: 'ok', value: 1 },
+    { tenant: 'other', adapter: 'other', outcome: 'ok', value: 2 },
+  ]);
 });
 
 test('the newest use of an adapter is remembered by owner and name', () => {
@@ -84,8 +82,7 @@ test('attached adapters have the names of their last requests', async () => {
     telemetry.observe(telemetry.begin(undefined), facts({ requestModel, adapter }));
   }
   telemetry.watchEngine(async () => ({ isReady: true, figures: figures(['k', 'unknown']) }));
-  const families = parsePrometheusText(await telemetry.text());
-  const [sample] = families.get('vllm:lora_requests_info')!.samples;
+  const [sample] = await samplesOf(telemetry, 'vllm:lora_requests_info');
   assert.equal(sample!.labels['running_lora_adapters'], 'zen,zen:a,zen:b,zen@2');
 });
 
@@ -106,8 +103,8 @@ test('adapters in memory follow the attached ones, the one used last first, with
   const read = () => ({ ...figures(['run']), residentAdapters, maxActiveAdapters });
   telemetry.watchEngine(async () => ({ isReady: true, figures: read() }));
   const listed = async () => {
-    const families = parsePrometheusText(await telemetry.text());
-    return families.get('vllm:lora_requests_info')!.samples[0]!.labels['running_lora_adapters'];
+    const [sample] = await samplesOf(telemetry, 'vllm:lora_requests_info');
+    return sample!.labels['running_lora_adapters'];
   };
   assert.equal(await listed(), 'run,warm');
   maxActiveAdapters = 4;
@@ -131,13 +128,8 @@ test('the part for routers has at most 20 kB, whatever adapters are loaded and w
 test('a router learns the blocks of the prefix cache, and older names of vLLM have the same values', async () => {
   const telemetry = new Telemetry(base);
   const prefixCache = { ...NO_PREFIX_CACHE, capacityBlocks: 1456 };
-  const read = {
-    ...figures([]),
-    prefixCache,
-    kvUsage: 0.25,
-    prefixQueryTokens: 9,
-    prefixHitTokens: 7,
-  };
+  const used = { kvUsage: 0.25, prefixQueryTokens: 9, prefixHitTokens: 7 };
+  const read = { ...figures([]), prefixCache, ...used };
   telemetry.watchEngine(async () => ({ isReady: true, figures: read }));
   const families = parsePrometheusText(await telemetry.text());
   const [cache] = families.get('vllm:cache_config_info')!.samples;

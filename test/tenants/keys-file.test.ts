@@ -22,6 +22,8 @@ test('a file that only names a tenant gives it the defaults', () => {
 });
 
 const acme = (settings: object) => ({ ...good, tenants: { acme: settings } });
+const most = { adapterCache: { reserved: 0.6 } };
+const greedy = { ...good, tenants: { acme: most, b: most } };
 const FAULTS: readonly [what: string, file: unknown, message: RegExp][] = [
   ['no object', [], /^keys file: root: /],
   ['another version', { ...good, version: 2 }, /version/],
@@ -32,17 +34,7 @@ const FAULTS: readonly [what: string, file: unknown, message: RegExp][] = [
   ['a limit that is no integer', acme({ limits: { requestsPerMinute: 1.5 } }), /requestsPerMinute/],
   ['a part over 1', acme({ adapterCache: { max: 1.5 } }), /tenants\.acme\.adapterCache\.max/],
   ['a part over its maximum', acme({ adapterCache: { reserved: 0.5, max: 0.2 } }), /adapterCache/],
-  [
-    'more than the whole cache',
-    {
-      ...good,
-      tenants: {
-        acme: { adapterCache: { reserved: 0.6 } },
-        b: { adapterCache: { reserved: 0.6 } },
-      },
-    },
-    /tenants: adapterCache\.reserved of all tenants together must be at most 1/,
-  ],
+  ['more than the whole cache', greedy, /reserved of all tenants together must be at most 1/],
   ['an unknown limit', acme({ limits: { perHour: 1 } }), /limits: .*perHour/],
   ['a pattern with a slash', acme({ allowedAdapters: ['a/b'] }), /allowedAdapters\.0/],
   ['a tenant that leads out', { ...good, tenants: { '../a': {} } }, /tenants\.\.\.\/a/],

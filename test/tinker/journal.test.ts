@@ -1,4 +1,5 @@
 // What a session keeps on the disk, until it is no longer needed: requests, results and states of its models.
+
 import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -7,6 +8,7 @@ import { SessionJournal } from '../../src/tinker/journal.ts';
 import type { SessionFacts } from '../../src/tinker/journal-entries.ts';
 import { Sessions } from '../../src/tinker/sessions.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 
 const FACTS = { tenant: 'acme', base: 'b'.repeat(64), metadata: { why: 'test' } };
 const pass = (size: number) => ({ kind: 'pass', bytes: new Uint8Array(size).fill(7) }) as const;
@@ -107,10 +109,7 @@ test('requests that are written at the same time share the limit', async (t) => 
   const { journal: full } = await reopen(root);
   const added = [2, 3, 4].map((seq) => full.addRequest(0, seq, pass(400)));
   const outcomes = await Promise.allSettled(added);
-  assert.deepEqual(
-    outcomes.map(({ status }) => status),
-    ['fulfilled', 'rejected', 'rejected'],
-  );
+  assert.deepEqual(pluck(outcomes, 'status'), ['fulfilled', 'rejected', 'rejected']);
 });
 
 test('the sampler that was not used for the longest time is forgotten with its file', async (t) => {
@@ -120,16 +119,16 @@ test('the sampler that was not used for the longest time is forgotten with its f
   const session = await sessions.begin('acme', null);
   const source = { model: 'base', baseModel: 'base' };
   const [reference, second] = [0, 1].map((number) => `${session.id}:sample:${number}`);
-  const add = (number: number) => sessions.addSampler(session, number, source);
+  const add = (number: number) => sessions.addSamplingSession(session, number, source);
   for (const number of [0, 1]) await add(number);
   await Promise.all(Array.from({ length: 998 }, (_, i) => add(i + 2)));
-  sessions.sampler('acme', reference!);
+  sessions.samplingSession('acme', reference!);
   await add(1000);
-  sessions.sampler('acme', reference!);
-  assert.throws(() => sessions.sampler('acme', second!), { code: 'not_found' });
+  sessions.samplingSession('acme', reference!);
+  assert.throws(() => sessions.samplingSession('acme', second!), { code: 'not_found' });
   const files = readdirSync(path.join(root, session.id)).filter((name) => /sampler/.test(name));
   assert.deepEqual([files.length, files.includes('1.sampler')], [1000, false]);
-  const samplers = await session.journal.samplers(2); // as after a start with more than the limit
+  const samplers = await session.journal.samplingSessions(2); // as after a start with more than the limit
   assert.deepEqual(
     samplers.map(([number]) => number),
     [999, 1000],
@@ -143,9 +142,9 @@ test('a sampler is made and joined in parallel, and the next server counts on', 
   const sessions = new Sessions({ now: Date.now, base: FACTS.base, root, log, onEnd: () => {} });
   const session = await sessions.begin('acme', null);
   const id = `${session.id}:sample:0`;
-  const join = () => sessions.joinSampler('acme', id);
+  const join = () => sessions.joinSamplingSession('acme', id);
   const make = async () => {
-    await sessions.addSampler(session, 0, { model: 'base', baseModel: 'base' });
+    await sessions.addSamplingSession(session, 0, { model: 'base', baseModel: 'base' });
     return join();
   };
   const made = await Promise.all([make(), make(), make()]);
@@ -154,7 +153,7 @@ test('a sampler is made and joined in parallel, and the next server counts on', 
     [...made, ...joined],
     Array.from({ length: 23 }, (_, i) => i + 1),
   );
-  assert.equal((await session.journal.samplers(1))[0]![1].clones, 23);
+  assert.equal((await session.journal.samplingSessions(1))[0]![1].clones, 23);
 });
 
 test('requests that are not done have a limit, which a state frees', async (t) => {
@@ -173,7 +172,7 @@ test('requests that are not done have a limit, which a state frees', async (t) =
 test('sessions of this base continue with their samplers; those of others wait for a day', async (t) => {
   const { root, journal } = await begin(t, { id: 'one' });
   const sampler = { model: 'one-0@1', baseModel: 'base', clones: 2 };
-  await journal.writeSampler(7, sampler);
+  await journal.writeSamplingSession(7, sampler);
   for (const id of ['old', 'new']) {
     await SessionJournal.create(root, { id, ...FACTS, base: 'c'.repeat(64) });
   }
@@ -184,12 +183,12 @@ test('sessions of this base continue with their samplers; those of others wait f
   const sessions = new Sessions({ now: () => now, base: FACTS.base, root, log, onEnd });
   sessions.reopen(async ({ id }) => assert.equal(id, 'one'));
   await sessions.whenReopened('acme');
-  assert.deepEqual(
-    sessions.of('acme').map(({ id }) => id),
-    ['one'],
-  );
+  assert.deepEqual(pluck(sessions.of('acme'), 'id'), ['one']);
   assert.deepEqual(readdirSync(root).sort(), ['new', 'one']);
-  assert.deepEqual(sessions.sampler('acme', 'one:sample:7'), { ...sampler, id: 'one:sample:7' });
-  assert.equal(await sessions.joinSampler('acme', 'one:sample:7'), 3);
-  assert.equal((await journal.samplers(1))[0]![1].clones, 3);
+  assert.deepEqual(sessions.samplingSession('acme', 'one:sample:7'), {
+    ...sampler,
+    id: 'one:sample:7',
+  });
+  assert.equal(await sessions.joinSamplingSession('acme', 'one:sample:7'), 3);
+  assert.equal((await journal.samplingSessions(1))[0]![1].clones, 3);
 });

@@ -33,26 +33,27 @@ import { begin, done, pass, SAVE, STEP, send } from './requests.ts';
 const FIRST = { from: 1, requests: [pass(1, 2, 3), pass(4, 5), STEP] };
 const REST = { from: 4, requests: [pass(6, 7), STEP, pass(1, 2, 3)] };
 
+async function startModel(t: TestContext) {
+  const machine = startMachine(t);
+  const server = await machine.serve();
+  return { machine, server, model: await begin(server) };
+}
+
 async function undisturbed(t: TestContext): Promise<unknown> {
-  const server = await startMachine(t).serve();
-  const model = await begin(server);
+  const { server, model } = await startModel(t);
   await send(server, model, FIRST);
   return send(server, model, REST);
 }
 
 test('models continue to the same bytes in another trainer and in another server', async (t) => {
-  const machine = startMachine(t);
-  const first = await machine.serve();
-  const model = await begin(first);
+  const { machine, server: first, model } = await startModel(t);
   await send(first, model, { ...FIRST, requests: FIRST.requests.slice(0, 2) });
   first.trainer.end();
   await send(first, model, { from: 3, requests: [STEP] });
   const second = await machine.serve();
   assert.deepEqual(await send(second, model, REST), await undisturbed(t));
-  const { curve } = second.service.progressOf(
-    await second.service.runs.find(TENANT, model.modelId),
-  );
-  assert.equal(curve.steps, 2);
+  const run = await second.service.runs.find(TENANT, model.modelId);
+  assert.equal(second.service.progressOf(run).curve.steps, 2);
 });
 
 /** Rewrites a session's files as release 0.3.0 wrote them. */
@@ -66,9 +67,7 @@ function toOldFormat(folder: string): void {
 }
 
 test('a session of release 0.3.0 continues, even with more waiting requests than a client may send', async (t) => {
-  const machine = startMachine(t);
-  const first = await machine.serve();
-  const model = await begin(first);
+  const { machine, server: first, model } = await startModel(t);
   await send(first, model, FIRST);
   first.service.close();
   const folder = machine.folderOf(model.sessionId);
@@ -86,17 +85,13 @@ function padded(
   { bytes }: Extract<JournaledRequest, { kind: 'pass' }>,
   length: number,
 ): JournaledRequest {
-  const tag = Buffer.from([
-    0x7a,
-    ...[0, 7, 14, 21].map((bits, i) => ((length >> bits) & 127) | (i < 3 ? 128 : 0)),
-  ]);
+  const digits = [0, 7, 14, 21].map((bits, i) => ((length >> bits) & 127) | (i < 3 ? 128 : 0));
+  const tag = Buffer.from([0x7a, ...digits]);
   return { kind: 'pass', bytes: Buffer.concat([bytes, tag, Buffer.alloc(length)]) };
 }
 
 test('a state replaces large requests before they fill the journal', async (t) => {
-  const machine = startMachine(t);
-  const server = await machine.serve();
-  const model = await begin(server);
+  const { machine, server, model } = await startModel(t);
   const requests = [padded(pass(1, 2, 3), 2 ** 26), pass(4, 5), STEP];
   await send(server, model, { from: 1, requests });
   const files = readdirSync(machine.folderOf(model.sessionId));
@@ -135,9 +130,7 @@ for (const { what, isNew } of [
 }
 
 test('a result that a full disk has lost fails, and the model goes on', async (t) => {
-  const machine = startMachine(t);
-  const server = await machine.serve();
-  const model = await begin(server);
+  const { machine, server, model } = await startModel(t);
   await send(server, model, { ...FIRST, requests: FIRST.requests.slice(0, 2) });
   const blocked = path.join(machine.folderOf(model.sessionId), '0-3.result.tmp');
   mkdirSync(blocked); // writing the result fails
@@ -150,9 +143,8 @@ test('a result that a full disk has lost fails, and the model goes on', async (t
 });
 
 test('a request is performed however often others end the trainer before it', async (t) => {
-  const server = await startMachine(t).serve();
+  const { server, model } = await startModel(t);
   const { trainer } = server;
-  const model = await begin(server);
   trainer.end();
   let ends = 0;
   trainer.onPerformed = () => {
@@ -163,9 +155,8 @@ test('a request is performed however often others end the trainer before it', as
 });
 
 test('a request that ends the trainer three times is refused, and the model goes on', async (t) => {
-  const server = await startMachine(t).serve();
+  const { server, model } = await startModel(t);
   const { trainer } = server;
-  const model = await begin(server);
   trainer.onPerformed = () => {
     if (trainer.performed.at(-1) !== 'pass') return;
     trainer.end();
@@ -180,9 +171,7 @@ test('a request that ends the trainer three times is refused, and the model goes
 });
 
 test('a model whose files are lost says so', async (t) => {
-  const machine = startMachine(t);
-  const first = await machine.serve();
-  const model = await begin(first);
+  const { machine, server: first, model } = await startModel(t);
   await send(first, model, { from: 1, requests: [padded(pass(1, 2, 3), 2 ** 26), STEP] });
   rmSync(path.join(machine.folderOf(model.sessionId), '0-1.state'), { recursive: true });
   rmSync(path.join(machine.folderOf(model.sessionId), '0-2.request'));

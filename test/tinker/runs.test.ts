@@ -1,4 +1,5 @@
 // Training runs in a store: their checkpoints are versions with an alias, belong to one tenant, and go when they expire.
+
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -13,6 +14,7 @@ import { NO_STEPS } from '../../src/tinker/loss-curve.ts';
 import { type CheckpointCursor, Runs } from '../../src/tinker/runs.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 
 const ID = 'tinker-0123456789abcdef01234567:train:0';
 const ALL = { offset: 0, limit: Infinity };
@@ -131,10 +133,8 @@ test('a page of checkpoints reads no further runs, and the next one continues af
     page = await runs.checkpoints('acme', { offset: 0, limit: 1, after });
   }
   assert.deepEqual(paged, all);
-  assert.deepEqual(
-    namesOf(await runs.checkpoints('acme', { offset: 2, limit: 2 })),
-    all.slice(2, 4),
-  );
+  const middle = await runs.checkpoints('acme', { offset: 2, limit: 2 });
+  assert.deepEqual(namesOf(middle), all.slice(2, 4));
 });
 
 test('the models of a session are in the order of their numbers, in lists and on pages', async () => {
@@ -162,10 +162,7 @@ test('a damaged record is left out of both lists, and logged', async () => {
   await save('weights', 'a');
   await runs.create({ ...NEW, id: `${ID}1` });
   await store.put(`acme/.tinker/${NAME}1/run.json`, Buffer.from('{'));
-  assert.deepEqual(
-    (await runs.list('acme', ALL)).runs.map(({ id }) => id),
-    [ID],
-  );
+  assert.deepEqual(pluck((await runs.list('acme', ALL)).runs, 'id'), [ID]);
   assert.equal((await runs.checkpoints('acme', ALL)).items.length, 1);
   assert.equal(logged.length, 2);
 });
@@ -238,20 +235,17 @@ test('the record of an older server is read, and written as one of this server',
     [run.baseModel, run.baseDigest, run.changedMs, run.curve.steps, run.metadata],
     ['toy', 'a'.repeat(64), 900_000, 3, OLDER.metadata],
   );
-  assert.deepEqual(
-    run.checkpoints.map(({ createdMs, expiresMs, request }) => [createdMs, expiresMs, request]),
-    [
-      [800_000, null, undefined],
-      [900_000, 1_100_000, 7],
-    ],
-  );
+  const times = run.checkpoints.map(({ createdMs, expiresMs, request }) => [
+    createdMs,
+    expiresMs,
+    request,
+  ]);
+  assert.deepEqual(times.flat(), [800_000, null, undefined, 900_000, 1_100_000, 7]);
   assert.deepEqual(run.checkpoints[0]!.metadata, OLDER.checkpoints[0]!.metadata);
   await runs.note('acme', ID, run.curve, 2_000_500);
   const written = JSON.parse(await text((await store.get(key))!.body));
-  assert.deepEqual(
-    [written.schema, written.changedMs, written.base_model],
-    [2, 2_000_500, undefined],
-  );
+  const { schema, changedMs, base_model } = written;
+  assert.deepEqual([schema, changedMs, base_model], [2, 2_000_500, undefined]);
   assert.deepEqual((await runs.find('acme', ID)).checkpoints, run.checkpoints);
 });
 
@@ -354,9 +348,6 @@ test('a checkpoint expires when its owner says so later, or no longer', async ()
   await runs.expire('acme', at('sampler_weights', 'kept'), null);
   time.ms += 60_000;
   const { checkpoints } = await runs.find('acme', ID);
-  assert.deepEqual(
-    checkpoints.map(({ name }) => name),
-    ['kept'],
-  );
+  assert.deepEqual(pluck(checkpoints, 'name'), ['kept']);
   await assert.rejects(runs.expire('acme', at('weights', 'none'), 5), { code: 'not_found' });
 });

@@ -15,6 +15,7 @@ test('the trainer of a loop has the priority of its server', async (t) => {
   const trainer = new TrainingProcess({
     request: {
       command: 'serve',
+      memory: undefined,
       model: path.resolve('models/toy'),
       directory: temporaryFolder(t),
       threads: 1,

@@ -98,22 +98,21 @@ test('more tokens than a dense body can hold are refused, however few bytes they
   assert.throws(() => toPass(two, bounds), { param: 'data', message: /131072 tokens/ });
 });
 
+/** Fails unless this is refused with the message, before it has taken so much memory. */
+function assertCheap(act: () => void, message: RegExp, maxBytes: number): void {
+  globalThis.gc!();
+  const before = process.memoryUsage().heapUsed;
+  assert.throws(act, { message });
+  const taken = process.memoryUsage().heapUsed - before;
+  assert.ok(taken < maxBytes, `${taken} bytes`);
+}
+
 test('sparse rows beyond the sequence are refused before they take memory', () => {
   const rows = 125_000;
   const empty = { values: [], begins: new Array<number>(rows + 1).fill(0), places: [] };
   const weights = { ...sparse(empty), shape: [BigInt(rows), 128n] };
   const parsed = request({ lossFnInputs: { target_tokens: weights, weights } });
-  globalThis.gc!();
-  const before = process.memoryUsage().heapUsed;
-  let fault: unknown;
-  try {
-    toPass(parsed, BOUNDS);
-  } catch (error) {
-    fault = error;
-  }
-  const taken = process.memoryUsage().heapUsed - before;
-  assert.match(String(fault), /has 125000 values for 2 tokens/);
-  assert.ok(taken < 10e6, `${taken} bytes`);
+  assertCheap(() => toPass(parsed, BOUNDS), /has 125000 values for 2 tokens/, 10e6);
 });
 
 test('bytes that are no message are refused', () => {
@@ -140,17 +139,8 @@ const PARTS: Readonly<Record<string, readonly [name: string, body: Uint8Array]>>
 
 for (const [what, [param, body]] of Object.entries(PARTS)) {
   test(`1 MB of ${what} is refused before it takes memory`, () => {
-    globalThis.gc!();
-    const before = process.memoryUsage().heapUsed;
-    let fault: unknown;
-    try {
-      parsePassRequest(body);
-    } catch (error) {
-      fault = error;
-    }
-    const taken = process.memoryUsage().heapUsed - before;
-    assert.match(String(fault), new RegExp(`${param}: has more than 131072 parts`));
-    assert.ok(taken < 40e6, `${taken} bytes`);
+    const message = new RegExp(`${param}: has more than 131072 parts`);
+    assertCheap(() => parsePassRequest(body), message, 40e6);
   });
 }
 
@@ -180,92 +170,93 @@ test('as many parts as the limit are accepted', () => {
   assert.throws(() => parsePassRequest(empty(3, 2 ** 17 + 1)), { param: 'data', status: 400 });
 });
 
-const TARGETS = { target_tokens: ids(2, 3) };
-type Refused = readonly [message: RegExp, datum?: object, rest?: object];
-const REFUSED: Readonly<Record<string, Refused>> = {
-  'a loss without a public formula': [
-    /^loss_fn: has no public/,
-    {},
-    { lossFn: 'stable_reinforce' },
-  ],
-  'an unknown loss': [/^loss_fn: must be one of cross_entropy/, {}, { lossFn: 'l2' }],
-  'a parameter that is not a number': [
+const PICTURE = { modelInput: [{ chunk: { case: 'image', value: {} } }] };
+const UNTARGETED = { lossFnInputs: { weights: floats(1, 1) } };
+const LONG = { modelInput: [text(1, 1, 1, 1, 1)] };
+const FOUR = two(ids(2, 3, 4, 5));
+const REFUSED: [what: string, message: RegExp, datum: object, rest?: object][] = [
+  ['an unknown loss', /^loss_fn: must be one of cross_entropy/, {}, { lossFn: 'l2' }],
+  ['a loss without a formula', /^loss_fn: has no public/, {}, { lossFn: 'stable_reinforce' }],
+  [
+    'a parameter that is not a number',
     /^loss_fn_config\.beta: is not finite/,
     {},
     { lossFn: 'dro', lossFnConfig: { beta: Number.NaN } },
   ],
-  'a parameter of another loss': [
+  [
+    'a parameter of another loss',
     /^loss_fn_config\.beta: is not a parameter of cross_entropy/,
     {},
     { lossFnConfig: { beta: 1 } },
   ],
-  'no sequences': [/^data: is empty/, {}, { data: [] }],
-  'a sequence without tokens': [/^data\[0\]\.model_input: has no tokens/, { modelInput: [] }],
-  'a picture': [
-    /^data\[0\]\.model_input: contains a chunk that is not text/,
-    { modelInput: [{ chunk: { case: 'image', value: {} } }] },
-  ],
-  'a long sequence': [
-    /^data\[0\]\.model_input: has 5 tokens; the limit is 4/,
-    { modelInput: [text(1, 1, 1, 1, 1)] },
-  ],
-  'no targets': [
-    /^data\[0\]\.target_tokens: is required/,
-    { lossFnInputs: { weights: floats(1, 1) } },
-  ],
-  'an input that the loss needs and nobody sent': [
-    /^data\[0\]\.weights: is required by cross_entropy/,
-    { lossFnInputs: TARGETS },
-  ],
-  'too few values': [
-    /^data\[0\]\.weights: has 1 values for 2 tokens/,
-    { lossFnInputs: { ...TARGETS, weights: floats(1) } },
-  ],
-  'several targets for each token, with one weight for all': [
-    /^data\[0\]\.weights: has 1 values per token, but target_tokens has 2/,
-    { lossFnInputs: { target_tokens: two(ids(2, 3, 4, 5)), weights: floats(1, 1) } },
-  ],
-  'several targets for each token in a loss of samples': [
-    /^data\[0\]\.target_tokens: may have several targets per token only for cross_entropy/,
-    {
-      lossFnInputs: {
-        target_tokens: two(ids(2, 3, 4, 5)),
+  ['no sequences', /^data: is empty/, {}, { data: [] }],
+  ['a sequence without tokens', /^data\[0\]\.model_input: has no tokens/, { modelInput: [] }],
+  ['a picture', /^data\[0\]\.model_input: contains a chunk that is not text/, PICTURE],
+  ['no targets', /^data\[0\]\.target_tokens: is required/, UNTARGETED],
+  ['a long sequence', /^data\[0\]\.model_input: has 5 tokens; the limit is 4/, LONG],
+];
+
+for (const [what, message, datum, rest] of REFUSED) {
+  test(`${what} is refused by the name of its field`, () => {
+    assert.throws(() => toPass(request(datum, rest), BOUNDS), { code: 'invalid_request', message });
+  });
+}
+
+/** Inputs of the loss in place of two targets → what is said of one of them. */
+const REFUSED_INPUTS: [what: string, inputs: object, field: string, says: RegExp, loss?: string][] =
+  [
+    ['no weights', {}, 'weights', /is required by cross_entropy/],
+    ['too few values', { weights: floats(1) }, 'weights', /has 1 values for 2 tokens/],
+    [
+      'several targets for each token, with one weight for all',
+      { target_tokens: FOUR, weights: floats(1, 1) },
+      'weights',
+      /has 1 values per token, but target_tokens has 2/,
+    ],
+    [
+      'several targets for each token in a loss of samples',
+      {
+        target_tokens: FOUR,
         logprobs: two(floats(1, 1, 1, 1)),
         advantages: two(floats(1, 1, 1, 1)),
       },
-    },
-    { lossFn: 'ppo' },
-  ],
-  'more targets than the limit': [
-    /^data\[0\]\.weights: has 129 values per token; the limit is 128/,
-    { lossFnInputs: { ...TARGETS, weights: { ...floats(1), shape: [2n, 129n] } } },
-  ],
-  'three dimensions': [
-    /^data\[0\]\.weights: must have one value, or one row of values/,
-    { lossFnInputs: { ...TARGETS, weights: { ...floats(1, 1), shape: [2n, 1n, 1n] } } },
-  ],
-  'sparse values outside of their rows': [
-    /^data\[0\]\.weights: has indices that do not fit its values/,
-    {
-      lossFnInputs: {
-        ...TARGETS,
-        weights: sparse({ values: [1], begins: [0, 1, 1], places: [2] }),
-      },
-    },
-  ],
-  'a token of another vocabulary': [
-    /^data\[0\]\.target_tokens: 10 is not a token/,
-    { lossFnInputs: { ...TARGETS, target_tokens: ids(2, 10), weights: floats(1, 1) } },
-  ],
-  'an infinite advantage': [
-    /^data\[0\]\.weights: is not finite/,
-    { lossFnInputs: { ...TARGETS, weights: floats(1, Number.POSITIVE_INFINITY) } },
-  ],
-};
+      'target_tokens',
+      /may have several targets per token only for cross_entropy/,
+      'ppo',
+    ],
+    [
+      'more targets than the limit',
+      { weights: { ...floats(1), shape: [2n, 129n] } },
+      'weights',
+      /has 129 values per token; the limit is 128/,
+    ],
+    [
+      'three dimensions',
+      { weights: { ...floats(1, 1), shape: [2n, 1n, 1n] } },
+      'weights',
+      /must have one value, or one row of values/,
+    ],
+    [
+      'sparse values outside of their rows',
+      { weights: sparse({ values: [1], begins: [0, 1, 1], places: [2] }) },
+      'weights',
+      /has indices that do not fit its values/,
+    ],
+    [
+      'a token of another vocabulary',
+      { target_tokens: ids(2, 10), weights: floats(1, 1) },
+      'target_tokens',
+      /10 is not a token/,
+    ],
+    ['an infinite advantage', { weights: floats(1, Infinity) }, 'weights', /is not finite/],
+  ];
 
-for (const [what, [message, datum, rest]] of Object.entries(REFUSED)) {
+for (const [what, inputs, field, says, lossFn = 'cross_entropy'] of REFUSED_INPUTS) {
   test(`${what} is refused by the name of its field`, () => {
-    assert.throws(() => toPass(request(datum, rest), BOUNDS), { code: 'invalid_request', message });
+    const lossFnInputs = { target_tokens: ids(2, 3), ...inputs };
+    const refused = () => toPass(request({ lossFnInputs }, { lossFn }), BOUNDS);
+    const message = new RegExp(`^data\\[0\\]\\.${field}: ${says.source}`);
+    assert.throws(refused, { code: 'invalid_request', message });
   });
 }
 

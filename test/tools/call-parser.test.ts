@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ToolFormatName } from '../../src/contracts/tool-format.ts';
-import { type AnswerPart, CallParser } from '../../src/tools/call-parser.ts';
+import { CallParser, type CompletionPart } from '../../src/tools/call-parser.ts';
 import { toolFormat, writeCalls } from '../../src/tools/formats.ts';
 
 const NAMES = ['get_weather', 'add'];
@@ -19,7 +19,7 @@ function parts(pieces: readonly string[], { format = 'hermes', maxCalls = 9 }: O
 }
 
 /** Content, and calls as `name(arguments)`. */
-function summary(found: readonly AnswerPart[]) {
+function summary(found: readonly CompletionPart[]) {
   const calls: string[] = [];
   let content = '';
   for (const part of found) {

@@ -1,21 +1,22 @@
 // Rows of texts with labels: what a run makes of them, what its card and `lorikeet eval` say, which rows are refused, and
 // that the score of a text does not depend on the texts beside it.
+
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { CONFIG_FILE, readAdapterFiles } from '../../adapters/peft/files.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
-import { ConfigError, ServeError } from '../../src/common/errors.ts';
+import { ConfigError } from '../../src/common/errors.ts';
 import { hashFile } from '../../src/common/regular-file.ts';
 import { VERSION } from '../../src/common/version.ts';
 import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
-import { drawClassificationHead } from '../../trainer/adapter/tensors.ts';
+import { drawClassificationHead } from '../../trainer/adapter/classification-head.ts';
 import { mergeModel } from '../../trainer/commands/merge.ts';
-import { DatasetError } from '../../trainer/data/example.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import {
   checkGradients,
   examples,
@@ -59,10 +60,7 @@ test('a run on texts with labels makes a classifier, which its card and eval mea
     card.gates.map(({ gate, passed }) => [gate, passed]),
     ['finite', 'weights', 'applied', 'validation'].map((gate) => [gate, true]),
   );
-  assert.deepEqual(
-    card.skipped.map(({ gate }) => gate),
-    ['generation', 'forgetting'],
-  );
+  assert.deepEqual(pluck(card.skipped, 'gate'), ['generation', 'forgetting']);
   assert.equal(stepsOf(run).at(-1)!.validationTokenAccuracy, 1);
   const warnings = run.messages.filter((m) => m.type === 'event' && m.level === 'warn');
   assert.deepEqual(warnings, []);
@@ -82,10 +80,10 @@ test('a run on texts with labels makes a classifier, which its card and eval mea
     assert.equal(ofEval[figure], card[figure], figure);
   }
   const merged = path.join(temporaryFolder(t), 'merged');
-  await assert.rejects(
-    mergeModel(artifact, folder, { outDir: merged, dtype: undefined }),
-    (error) => error instanceof ServeError && error.param === 'task_type',
-  );
+  await assert.rejects(mergeModel(artifact, folder, { outDir: merged, dtype: undefined }), {
+    name: 'ServeError',
+    param: 'task_type',
+  });
 });
 
 test('macro F1 is the mean over the classes that occur in rows or answers', async (t) => {
@@ -94,10 +92,7 @@ test('macro F1 is the mean over the classes that occur in rows or answers', asyn
   const files = await readAdapterFiles(path.join(dir, 'adapter'));
   // Two animals with right labels, one colour that is labelled as an animal, and no food at all.
   const held = [...rows(2, 70), { ...rows(1, 73)[0]!, label: 'animal' }];
-  assert.deepEqual(
-    held.map(({ label }) => label),
-    ['animal', 'animal', 'animal'],
-  );
+  assert.deepEqual(pluck(held, 'label'), ['animal', 'animal', 'animal']);
   const { card } = await evaluateFiles(files, { data: writeRows(t, held) });
   assert.equal(card['accuracy'], 2 / 3);
   assert.ok(Math.abs(Number(card['macro_f1']) - (0.8 + 0) / 2) < 1e-12);
@@ -143,51 +138,47 @@ test('whole numbers are labels in their order', async (t) => {
 });
 
 const [one, two] = rows(2, 2) as [object, object];
-const REFUSED: Readonly<Record<string, [readonly object[], RegExp]>> = {
-  'a row without a label': [[one, { text: 'x' }, two], /line 2: label: is missing/],
-  'a first row without a label': [[{ text: 'x' }, one, two], /line 1: label: is missing/],
-  'a first label behind many rows without one': [
-    [...Array.from({ length: 1_000 }, () => ({ text: 'x' })), one, two],
-    /line 1001: label: is only for a classifier, whose rows all have one/,
-  ],
-  'a label of null': [[one, two, { text: 'x', label: null }], /line 3: label: must be a text of/],
-  'a label that is no whole number': [
-    [one, two, { text: 'x', label: 0.5 }],
-    /line 3: label: must be a text of 1 to 256 characters or a whole number/,
-  ],
-  'labels of two types': [
+const PAIR = { prompt: 'a', completion: 'b' };
+const unlabeled = Array.from({ length: 1_000 }, () => ({ text: 'x' }));
+const many = Array.from({ length: 1025 }, (_, label) => ({ text: 'x', label }));
+const alike = ['a', 'b'].map((text) => ({ text, label: 'x' }));
+const ONLY = 'label: is only for a classifier, whose rows all have one';
+const ALLOWED = 'label: must be a text of 1 to 256 characters or a whole number';
+/** Rows → the line at fault, and what is said of it. */
+const REFUSED: [what: string, rows: readonly object[], line: number, says: string][] = [
+  ['a row without a label', [one, { text: 'x' }, two], 2, 'label: is missing'],
+  ['a first row without a label', [{ text: 'x' }, one, two], 1, 'label: is missing'],
+  ['a first label behind many rows without one', [...unlabeled, one, two], 1001, ONLY],
+  ['a label of null', [one, two, { text: 'x', label: null }], 3, ALLOWED],
+  ['a label that is no whole number', [one, two, { text: 'x', label: 0.5 }], 3, ALLOWED],
+  [
+    'labels of two types',
     [one, two, { text: 'x', label: 1 }],
-    /line 3: label: must be a text, as in line 1 of the training rows/,
+    3,
+    'label: must be a text, as in line 1 of the training rows',
   ],
-  'one class only': [
-    [
-      { text: 'a', label: 'x' },
-      { text: 'b', label: 'x' },
-    ],
-    /line 1: label: is "x" in every row, but a classifier needs at least two labels/,
+  [
+    'one class only',
+    alike,
+    1,
+    'label: is "x" in every row, but a classifier needs at least two labels',
   ],
-  'a label without a text': [[one, two, { label: 'x' }], /line 3: text: is missing/],
-  'a label in a row of another kind': [
-    [{ prompt: 'a', completion: 'b' }, one],
-    /line 2: label: is only for a classifier, whose rows all have one/,
+  ['a label without a text', [one, two, { label: 'x' }], 3, 'text: is missing'],
+  ['a label in a row of another kind', [PAIR, one], 2, ONLY],
+  [
+    'a row of another kind',
+    [one, two, PAIR],
+    3,
+    'label: is missing: the rows of a classifier have text and label',
   ],
-  'a row of another kind': [
-    [one, two, { prompt: 'a', completion: 'b' }],
-    /line 3: label: is missing: the rows of a classifier have text and label/,
-  ],
-  'too many classes': [
-    Array.from({ length: 1025 }, (_, i) => ({ text: 'x', label: i })),
-    /line 1: label: the file has more than 1024 different labels/,
-  ],
-};
+  ['too many classes', many, 1, 'label: the file has more than 1024 different labels'],
+];
 
-for (const [what, [data, message]] of Object.entries(REFUSED)) {
+for (const [what, data, line, says] of REFUSED) {
   test(`${what} is refused with its line and field`, async (t) => {
-    await assert.rejects(runToy(t, { data: writeRows(t, data) }), (error) => {
-      assert.ok(error instanceof DatasetError, String(error));
-      assert.match(error.message, message);
-      return true;
-    });
+    const message = new RegExp(`line ${line}: ${says}`);
+    const refused = runToy(t, { data: writeRows(t, data) });
+    await assert.rejects(refused, { name: 'DatasetError', message });
   });
 }
 

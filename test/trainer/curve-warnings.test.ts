@@ -1,10 +1,12 @@
 // Every warning: a run in which it speaks, with cause and cure, and one in which it is silent.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
 import { examineCurves, examineData, type RunContext } from '../../trainer/run/curve-warnings.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { linearModel } from './linear-model.ts';
 import { dataset, metricsRow, pairDataset, runDir, runLinear } from './runs.ts';
 
@@ -110,16 +112,10 @@ test('rows with nothing to learn speak; rows that all teach are silent', () => {
 });
 
 test('few rows, and rows that repeat others, speak; many different ones are silent', () => {
-  assert.deepEqual(
-    examineData(dataset(9), undefined).map(({ code }) => code),
-    ['few_examples'],
-  );
+  assert.deepEqual(pluck(examineData(dataset(9), undefined), 'code'), ['few_examples']);
   const rows = dataset(20);
   const repeated = describeExamples([...rows.examples, ...rows.examples.slice(0, 4)], 0);
-  assert.deepEqual(
-    examineData(repeated, undefined).map(({ code }) => code),
-    ['duplicates'],
-  );
+  assert.deepEqual(pluck(examineData(repeated, undefined), 'code'), ['duplicates']);
   const once = describeExamples([...rows.examples, rows.examples[0]!], 0);
   assert.deepEqual(examineData(once, undefined), []);
 });

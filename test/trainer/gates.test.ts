@@ -1,5 +1,6 @@
 // What a run leaves is measured before it is published: each gate refuses what it must, by its number, and a good adapter
 // passes. Runs on the toy base.
+
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
@@ -9,6 +10,7 @@ import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import { type Figures, judgeGates } from '../../trainer/evaluation/gates.ts';
 import { GateError, toFault } from '../../trainer/run/faults.ts';
+import { pluck } from '../pluck.ts';
 import {
   cardOf,
   evaluateFiles,
@@ -179,10 +181,7 @@ test('an adapter with the highest reward need not gain anything over its base', 
   assert.deepEqual(failed(same), ['applied', 'validation']);
   assert.deepEqual(failed({ ...same, isSolved: true }), []);
   const { skipped } = judgeGates({ ...same, isSolved: true }, {});
-  assert.deepEqual(
-    skipped.map(({ gate }) => gate),
-    ['applied', 'validation'],
-  );
+  assert.deepEqual(pluck(skipped, 'gate'), ['applied', 'validation']);
   assert.deepEqual(failed({ ...same, isSolved: true, change: Number.NaN }), ['applied']);
   assert.deepEqual(failed({ ...same, isSolved: true, degenerate: 1 }), ['generation']);
 });

@@ -1,5 +1,6 @@
 // From the tokens of a completion to its reward: tools and formats constrain it as on a server, and its JSON and its calls reach the
 // grader. The questions of graders go to the models.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { PythonError, type RunPython } from '../../src/graders/grade.ts';
@@ -11,6 +12,7 @@ import { loadDataset } from '../../trainer/data/load-dataset.ts';
 import { createGrading } from '../../trainer/rewards.ts';
 import { summarizeGraders } from '../../trainer/run/grading-summary.ts';
 import { createByteTokenizer } from '../http/served.ts';
+import { pluck } from '../pluck.ts';
 import { PLAIN } from '../tools/templates.ts';
 import { writeRows } from './toy-runs.ts';
 
@@ -112,10 +114,7 @@ test('a question has the seed of the run unless it sets one, and the reason of a
     const reward = await gradingOf(grader, answering).reward('Rose', promptOf(PROMPT));
     assert.deepEqual(reward, { value: 0.5, fault: undefined });
   }
-  assert.deepEqual(
-    bodies.map(({ seed }) => seed),
-    [5, 9],
-  );
+  assert.deepEqual(pluck(bodies, 'seed'), [5, 9]);
   const post = async () => JSON.stringify({ error: { message: 'No such model.' } });
   const { fault } = await gradingOf(question, { post }).reward('Rose', promptOf(PROMPT));
   assert.equal(fault, 'model_grader_server_error: judge: No such model.');
@@ -135,10 +134,7 @@ test('a summary counts the errors of each grader, and those of the formula', asy
   const rewards = await Promise.all(
     ['red', 'blue', '{"color":"red"}'].map((text) => reward(encode(text), promptOf(PROMPT))),
   );
-  assert.deepEqual(
-    rewards.map(({ value }) => value),
-    [1, 0, 0],
-  );
+  assert.deepEqual(pluck(rewards, 'value'), [1, 0, 0]);
   const { samples, errors, graders } = summarizeGraders(rewards.map(({ graded }) => graded!));
   assert.deepEqual([samples, errors], [3, { sample_parse_error: 2, other_error: 2 }]);
   assert.deepEqual(

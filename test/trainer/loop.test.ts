@@ -1,9 +1,11 @@
 // What a step computes: windows counted by their own tokens, the norm before clipping, validation, patience, the end.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { assembleBatch } from '../../trainer/data/micro-batch.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { linearModel } from './linear-model.ts';
 import { dataset, runDir, runLinear } from './runs.ts';
 
@@ -63,10 +65,7 @@ test('maxSteps wins over epochs, and dropout is told step and micro-batch', asyn
     job,
     model,
   });
-  assert.deepEqual(
-    metrics.map(({ step }) => step),
-    [1, 2, 3, 4, 5],
-  );
+  assert.deepEqual(pluck(metrics, 'step'), [1, 2, 3, 4, 5]);
   assert.deepEqual(model.drawn.slice(0, 4), ['0/0', '0/1', '1/0', '1/1']);
 });
 
@@ -87,10 +86,7 @@ test('the result is the one of the best validation, and patience ends the run', 
     saveResult: async () => void saved.push(step),
   });
   assert.equal(outcome, 'succeeded');
-  assert.deepEqual(
-    metrics.map(({ validationLoss }) => validationLoss),
-    [3, 2, 2.5, 2.2],
-  );
+  assert.deepEqual(pluck(metrics, 'validationLoss'), [3, 2, 2.5, 2.2]);
   assert.deepEqual(saved, [1, 2]);
 });
 

@@ -1,4 +1,5 @@
 // Whole runs of DPO on the toy base: what a plan, its messages and its card say, and what the reference is.
+
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
@@ -6,7 +7,9 @@ import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { prepareRun } from '../../trainer/job/prepare-run.ts';
-import { describeRun, planText, toJobPlan } from '../../trainer/planner/run-plan.ts';
+import { toJobPlan } from '../../trainer/planner/job-plan.ts';
+import { describeRun, planText } from '../../trainer/planner/run-plan.ts';
+import { pluck } from '../pluck.ts';
 import {
   adapterBytesOf,
   cardOf,
@@ -91,7 +94,7 @@ test('a plan counts both outputs of a pair and shows them', async (t) => {
   const planOf = async (rows: readonly object[], settings: object) => {
     const data = writeRows(t, rows);
     const prepared = await prepareRun(parseJob({ ...job, data, ...settings }), artifact);
-    const { run } = describeRun(prepared, artifact, { speed, samplerBytes: 0 });
+    const { run } = describeRun(prepared, artifact, { speed, samplingEngineBytes: 0 });
     return { prepared, run, plan: toJobPlan(prepared, run) };
   };
   const { prepared, run, plan } = await planOf(pairs(32), DPO);
@@ -101,10 +104,7 @@ test('a plan counts both outputs of a pair and shows them', async (t) => {
   assert.ok(plan.tokens > 2 * one.plan.tokens);
   assert.ok(run.seconds > one.run.seconds);
   assert.ok(run.memory.activations > 1.5 * one.run.memory.activations);
-  assert.deepEqual(
-    plan.firstBatch.slice(0, 2).map(({ side }) => side),
-    ['preferred', 'non_preferred'],
-  );
+  assert.deepEqual(pluck(plan.firstBatch.slice(0, 2), 'side'), ['preferred', 'non_preferred']);
   const learned = plan.firstBatch[1]!.spans.find(({ isLearned }) => isLearned)!;
   assert.match(plan.firstBatch[1]!.text.slice(learned.start, learned.end), /It is red/);
   const text = planText(run, prepared, artifact);

@@ -1,4 +1,5 @@
 // A job's plan and a job's faults as programs get them.
+
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -11,10 +12,11 @@ import { makePlan, type Plan } from '../../trainer/commands/plan.ts';
 import { readModelText } from '../../trainer/data/encode-row.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { type PrepareOptions, prepareRun } from '../../trainer/job/prepare-run.ts';
+import { toPlannedExample } from '../../trainer/planner/job-plan.ts';
 import { gb, type RunChoice, recommendCompute } from '../../trainer/planner/method-memory.ts';
-import { toPlannedExample } from '../../trainer/planner/run-plan.ts';
 import { toFault } from '../../trainer/run/faults.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 
 const TOY = path.resolve('models/toy');
 
@@ -31,7 +33,7 @@ const chat = (...contents: string[]) => ({
 
 interface Machine {
   memory?: number;
-  samplerBytes?: number;
+  samplingEngineBytes?: number;
 }
 
 async function planOf(json: Record<string, unknown>, machine?: Machine): Promise<JobPlan> {
@@ -40,14 +42,14 @@ async function planOf(json: Record<string, unknown>, machine?: Machine): Promise
 
 async function wholePlanOf(
   json: Record<string, unknown>,
-  { memory, samplerBytes = 0, ...model }: Machine & { size?: string } = {},
+  { memory, samplingEngineBytes = 0, ...model }: Machine & { size?: string } = {},
 ): Promise<Plan> {
   const request = { job: { file: undefined, overrides: {} }, size: undefined, ...model };
   const sources = {
     json: { model: TOY, ...json },
     findModel: async (name: string) => name,
     checkJob: async () => {},
-    samplerBytes: () => samplerBytes,
+    samplingEngineBytes: () => samplingEngineBytes,
   };
   return makePlan({ ...request, configFile: undefined, memory }, sources);
 }
@@ -87,10 +89,7 @@ test('a plan counts what will be trained, and shows the first batch with what is
   assert.ok(plan.memoryBytes > 1e8);
   const [from, to] = plan.secondsRange;
   assert.ok(0 < from && from < plan.seconds && plan.seconds < to);
-  assert.deepEqual(
-    plan.warnings.map(({ code }) => code),
-    ['few_examples'],
-  );
+  assert.deepEqual(pluck(plan.warnings, 'code'), ['few_examples']);
 });
 
 test('the plan of a classifier names the classes, and shows the class of each text', async (t) => {
@@ -144,11 +143,11 @@ test('the recommended run takes as much as the plan says of the same run, and th
   const asked = rows(t, Array(12).fill(chat('What is the sky?')));
   const sampled = { objective: 'reinforcement', grader: EXACT, completionLength: 16 };
   const compute = recommendCompute('qlora');
-  for (const [json, samplerBytes] of [
+  for (const [json, samplingEngineBytes] of [
     [{ data: answered, compute }, 0],
     [{ data: asked, compute, ...sampled }, 1e8],
   ] as const) {
-    const plan = await wholePlanOf(json, { memory: 6e8, samplerBytes });
+    const plan = await wholePlanOf(json, { memory: 6e8, samplingEngineBytes });
     const { method, rank, bytes } = recommendationOf(plan);
     assert.deepEqual([method, rank, bytes], ['qlora', 16, plan.job!.memoryBytes]);
     assert.ok(plan.text.includes(`Memory   about ${gb(bytes)} (`), plan.text);
@@ -190,17 +189,14 @@ test('bad lines are data: code, field, the first ten line numbers', async (t) =>
     param: 'training_file',
     lines: [3, 4],
   });
-  const many = await faultOf({
-    data: rows(t, [good]),
-    validation: rows(t, Array(30).fill('[')),
-  });
-  assert.equal(many!.code, 'invalid_training_file');
+  const many = await faultOf({ data: rows(t, [good]), validation: rows(t, Array(30).fill('[')) });
+  const { message, ...fault } = many!;
   assert.match(
-    many!.message,
+    message,
     /validation file \S+ is invalid. It has 30 bad lines; the first 10: Line 1: /,
   );
-  assert.equal(many!.param, 'validation_file');
-  assert.deepEqual(many!.lines, [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+  const lines = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10];
+  assert.deepEqual(fault, { code: 'invalid_training_file', param: 'validation_file', lines });
   const masked = { messages: [{ role: 'assistant', content: 'a', weight: 0 }] };
   const nothing = await faultOf({ data: rows(t, [good]), validation: rows(t, [masked]) });
   assert.match(nothing!.message, /^The validation file \S+ is invalid\. It has nothing/);
@@ -248,31 +244,25 @@ test('a message names settings as the user gave them: fields, flags, or keys of 
     'modulesToSave[1]: no norm ends in "x". There is trainHead (trainEmbeddings).',
     'rankPattern.q: needs 3',
   ];
-  const names = (source: JobSource) => nameSettings(faults.join('\n'), sourceNames(source));
-  assert.equal(
-    names({ file: undefined, overrides: {}, isFromApi: true }),
-    [
-      'lorikeet.lora_bias: cannot be combined with lorikeet.dora',
-      'lorikeet.modules_to_save[1]: no norm ends in "x". There is lorikeet.train_head (lorikeet.train_embeddings).',
-      'rankPattern.q: needs 3',
-    ].join('\n'),
-  );
-  assert.equal(
-    names({ file: 'job.json', overrides: { loraBias: true, trainHead: 'full' } }),
-    [
-      '--lora-bias: cannot be combined with dora',
-      'modulesToSave[1]: no norm ends in "x". There is --train-head (trainEmbeddings).',
-      'rankPattern.q: needs 3',
-    ].join('\n'),
-  );
-  assert.match(
-    names({ file: undefined, overrides: {} }),
-    /^--modules-to-save\[1\].* --train-head /m,
-  );
+  const names = (source: JobSource) =>
+    nameSettings(faults.join('\n'), sourceNames(source)).split('\n');
+  assert.deepEqual(names({ file: undefined, overrides: {}, isFromApi: true }), [
+    'lorikeet.lora_bias: cannot be combined with lorikeet.dora',
+    'lorikeet.modules_to_save[1]: no norm ends in "x". There is lorikeet.train_head (lorikeet.train_embeddings).',
+    'rankPattern.q: needs 3',
+  ]);
+  const overrides = { loraBias: true, trainHead: 'full' };
+  assert.deepEqual(names({ file: 'job.json', overrides }), [
+    '--lora-bias: cannot be combined with dora',
+    'modulesToSave[1]: no norm ends in "x". There is --train-head (trainEmbeddings).',
+    'rankPattern.q: needs 3',
+  ]);
+  const [, second] = names({ file: undefined, overrides: {} });
+  assert.match(second!, /^--modules-to-save\[1\].* --train-head /);
 });
 
 test('a grader that names a value of no row is a fault of the job', async (t) => {
-  const prompt = { messages: [{ role: 'user', content: 'Hi' }] };
+  const prompt = chat('Hi');
   const job = { data: rows(t, [{ ...prompt, slots: { answer: 'a' } }, prompt]) };
   const check = { type: 'string_check', name: 'right', operation: 'eq', reference: 'a' };
   const graderOf = (input: string) => ({
@@ -288,16 +278,13 @@ test('a grader that names a value of no row is a fault of the job', async (t) =>
 });
 
 test('a run that learns from rewards counts the engine that samples, and is refused if they do not fit together', async (t) => {
-  const data = rows(
-    t,
-    Array.from({ length: 12 }, () => ({ messages: [{ role: 'user', content: 'Hi' }] })),
-  );
+  const data = rows(t, Array(12).fill(chat('Hi')));
   const job = { data, objective: 'reinforcement', grader: EXACT, completionLength: 16 };
-  const [alone, together] = [await planOf(job), await planOf(job, { samplerBytes: 1e9 })];
+  const [alone, together] = [await planOf(job), await planOf(job, { samplingEngineBytes: 1e9 })];
   assert.equal(together.memoryBytes, alone.memoryBytes + 1e9);
   const memory = alone.memoryBytes + 5e8;
   assert.equal((await planOf(job, { memory })).memoryBytes, alone.memoryBytes);
-  await assert.rejects(planOf(job, { memory, samplerBytes: 1e9 }), {
+  await assert.rejects(planOf(job, { memory, samplingEngineBytes: 1e9 }), {
     name: 'ConfigError',
     message:
       /^completions: training takes about .* samples 64 completions of up to \d+ tokens together/,

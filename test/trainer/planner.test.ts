@@ -1,4 +1,5 @@
 // The planner's figures against the published ones, and its recommendation.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { parseDecoderConfig } from '../../src/model/config.ts';
@@ -16,6 +17,7 @@ import {
   memoryOfRun,
 } from '../../trainer/planner/run-estimate.ts';
 import { SMOLLM2 } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 
 const CONFIG = parseDecoderConfig(SMOLLM2);
 const sizeOfText = (text: string) => shapeOfText(text).size;
@@ -28,10 +30,7 @@ function totals(size: string, rank = 16) {
 test('full training of 70B takes three 16-bit copies, 420 GB, and fp32 moments 840', () => {
   const { full } = totals('70B');
   assert.equal(full!.total, 420e9);
-  assert.deepEqual(
-    full!.lines.map(({ bytes }) => bytes),
-    [140e9, 140e9, 140e9],
-  );
+  assert.deepEqual(pluck(full!.lines, 'bytes'), [140e9, 140e9, 140e9]);
   assert.match(memoryByMethod(sizeOfText('70B'), 16)[0]!.note, /560 GB instead of 140 GB: 840 GB/);
 });
 

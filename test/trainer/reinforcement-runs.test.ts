@@ -1,5 +1,6 @@
 // Runs of the linear model that learn from rewards: the reward rises, a resumed run samples the same completions, and runs that
 // cannot learn end.
+
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -14,6 +15,7 @@ import type { RunFolder } from '../../trainer/run/run-folder.ts';
 import { isRecorded, toStepSamples } from '../../trainer/run/samples.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { LINEAR_VOCAB, type LinearModel, linearModel } from './linear-model.ts';
 import { type LinearRunOptions, runLinear } from './runs.ts';
 
@@ -123,7 +125,7 @@ test('a run that was killed resumes to the same weights and the same samples', a
   assert.equal(samplesOf(dir), samplesOf(whole.folder.dir));
   const steps = parseSteps<StepSamples>(samplesOf(dir), Number.POSITIVE_INFINITY);
   assert.deepEqual(
-    steps.map(({ step }) => step),
+    pluck(steps, 'step'),
     whole.metrics.map(({ step }) => step),
   );
   const rewards = steps[0]!.prompts.flatMap(({ completions }) => completions);

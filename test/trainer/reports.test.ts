@@ -3,17 +3,12 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { createLossPlot, drawLoss } from '../../src/cli/trainer-display.ts';
+import { createLossPlot } from '../../src/cli/loss-plot.ts';
 import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import { examineCurves } from '../../trainer/run/curve-warnings.ts';
-import {
-  crc32c,
-  EVENT_FILE,
-  parseSteps,
-  plotSvg,
-  serializeSteps,
-  toResultCsv,
-} from '../../trainer/run/metrics.ts';
+import { crc32c, EVENT_FILE } from '../../trainer/run/event-file.ts';
+import { plotSvg } from '../../trainer/run/loss-picture.ts';
+import { parseSteps, serializeSteps, toResultCsv } from '../../trainer/run/metrics.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { dataset, metricsRow, runDir, runLinear } from './runs.ts';
 import { questions, runToy, writeRows } from './toy-runs.ts';
@@ -96,8 +91,7 @@ test('reports and checks of a long run', () => {
   const context = { objective: 'supervised', totalSteps: LONG, peakRate: 1e-3, rank: 16 } as const;
   const unknown = { vocabSize: undefined, baseTextLoss: undefined };
   assert.deepEqual(examineCurves(rows, { ...context, ...unknown }), []);
-  const steps = rows.map((row) => ({ type: 'step' as const, totalSteps: LONG, ...row }));
-  assert.match(drawLoss(steps, ''), /3\.000/);
+  assert.match(drawn(rows), /^ {4}2\.984 ┤·/);
 });
 
 test('a report that cannot be written is a warning, and the adapter is published', async (t) => {
@@ -117,14 +111,25 @@ test('a report that cannot be written is a warning, and the adapter is published
   assert.ok(trained && !('resultFile' in trained));
 });
 
+/** The last drawing of the terminal's curve. */
+function drawn(rows: readonly StepMetrics[]): string {
+  let text = '';
+  const error = (more: string) => {
+    text = more;
+  };
+  const plot = createLossPlot({ isTTY: true, error, out: error });
+  const run = { type: 'step' as const, totalSteps: rows.length };
+  for (const row of rows) plot.add({ ...run, ...row }, 'loss');
+  return text.split('\x1b[J').at(-1)!;
+}
+
 test('the curve in the terminal falls from its first line to its last', () => {
-  const steps = ROWS.map((metrics) => ({ type: 'step' as const, totalSteps: 3, ...metrics }));
-  const lines = drawLoss(steps, 'loss 2.0000').split('\n');
+  const lines = drawn(ROWS).split('\n');
   assert.match(lines[0]!, /^ {4}3\.000 ┤·/);
   assert.match(lines[3]!, /o/);
   assert.match(lines[11]!, /^ {4}2\.000 ┤ +·$/);
-  assert.match(lines[12]!, /^ {11}step 3\/3 \| loss 2\.0000$/);
-  assert.ok(!drawLoss(steps.slice(0, 1), '').includes('NaN'));
+  assert.match(lines[12]!, /^ {11}step 3\/3 \| loss$/);
+  assert.ok(!drawn(ROWS.slice(0, 1)).includes('NaN'));
 });
 
 test('a curve is drawn over the last one, but not over what was written since', () => {

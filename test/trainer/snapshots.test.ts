@@ -1,4 +1,5 @@
 // The adapter of each epoch as a folder: the three newest stay, told as they are made, the same after a kill.
+
 import assert from 'node:assert/strict';
 import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -7,6 +8,7 @@ import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { inspectAdapter } from '../../adapters/peft/inspect.ts';
 import { createSnapshots } from '../../trainer/run/result-files.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { questions, runToy, type ToyRun, writeRows } from './toy-runs.ts';
 
 /** Four steps an epoch. */
@@ -24,10 +26,7 @@ const bytesOf = (directory: string) =>
 test('each epoch is told with its folder, which a server can open, and the three newest stay', async (t) => {
   const run = await runToy(t, jobOf(t));
   const snapshots = told(run);
-  assert.deepEqual(
-    snapshots.map(({ step }) => step),
-    [4, 8, 12, 16, 20],
-  );
+  assert.deepEqual(pluck(snapshots, 'step'), [4, 8, 12, 16, 20]);
   assert.deepEqual(readdirSync(path.join(run.dir, 'snapshots')).sort(), [
     ...['step-12', 'step-16', 'step-20'],
   ]);
@@ -46,7 +45,7 @@ test('a run that goes on tells its steps again, and makes the same ones', async 
   assert.match(String(killed.error), /killed/);
   const resumed = await runToy(t, job, { dir: killed.dir });
   assert.deepEqual(
-    told(resumed).map(({ step }) => step),
+    pluck(told(resumed), 'step'),
     [8, 12, 16, 20],
     'those that are there from before, then the new one',
   );

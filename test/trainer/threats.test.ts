@@ -1,5 +1,6 @@
 // Rows and settings that are wrong, odd or hostile (B59 to B65 of the project's list of threats): what a command line
 // answers to each. Everything up to the first step, in this process.
+
 import assert from 'node:assert/strict';
 import { appendFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -14,6 +15,7 @@ import { parseJob, readJob } from '../../trainer/job/job.ts';
 import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
 import { withNames } from '../../trainer/run/faults.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 
 const TOY = path.resolve('models/toy');
 
@@ -72,6 +74,10 @@ const lines = (count: number, line: (i: number) => string) =>
 const turns = (messages: unknown) => JSON.stringify({ messages });
 const user = { role: 'user', content: 'a' };
 const assistant = { role: 'assistant', content: 'b' };
+const answered = (changes: object) => turns([user, { ...assistant, ...changes }]);
+const clown = turns([{ role: 'bot', content: 'a' }]);
+const noted = `{"id":1,${turns([user, assistant]).slice(1)}`;
+const strangeIds = '{"input_ids":[1,1024],"labels":[1,2]}';
 
 /** Files that are refused with exit code 1: name, content, what the refusal says. */
 const REFUSED: readonly (readonly [name: string, content: string | Uint8Array, says: RegExp])[] = [
@@ -88,45 +94,17 @@ const REFUSED: readonly (readonly [name: string, content: string | Uint8Array, s
   ['B61: UTF-16', Buffer.from(`\ufeff${ROW}`, 'utf16le'), /is UTF-16/],
   ['B61: UTF-16 without a mark', Buffer.from(ROW, 'utf16le'), /line 1: is not JSON/],
   ['B61: Latin-1', Buffer.from(chat('é', 'è'), 'latin1'), /line 1: is not UTF-8/],
-  [
-    'B62: a wrong role',
-    turns([{ role: 'bot', content: 'a' }]),
-    /line 1: messages\[0\]\.role: is not one of/,
-  ],
+  ['B62: a wrong role', clown, /line 1: messages\[0\]\.role: is not one of/],
   ['B62: no messages', '{"mesages":[]}', /line 1: has neither messages, /],
   ['B62: no list of messages', turns('a'), /messages: must be a list/],
   ['B62: no message at all', turns([]), /messages: is empty/],
   ['B62: no assistant message', turns([user]), /messages: has no assistant message/],
-  [
-    'B62: an empty answer',
-    turns([user, { ...assistant, content: '' }]),
-    /messages\[1\]\.content: is empty/,
-  ],
-  [
-    'B62: content in parts',
-    turns([user, { ...assistant, content: [] }]),
-    /messages\[1\]\.content: must be a text/,
-  ],
-  [
-    'B62: an extra key of a message',
-    turns([user, { ...assistant, mood: 1 }]),
-    /messages\[1\]\.mood: is not a known key/,
-  ],
-  [
-    'B62: an extra key of a row',
-    `{"id":1,${turns([user, assistant]).slice(1)}`,
-    /id: is not a known key/,
-  ],
-  [
-    'B63: every label masked',
-    turns([user, { ...assistant, weight: 0 }]),
-    /has nothing to learn from/,
-  ],
-  [
-    'B63: ids that are none',
-    '{"input_ids":[1,1024],"labels":[1,2]}',
-    /input_ids\[1\]: 1024 is not a token id/,
-  ],
+  ['B62: an empty answer', answered({ content: '' }), /messages\[1\]\.content: is empty/],
+  ['B62: content in parts', answered({ content: [] }), /messages\[1\]\.content: must be a text/],
+  ['B62: a key of a message', answered({ mood: 1 }), /messages\[1\]\.mood: is not a known key/],
+  ['B62: an extra key of a row', noted, /id: is not a known key/],
+  ['B63: every label masked', answered({ weight: 0 }), /has nothing to learn from/],
+  ['B63: ids that are none', strangeIds, /input_ids\[1\]: 1024 is not a token id/],
 ];
 
 for (const [name, content, says] of REFUSED) {
@@ -138,27 +116,15 @@ for (const [name, content, says] of REFUSED) {
 }
 
 /** Files that are trained on: name, content, examples, codes of the warnings. */
-const TAKEN: readonly (readonly [
-  name: string,
-  content: string,
-  examples: number,
-  codes: string[],
-])[] = [
-  [
-    'B59: a byte order mark, CRLF, blank lines, no last newline',
-    `\ufeff${ROW}\r\n\r\n\n${chat('a', 'b')}`,
-    2,
-    ['few_examples'],
-  ],
+const odd = `\ufeff${ROW}\r\n\r\n\n${chat('a', 'b')}`;
+const repeated = lines(20_000, () => '{"input_ids":[5,6],"labels":[5,6]}');
+const rows = (count: number) => lines(count, (i) => chat(`${i}`, 'b'));
+const TAKEN: [name: string, content: string, examples: number, codes: string[]][] = [
+  ['B59: a byte order mark, CRLF, blank lines, no last newline', odd, 2, ['few_examples']],
   ['B63: a single example', ROW, 1, ['few_examples']],
-  ['B63: nine examples', lines(9, (i) => chat(`${i}`, 'b')), 9, ['few_examples']],
-  ['B63: ten examples', lines(10, (i) => chat(`${i}`, 'b')), 10, []],
-  [
-    'B64: the same row over and over',
-    lines(20_000, () => '{"input_ids":[5,6],"labels":[5,6]}'),
-    20_000,
-    ['duplicates'],
-  ],
+  ['B63: nine examples', rows(9), 9, ['few_examples']],
+  ['B63: ten examples', rows(10), 10, []],
+  ['B64: the same row over and over', repeated, 20_000, ['duplicates']],
 ];
 
 for (const [name, content, examples, codes] of TAKEN) {
@@ -166,10 +132,7 @@ for (const [name, content, examples, codes] of TAKEN) {
     const { code, error, run } = await answer(write(t, content));
     assert.equal(code, 0, error);
     assert.equal(run!.train.examples.length, examples);
-    assert.deepEqual(
-      run!.warnings.map((warning) => warning.code),
-      codes,
-    );
+    assert.deepEqual(pluck(run!.warnings, 'code'), codes);
   });
 }
 
@@ -209,10 +172,7 @@ test('B63: what is over the context is cut off, counted, and dropped where nothi
   assert.deepEqual([counts.examples, counts.truncated, counts.masked], [11, 11, 1]);
   assert.equal(examples.length, 10);
   assert.ok(examples.every(({ ids }) => ids.length === 128));
-  assert.deepEqual(
-    run!.warnings.map(({ code }) => code),
-    ['nothing_to_learn'],
-  );
+  assert.deepEqual(pluck(run!.warnings, 'code'), ['nothing_to_learn']);
 });
 
 test('B64: control tokens, NUL and lone surrogates in a text become no control ids', async (t) => {

@@ -84,6 +84,25 @@ async function park(t: TestContext, ids: readonly string[], parkedBytes: number)
   return readdirSync(directory).map((name) => path.join(directory, name));
 }
 
+test('a model or a pass beyond the memory of trainers is refused, and smaller passes still run', async (t) => {
+  const memory = 160e6; // Node and the graphs are estimated at 150 MB
+  const service = new TrainService({ artifact, threads: 1, directory: temporaryFolder(t), memory });
+  await service.perform(create('a', 2));
+  const long = Array.from({ length: 64 }, () => sequence(1, new Array(60).fill(1)));
+  await assert.rejects(service.perform(pass('a', long)), {
+    code: 'invalid_request',
+    message: /^Training takes about .* MiB, and the server leaves 152\.6 MiB to it\. Send shorter/,
+  });
+  await service.perform(pass('a'));
+  const small = new TrainService({
+    artifact,
+    threads: 1,
+    directory: temporaryFolder(t),
+    memory: 1,
+  });
+  await assert.rejects(small.perform(create('a', 2)), /Use a lower rank; operators can raise/);
+});
+
 test('models move to the disk only beyond the limit, the one that waited longest first', async (t) => {
   const [file] = await park(t, ['a', 'b'], 0);
   const twoModels = 2.5 * statSync(file!).size;

@@ -25,7 +25,7 @@ import { evaluateAdapter } from '../evaluation/card.ts';
 import { SAFETY_GATES } from '../evaluation/gates.ts';
 import { preferenceOf } from '../evaluation/pairs.ts';
 import { openAdapter } from '../job/adapter-plan.ts';
-import { MAX_DEFAULT_LENGTH } from '../job/prepare-run.ts';
+import { MAX_DEFAULT_LENGTH } from '../job/resolve-settings.ts';
 import { createTrainModel } from '../model.ts';
 import type { Phases } from '../run/phases.ts';
 import type { LoraSettings } from '../types.ts';
@@ -111,9 +111,9 @@ export async function evaluateRequest(
 
 function refuseOtherBase({ label, baseDigest }: NamedAdapterFiles, { info }: Artifact): void {
   if (baseDigest === undefined || baseDigest === info.digest) return;
-  throw new ConfigError([
+  throw new ConfigError(
     `model: ${label} was trained on the base with the digest ${baseDigest.slice(0, 12)}, but ${info.name} has ${info.digest.slice(0, 12)}. Name the base of the adapter.`,
-  ]);
+  );
 }
 
 interface EvaluatedBase {

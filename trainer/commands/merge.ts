@@ -46,11 +46,11 @@ export function parseDtype(text: string | undefined): FloatDType | undefined {
   const dtype = DTYPES[text.toLowerCase()];
   if (dtype) return dtype;
   const isPacked = /nf4|4.?bit|int8|8.?bit/i.test(text);
-  throw new ConfigError([
+  throw new ConfigError(
     isPacked
       ? `--dtype: an adapter cannot be merged into ${text}, because quantizing W + BA again would round away most of BA. Use bf16, or serve base and adapter without merging them.`
       : `--dtype: must be bf16, fp16 or fp32`,
-  ]);
+  );
 }
 
 /**

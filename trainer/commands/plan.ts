@@ -8,12 +8,9 @@ import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../../src/model/config.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
-import {
-  type PreparedRun,
-  type PrepareOptions,
-  prepareRun,
-  resolveMaxLength,
-} from '../job/prepare-run.ts';
+import { type PreparedRun, type PrepareOptions, prepareRun } from '../job/prepare-run.ts';
+import { resolveMaxLength } from '../job/resolve-settings.ts';
+import { toJobPlan } from '../planner/job-plan.ts';
 import { measureFlops } from '../planner/machine-speed.ts';
 import {
   gb,
@@ -24,21 +21,21 @@ import {
 } from '../planner/method-memory.ts';
 import { type ModelShape, shapeOfConfig, shapeOfText } from '../planner/model-size.ts';
 import { type EstimatedRun, memoryOfRun } from '../planner/run-estimate.ts';
-import { describeRun, planText, type RunPlan, toJobPlan } from '../planner/run-plan.ts';
-import { type SamplerSize, samplerSize } from '../planner/sampler-size.ts';
+import { describeRun, planText, type RunPlan } from '../planner/run-plan.ts';
+import { type SamplingEngineSize, samplingEngineSize } from '../planner/sampling-engine-size.ts';
 
 /** The memory of a machine. */
 export interface PlanMachine {
   readonly limit: MemoryLimit;
   /** Returns the bytes of an engine that samples. Throws `ConfigError` if it does not even fit alone. */
-  samplerBytes(
+  samplingEngineBytes(
     config: DecoderConfig,
-    engine: { readonly size: SamplerSize; readonly limit: MemoryLimit },
+    engine: { readonly size: SamplingEngineSize; readonly limit: MemoryLimit },
   ): number;
 }
 
 /** The job of a request, how to find its model, and how to check what the trainer cannot. */
-interface PlanSources extends Pick<PlanMachine, 'samplerBytes'> {
+interface PlanSources extends Pick<PlanMachine, 'samplingEngineBytes'> {
   /** Rejects if a setting of the job is at fault. */
   checkJob(job: TrainJob): Promise<unknown>;
   /** The job file's keys, overridden by flags. */
@@ -171,16 +168,19 @@ async function planJobRun(
 export async function planRun(
   prepared: PreparedRun,
   artifact: Artifact,
-  { limit, samplerBytes }: PlanMachine,
+  { limit, samplingEngineBytes }: PlanMachine,
 ): Promise<{ run: RunPlan; estimated: EstimatedRun; text: string }> {
   const speed = await measureFlops(prepared.job.threads);
-  const size = samplerSize(prepared, artifact.config);
-  const sampler = size ? samplerBytes(artifact.config, { size, limit }) : 0;
-  const { run, estimated } = describeRun(prepared, artifact, { speed, samplerBytes: sampler });
+  const size = samplingEngineSize(prepared, artifact.config);
+  const sampler = size ? samplingEngineBytes(artifact.config, { size, limit }) : 0;
+  const { run, estimated } = describeRun(prepared, artifact, {
+    speed,
+    samplingEngineBytes: sampler,
+  });
   if (size && run.memory.total > limit.bytes) {
-    throw new ConfigError([
+    throw new ConfigError(
       `completions: training takes about ${gb(run.memory.total)} with the engine that samples ${size.slots} completions of up to ${size.maxSeqLength} tokens together, and there are ${gb(limit.bytes)} (${limit.source}). Lower completions, completionLength or batchSize, or raise the memory limit.`,
-    ]);
+    );
   }
   return { run, estimated, text: planText(run, prepared, artifact) };
 }

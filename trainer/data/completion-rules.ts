@@ -1,7 +1,7 @@
 // How a server constrains the completions of a prompt with tools and a format, and how it reads them.
 import type { Constraint } from '../../src/contracts/generation.ts';
 import type { FunctionTool, ToolCall } from '../../src/contracts/tools.ts';
-import { parseAnswer } from '../../src/tools/call-parser.ts';
+import { parseCompletion } from '../../src/tools/call-parser.ts';
 import { callingModel, planTools } from '../../src/tools/tool-plan.ts';
 import type { ModelText } from './encode-row.ts';
 
@@ -46,6 +46,7 @@ export function completionRules(
         ids.filter((id) => !tokenizer.specialIds.has(id) || shown.has(id)),
         { skipSpecials: false },
       ),
-    read: (text) => (plan ? parseAnswer(plan.createParser(), text) : { content: text, calls: [] }),
+    read: (text) =>
+      plan ? parseCompletion(plan.createParser(), text) : { content: text, calls: [] },
   };
 }

@@ -21,13 +21,13 @@ export function resolveInvocation(
   if (wanted === undefined) return undefined;
   if (typeof wanted === 'string') {
     if (modelText) return modelText.tokenizer.encode(wanted, { specials: true });
-    throw new ConfigError(['alora: the model has no tokenizer, so it must be a list of token ids']);
+    throw new ConfigError('alora: the model has no tokenizer, so it must be a list of token ids');
   }
   const index = wanted.findIndex((id) => id >= vocabSize);
   if (index < 0) return wanted;
-  throw new ConfigError([
+  throw new ConfigError(
     `alora[${index}]: ${wanted[index]} is not a token id (the vocabulary has ${vocabSize} tokens)`,
-  ]);
+  );
 }
 
 /** Returns the position of the last occurrence of the invocation in ids[start, end); -1 if it does not occur. */

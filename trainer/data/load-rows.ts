@@ -46,9 +46,9 @@ export async function loadRows(
   const all = await loadDataset(data, options);
   refuseFew(data, all, minExamples);
   if (validationSplit > 0 && all.examples.length < 2) {
-    throw new ConfigError([
+    throw new ConfigError(
       `validationSplit: needs two rows, one of which is held out, but ${path.basename(data)} has one. Add rows, or leave it out.`,
-    ]);
+    );
   }
   const held = validation === undefined ? undefined : await loadValidation(validation, options);
   const split = splitDataset(all, validationSplit, seed) ?? { train: all, validation: held };

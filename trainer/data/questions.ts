@@ -156,6 +156,6 @@ function checkOf(constraint: Constraint, field: string) {
     return createAnswerCheck(constraint);
   } catch (error) {
     if (!(error instanceof GrammarError)) throw error;
-    throw new ConfigError([`${field}: ${`${error.path} ${error.message}`.trim()}`]);
+    throw new ConfigError(`${field}: ${`${error.path} ${error.message}`.trim()}`);
   }
 }

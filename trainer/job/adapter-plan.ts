@@ -9,16 +9,16 @@ import { ConfigError, ServeError } from '../../src/common/errors.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { drawAdapter } from '../adapter/matrix.ts';
 import {
-  adapterTensors,
   CLASSIFICATION_HEAD,
   type ClassifierFields,
   classifierFields,
   drawClassificationHead,
   readClassificationHead,
   refuseOtherTask,
-} from '../adapter/tensors.ts';
+} from '../adapter/classification-head.ts';
+import { drawAdapter } from '../adapter/initial-weights.ts';
+import { adapterTensors } from '../adapter/tensors.ts';
 import { resolveInvocation } from '../data/invocation.ts';
 import type { LoraSettings } from '../types.ts';
 import type { TrainJob } from './job.ts';
@@ -28,10 +28,9 @@ import {
   PEFT_FIELDS,
   type PeftSettings,
   readPeftSettings,
-  refuseForeignModules,
   resolveAdapter,
-  tablesOf,
 } from './peft-settings.ts';
+import { refuseForeignModules, tablesOf } from './whole-modules.ts';
 
 /** An adapter to train. */
 export interface AdapterPlan {
@@ -68,7 +67,7 @@ export async function planAdapter(
     return adapter;
   }
   if (invocation && classes) {
-    throw new ConfigError(['alora: cannot be combined with rows that have a label']);
+    throw new ConfigError('alora: cannot be combined with rows that have a label');
   }
   const { peft, settings } = await resolveNewAdapter(job, model, { invocation, classes });
   const init = drawAdapter(settings, model, job.seed);
@@ -116,9 +115,9 @@ function withTables(
 function refuseForeignLayers({ layers = [] }: TrainJob, { layerCount }: DecoderConfig): void {
   const foreign = layers.filter((layer) => layer >= layerCount);
   if (foreign.length === 0) return;
-  throw new ConfigError([
+  throw new ConfigError(
     `layers: the model has blocks 0 to ${layerCount - 1}, not ${foreign.join(', ')}`,
-  ]);
+  );
 }
 
 async function continueAdapter(
@@ -134,7 +133,7 @@ async function continueAdapter(
     return { ...adapter, initDigest: files.digest };
   } catch (error) {
     if (!(error instanceof ServeError)) throw error;
-    throw new ConfigError([`initAdapter: ${error.message}`]);
+    throw new ConfigError(`initAdapter: ${error.message}`);
   }
 }
 

@@ -168,7 +168,7 @@ export function readJob({ file, overrides }: JobSource): Record<string, unknown>
   if (file === undefined) return { ...overrides };
   const json = parse(file, readRegular(file, SMALL_FILE_BYTES).toString());
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
-    throw new ConfigError([`${file}: is not a JSON object`]);
+    throw new ConfigError(`${file}: is not a JSON object`);
   }
   return { ...json, ...overrides };
 }

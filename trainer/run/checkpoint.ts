@@ -17,7 +17,7 @@ import { TRAINING_SETTINGS } from '../../src/contracts/training-settings.ts';
 import { memorySource, openSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
 import type { Moments } from '../optimizer.ts';
 import type { Parameter } from '../types.ts';
-import { keepSteps, writeFolderDurably } from './run-folder.ts';
+import { keepSteps, writeFolderDurably } from './durable-files.ts';
 
 const stateSchema = z.object({
   /** Finished steps. */
@@ -109,20 +109,20 @@ export async function loadCheckpoint(
     try {
       const state = stateSchema.parse(JSON.parse(source.metadata['state'] ?? ''));
       if (state.compute !== compute) {
-        throw new ConfigError([
+        throw new ConfigError(
           `compute: is ${compute}, but ${folder} was made with ${state.compute}. Set it to ${state.compute}, or start a new run.`,
-        ]);
+        );
       }
       if (state.configHash !== configHash) {
-        throw new ConfigError([
+        throw new ConfigError(
           `${folder}: the job, its data or its base has changed since this checkpoint. Start a new run.`,
-        ]);
+        );
       }
       const arrays = arraysOf(trained);
       if (!arrays.every(({ name }) => source.infos.has(name))) {
-        throw new ConfigError([
+        throw new ConfigError(
           `${folder}: was written by an older version, which started PiSSA from less exact factors. Start a new run.`,
-        ]);
+        );
       }
       for (const { name, data } of arrays) {
         const values = toFloat32(source.read(name));

@@ -13,7 +13,7 @@ import type { Artifact } from '../../src/import/artifact.ts';
 import { type TargetName, targetNames } from '../../src/model/target-modules.ts';
 import { planAdapter } from '../job/adapter-plan.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
-import { resolveMethod } from '../job/prepare-run.ts';
+import { resolveMethod } from '../job/resolve-settings.ts';
 import { clipFactor, createAdamW, globalNorm } from '../optimizer.ts';
 import { TrainError } from '../run/faults.ts';
 import { writeAdapter } from '../run/result-files.ts';
@@ -25,6 +25,7 @@ import {
   type SeatedModel,
   writeArrays,
 } from './held-models.ts';
+import { checkMemory } from './pass-memory.ts';
 import { runPass } from './token-pass.ts';
 
 /** Settings of a `TrainService`. */
@@ -32,6 +33,8 @@ export interface TrainServiceOptions {
   readonly artifact: Artifact;
   /** Undefined: one per core. */
   readonly threads: number | undefined;
+  /** The most bytes of this process. Absent: passes of every size run. */
+  readonly memory?: number | undefined;
   /** A folder for models that wait. */
   readonly directory: string;
   /** The most bytes of waiting models in memory. */
@@ -56,11 +59,16 @@ const STEPS = 'steps';
 export class TrainService {
   readonly #artifact: Artifact;
   readonly #models: HeldModels;
+  readonly #limits: Parameters<typeof checkMemory>[2];
   readonly #handlers: Handlers = {
     create: async ({ model, adapter }) => this.#add(model, toJob(adapter, this.#artifact)),
     load: async ({ model, directory, momentsFile }) =>
       this.#add(model, { initAdapter: directory }, momentsFile),
-    pass: async ({ model, ...pass }) => runPass((await this.#models.seat(model)).model, pass),
+    pass: async ({ model, ...pass }) => {
+      const seated = await this.#models.seat(model);
+      checkMemory(seated.plan, pass.data, this.#limits);
+      return runPass(seated.model, pass);
+    },
     step: async ({ model, adam }) => step(await this.#models.seat(model), adam),
     save: async ({ model, directory, momentsFile, withGradients }) => {
       const seated = await this.#models.seat(model);
@@ -75,18 +83,17 @@ export class TrainService {
     },
   };
 
-  constructor({ artifact, threads, directory, parkedBytes }: TrainServiceOptions) {
+  constructor({ artifact, threads, memory, directory, parkedBytes }: TrainServiceOptions) {
     this.#artifact = artifact;
-    const { recompute, blocksPerSegment, ...job } = parseJob(NO_FILES);
+    const job = parseJob(NO_FILES);
+    const { recompute, blocksPerSegment } = job;
+    const training = { method: resolveMethod(job, artifact.info), recompute, blocksPerSegment };
+    const { config } = artifact;
+    this.#limits = { ...training, compute: 'float32', config, memory };
     this.#models = new HeldModels({
       artifact,
       directory,
-      training: {
-        method: resolveMethod({ ...job, recompute, blocksPerSegment }, artifact.info),
-        recompute,
-        blocksPerSegment,
-        threads,
-      },
+      training: { ...training, threads },
       ...(parkedBytes !== undefined && { parkedBytes }),
     });
   }
@@ -100,6 +107,7 @@ export class TrainService {
   async #add(id: string, settings: Partial<TrainJob>, momentsFile?: string) {
     const job = parseJob({ ...NO_FILES, ...settings });
     const plan = await planAdapter(job, this.#artifact);
+    checkMemory(plan, [], this.#limits);
     await this.#models.drop(id); // a model that exists is replaced
     this.#models.add(id, plan, momentsFile === undefined ? undefined : readMoments(momentsFile));
     return { rank: plan.peft.r };

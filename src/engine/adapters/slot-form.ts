@@ -64,10 +64,10 @@ const COVERED_LINEARS = [1, 2, 4];
 
 /** Returns the smallest form that is as wide as `least` and holds these adapters. They have zeros for what they do not change. */
 export function formOf(adapters: readonly AdapterShape[], least: SlotForm = NO_FORM): SlotForm {
-  const places = adapters
+  const counts = adapters
     .flatMap(({ targets }) => targets)
     .map((target) => FUSED_LINEAR_NAMES.indexOf(TARGET_MODULES[target].fused) + 1);
-  const needed = Math.max(least.linears.length, largest(places));
+  const needed = Math.max(least.linears.length, largest(counts));
   return {
     rank: Math.max(least.rank, rankBucket(largest(adapters.map(({ rank }) => rank)))),
     linears: FUSED_LINEAR_NAMES.slice(

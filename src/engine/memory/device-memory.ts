@@ -30,9 +30,9 @@ export function openDeviceMemory(provider: Provider): ModelMemory {
   }
   // The message starts with a location in the runtime's source code.
   const reason = (fault as OrtError).message.trim().replace(/^.* was false\. /s, '');
-  throw new ConfigError([
+  throw new ConfigError(
     `--provider: ${provider} is not available on this machine (${reason}). ${advice}`,
-  ]);
+  );
 }
 
 function deviceMemory(graphs: CopyGraphs, tokens: number): ModelMemory {

@@ -161,7 +161,7 @@ export function planMemory(
   };
   const budget: MemoryBudget = { limit, totalBytes: totalOf(parts), parts };
   if (adapters - (requestedCache ?? 0) < 0)
-    throw new ConfigError([doesNotFit(request, plan, budget)]);
+    throw new ConfigError(doesNotFit(request, plan, budget));
   return {
     ...plan,
     reservedSlots: reservedSlots(request, plan.slots),

@@ -11,13 +11,13 @@ export interface Block {
   readonly root: string;
   readonly tokenIds: readonly number[];
   /** The index of its memory. */
-  readonly place: number;
+  readonly offset: number;
   /** A held block is not evicted. */
   holds: number;
 }
 
 /** A block to look up or to add. */
-export type BlockContent = Omit<Block, 'place' | 'holds'>;
+export type BlockContent = Omit<Block, 'offset' | 'holds'>;
 
 /** A bounded set of blocks. The least recently used ones are evicted first. */
 export class BlockPool {
@@ -28,9 +28,9 @@ export class BlockPool {
    * never has a cached successor.
    */
   readonly #blocks = new Map<string, Block>();
-  readonly #freePlaces: number[] = [];
+  readonly #freeOffsets: number[] = [];
   /** Memory indices from here on have never been used. */
-  #nextPlace = 0;
+  #nextOffset = 0;
   #evictions = 0;
 
   /** `capacity` is the number of blocks. `onRemove` is called for each block that is evicted or removed, but not discarded. */
@@ -66,9 +66,9 @@ export class BlockPool {
   add(content: BlockContent): Block | undefined {
     const known = this.#blocks.get(content.key);
     if (known) return undefined; // other content with the same key, so only one of them can be cached
-    const place = this.#takePlace();
-    if (place === undefined) return undefined;
-    const block = { ...content, place, holds: 0 };
+    const offset = this.#takeOffset();
+    if (offset === undefined) return undefined;
+    const block = { ...content, offset, holds: 0 };
     this.#blocks.set(block.key, block);
     return block;
   }
@@ -81,13 +81,14 @@ export class BlockPool {
   /** Removes a block that was added, but whose content cannot be cached. */
   discard(block: Block): void {
     this.#blocks.delete(block.key);
-    this.#freePlaces.push(block.place);
+    this.#freeOffsets.push(block.offset);
   }
 
-  #takePlace(): number | undefined {
-    if (this.#freePlaces.length === 0 && this.#nextPlace < this.#capacity) return this.#nextPlace++;
-    if (this.#freePlaces.length === 0) this.#evict();
-    return this.#freePlaces.pop();
+  #takeOffset(): number | undefined {
+    if (this.#freeOffsets.length === 0 && this.#nextOffset < this.#capacity)
+      return this.#nextOffset++;
+    if (this.#freeOffsets.length === 0) this.#evict();
+    return this.#freeOffsets.pop();
   }
 
   #evict(): void {
@@ -121,8 +122,8 @@ export class BlockMemory {
   readonly #slabBlocks: number;
   readonly #slabs: Uint8Array<ArrayBuffer>[] = [];
   readonly #groupBlocks: number;
-  /** Places from here on have no pages yet, except those of the group that is being prepared. */
-  #usedPlaces = 0;
+  /** Offsets from here on have no pages yet, except those of the group that is being prepared. */
+  #usedOffsets = 0;
 
   constructor(blockBytes: number, capacityBytes: number) {
     this.blockBytes = blockBytes;
@@ -132,13 +133,13 @@ export class BlockMemory {
   }
 
   /** The bytes of a block. */
-  at(place: number): Uint8Array {
-    const index = Math.floor(place / this.#slabBlocks);
+  at(offset: number): Uint8Array {
+    const index = Math.floor(offset / this.#slabBlocks);
     const slab = this.#slabs[index] ?? new Uint8Array(this.#slabBlocks * this.blockBytes);
     this.#slabs[index] = slab;
-    const inSlab = place % this.#slabBlocks;
-    if (place >= this.#usedPlaces) {
-      this.#usedPlaces = place + 1;
+    const inSlab = offset % this.#slabBlocks;
+    if (offset >= this.#usedOffsets) {
+      this.#usedOffsets = offset + 1;
       if (inSlab % this.#groupBlocks === 0) this.#prepare(slab, inSlab + this.#groupBlocks);
     }
     const start = inSlab * this.blockBytes;

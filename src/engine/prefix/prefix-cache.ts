@@ -91,8 +91,8 @@ export class PrefixCache {
     const blocks = this.#find(chain, chain.promptIds.slice(0, length));
     assert(blocks.length * BLOCK_TOKENS === length, 'the prefix is still cached');
     this.#pool.use(blocks);
-    blocks.forEach(({ place }, i) => {
-      this.#positions.write(slot, i * BLOCK_TOKENS, this.#memory.at(place));
+    blocks.forEach(({ offset }, i) => {
+      this.#positions.write(slot, i * BLOCK_TOKENS, this.#memory.at(offset));
     });
   }
 
@@ -152,7 +152,7 @@ export class PrefixCache {
   #copy(content: BlockContent, slot: SlotId, index: number): Block | undefined {
     const block = this.#pool.add(content);
     if (!block) return undefined;
-    const bytes = this.#memory.at(block.place);
+    const bytes = this.#memory.at(block.offset);
     this.#positions.read(slot, index * BLOCK_TOKENS, bytes);
     if (hasOnlyFinite(this.#positions.type, this.#lastLayer(bytes))) return block;
     this.#pool.discard(block);

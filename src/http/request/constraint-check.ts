@@ -49,8 +49,8 @@ async function compileOrFault(
 
 /** Returns the error for a constraint in this field. */
 function toRefusal({ path, message }: GrammarError, param: string): ServeError {
-  const place = path === '' ? '' : `${path} `;
-  return fieldError(param, `${place}${message}`);
+  const prefix = path === '' ? '' : `${path} `;
+  return fieldError(param, `${prefix}${message}`);
 }
 
 /** A plan whose constraint is compiled. `shownSpecials`: the control tokens that are the format's tags. */

@@ -3,12 +3,12 @@
 import type { LeaseOptions } from '../../../adapters/cache/cache.ts';
 import type { ResolvedAdapter } from '../../../adapters/registry/resolved.ts';
 import type { AdapterUse } from '../../contracts/generation.ts';
-import type { AnswerDeps } from '../answer/answer-plan.ts';
-import { toAdapterUse } from '../answer/generation.ts';
+import type { GenerationDeps } from '../generation/generation-plan.ts';
+import { toAdapterUse } from '../generation/sequences.ts';
 
 /** Fetches an adapter's files and loads them. Throws `ServeError` if the adapter, its store or the engine fails. */
 export async function prefetchAdapter(
-  { localAdapters, client }: Pick<AnswerDeps, 'localAdapters' | 'client'>,
+  { localAdapters, client }: Pick<GenerationDeps, 'localAdapters' | 'client'>,
   adapter: ResolvedAdapter,
   { signal, ...options }: LeaseOptions = {},
 ): Promise<AdapterUse> {

@@ -28,7 +28,7 @@ import {
 } from '../schema/published.ts';
 import type { HttpEnv } from '../wire/middleware.ts';
 import { type App, addRoute, json, pathParam } from '../wire/route.ts';
-import { type PublishedName, toAdapter, toListAnswer } from './api-objects.ts';
+import { type PublishedName, toAdapter, toListResponse } from './api-objects.ts';
 
 const NAME = '/v1/adapters/{name}';
 const ALIAS = `${NAME}/aliases/{alias}`;
@@ -56,45 +56,43 @@ export function addPublishedRoutes(app: App, deps: Deps, side: PublishedSide): v
 
 function addReading(app: App, deps: Deps, side: PublishedSide) {
   const { repository } = side;
-  const answer = (entry: PublishedName) => toAnswer(entry, deps);
+  const describe = (entry: PublishedName) => toPublishedAdapter(entry, deps);
   addRoute(app, {
     method: 'get',
     path: '/v1/adapters',
     summary: 'List your published adapters and the shared ones, with versions and aliases',
     query: adapterListQuery,
-    answers: json(adapterListSchema),
-    async handle(c, query) {
-      return c.json(toListAnswer(await listPage(c.var.tenant, query, side), answer));
-    },
+    response: json(adapterListSchema),
+    handle: async (c, query) => toListResponse(await listPage(c.var.tenant, query, side), describe),
   });
   addRoute(app, {
     method: 'get',
     path: NAME,
     summary: 'Get one published adapter',
     query: ownerQuery,
-    answers: json(adapterSchema),
+    response: json(adapterSchema),
     async handle(c, { owner }) {
       const entry = await readName(c.var.tenant, namedIn(c, owner), repository);
       if (!entry) throw unknownAdapter();
-      return c.json(answer(entry));
+      return describe(entry);
     },
   });
 }
 
 function addChanges(app: App, deps: Deps, { repository, forget }: PublishedSide): void {
-  const answer = async (c: Context<HttpEnv>, adapter: AdapterOfOwner) => {
+  const describeNow = async (c: Context<HttpEnv>, adapter: AdapterOfOwner) => {
     forget(adapter.tenant, adapter.name);
     const entry = await readName(c.var.tenant, adapter, repository);
     if (!entry) throw unknownAdapter();
-    return c.json(toAnswer(entry, deps));
+    return toPublishedAdapter(entry, deps);
   };
   addRoute(app, {
     method: 'post',
     path: NAME,
     summary: 'Change the description, the tags or the example prompts of an adapter',
     body: { schema: changeAboutSchema, limits: deps.limits },
-    answers: json(adapterSchema),
-    otherAnswers: {
+    response: json(adapterSchema),
+    otherResponses: {
       412: {
         description: 'Someone else has changed it since the revision in the body',
         content: json(errorEnvelopeSchema),
@@ -103,7 +101,7 @@ function addChanges(app: App, deps: Deps, { repository, forget }: PublishedSide)
     async handle(c, { owner, ...change }) {
       const adapter = writableIn(c, owner);
       await repository.changeAbout(adapter, change);
-      return answer(c, adapter);
+      return describeNow(c, adapter);
     },
   });
   addRoute(app, {
@@ -111,12 +109,12 @@ function addChanges(app: App, deps: Deps, { repository, forget }: PublishedSide)
     path: ALIAS,
     summary: 'Point an alias at a version, or at a split between versions',
     body: { schema: moveAliasSchema, limits: deps.limits },
-    answers: json(adapterSchema),
+    response: json(adapterSchema),
     async handle(c, { owner, version, split }) {
       const adapter = writableIn(c, owner);
       const pointer: AliasPointer = split ? { split } : { version: version! };
       await repository.moveAlias(adapter, pathParam(c, 'alias'), pointer);
-      return answer(c, adapter);
+      return describeNow(c, adapter);
     },
   });
   addRoute(app, {
@@ -124,11 +122,11 @@ function addChanges(app: App, deps: Deps, { repository, forget }: PublishedSide)
     path: `${ALIAS}/rollback`,
     summary: 'Point an alias at what it pointed at before its last change',
     body: { schema: rollbackSchema, limits: deps.limits, isOptional: true },
-    answers: json(adapterSchema),
+    response: json(adapterSchema),
     async handle(c, { owner }) {
       const adapter = writableIn(c, owner);
       await repository.rollback(adapter, pathParam(c, 'alias'));
-      return answer(c, adapter);
+      return describeNow(c, adapter);
     },
   });
 }
@@ -144,12 +142,12 @@ function addRemoval(app: App, { repository, forget }: PublishedSide): void {
       path,
       summary,
       query: ownerQuery,
-      answers: json(deletedAdapterSchema),
+      response: json(deletedAdapterSchema),
       async handle(c, { owner }) {
         const adapter = writableIn(c, owner);
         const id = `${adapter.tenant}/${await remove(adapter, c)}`;
         forget(adapter.tenant, adapter.name);
-        return c.json({ id, object: 'adapter' as const, deleted: true as const });
+        return { id, object: 'adapter' as const, deleted: true as const };
       },
     });
   add(NAME, 'Delete an adapter with all its versions and aliases', async (adapter) => {
@@ -178,7 +176,7 @@ function addDownload(app: App, { repository }: PublishedSide): void {
     path: `${VERSION}/files/{file}`,
     summary: `Download a file of a version: ${FILES.join(' or ')}`,
     query: ownerQuery,
-    answers: { 'application/octet-stream': { schema: z.string() } },
+    response: { 'application/octet-stream': { schema: z.string() } },
     async handle(c, { owner }) {
       const { tenant, name } = namedIn(c, owner);
       const file = FILES.find((one) => one === c.req.param('file'));
@@ -194,7 +192,7 @@ function addDownload(app: App, { repository }: PublishedSide): void {
   });
 }
 
-function toAnswer(entry: PublishedName, { model, telemetry }: Deps): Adapter {
+function toPublishedAdapter(entry: PublishedName, { model, telemetry }: Deps): Adapter {
   const lastUsedMs = telemetry.lastUseOf(entry.owner, entry.name);
   return toAdapter(entry, { baseDigest: model.baseDigest, lastUsedMs });
 }

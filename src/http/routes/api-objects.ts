@@ -28,7 +28,7 @@ import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../../jo
 import { shownData } from '../../jobs/reward-events.ts';
 
 /** Writes a page in the form that OpenAI's clients follow: while `has_more` is true, they ask for the items after `last_id`. */
-export function toListAnswer<T, Wire extends { id: string }>(
+export function toListResponse<T, Wire extends { id: string }>(
   { items, hasMore }: Page<T>,
   toWire: (item: T) => Wire,
 ) {

@@ -10,7 +10,7 @@ import { toUnixSeconds } from '../../contracts/openai.ts';
 import type { Deps } from '../deps.ts';
 import { batchListQuery, type CreateBatchBody, createBatchSchema } from '../schema/batches.ts';
 import { type App, addRoute, json, ownId } from '../wire/route.ts';
-import { toListAnswer } from './api-objects.ts';
+import { toListResponse } from './api-objects.ts';
 
 const PATH = '/v1/batches';
 
@@ -25,38 +25,31 @@ export function addBatchRoutes(
     path: PATH,
     summary: 'Answer the requests in an uploaded file when the server is idle',
     body: { schema: createBatchSchema, limits },
-    answers: json(batchObjectSchema),
-    async handle(c, body) {
-      return c.json(toBatch(await batches.create(c.get('tenant').id, toNewBatch(body))));
-    },
+    response: json(batchObjectSchema),
+    handle: async (c, body) => toBatch(await batches.create(c.get('tenant').id, toNewBatch(body))),
   });
   addRoute(app, {
     method: 'get',
     path: PATH,
     summary: 'List batches, the newest first',
     query: batchListQuery,
-    answers: json(batchListSchema),
-    async handle(c, query) {
-      return c.json(toListAnswer(await batches.list(c.get('tenant').id, query), toBatch));
-    },
+    response: json(batchListSchema),
+    handle: async (c, query) =>
+      toListResponse(await batches.list(c.get('tenant').id, query), toBatch),
   });
   addRoute(app, {
     method: 'get',
     path: `${PATH}/{id}`,
     summary: 'Get one batch, with its progress',
-    answers: json(batchObjectSchema),
-    async handle(c) {
-      return c.json(toBatch(await batches.get(...ownId(c))));
-    },
+    response: json(batchObjectSchema),
+    handle: async (c) => toBatch(await batches.get(...ownId(c))),
   });
   addRoute(app, {
     method: 'post',
     path: `${PATH}/{id}/cancel`,
     summary: 'Cancel a batch; the results so far stay',
-    answers: json(batchObjectSchema),
-    async handle(c) {
-      return c.json(toBatch(await batches.cancel(...ownId(c))));
-    },
+    response: json(batchObjectSchema),
+    handle: async (c) => toBatch(await batches.cancel(...ownId(c))),
   });
 }
 

@@ -13,8 +13,8 @@ import {
   responseItemSchema,
 } from '../../contracts/responses.ts';
 import type { Conversation, Conversations, StoredItem } from '../../conversations/conversations.ts';
-import { inputIdOf, RESPONSE_PREFIX } from '../answer/response-draft.ts';
-import { toResponseItem } from '../request/kept-items.ts';
+import { toResponseItem } from '../dialects/kept-items.ts';
+import { inputIdOf, RESPONSE_PREFIX } from '../dialects/response-draft.ts';
 import {
   addItemsSchema,
   createConversationSchema,
@@ -24,7 +24,7 @@ import { orderQuery, pageQuery } from '../schema/fields.ts';
 import type { HttpLimits } from '../wire/limits.ts';
 import type { App } from '../wire/route.ts';
 import { addRoute, json, ownId, pathParam } from '../wire/route.ts';
-import { toListAnswer } from './api-objects.ts';
+import { toListResponse } from './api-objects.ts';
 
 const PATH = '/v1/conversations';
 const ONE = `${PATH}/{id}`;
@@ -39,27 +39,27 @@ export function addConversationRoutes(
   conversations: Conversations,
   limits: HttpLimits,
 ): void {
-  const answers = json(conversationSchema);
+  const response = json(conversationSchema);
   addRoute(app, {
     method: 'post',
     path: PATH,
     summary: 'Create a conversation',
     body: { schema: createConversationSchema, limits, isOptional: true },
-    answers,
+    response,
     async handle(c, { items, metadata }) {
       const given = { items: withIds(items ?? []), metadata: metadata ?? {} };
       const { id, ...conversation } = await conversations.create(c.get('tenant').id, given);
-      return c.json(toConversation(id, conversation));
+      return toConversation(id, conversation);
     },
   });
   addRoute(app, {
     method: 'get',
     path: ONE,
     summary: 'Get a conversation',
-    answers,
+    response,
     async handle(c) {
       const [tenant, id] = ownId(c);
-      return c.json(toConversation(id, found(await conversations.find(tenant, id))));
+      return toConversation(id, found(await conversations.find(tenant, id)));
     },
   });
   addRoute(app, {
@@ -67,23 +67,23 @@ export function addConversationRoutes(
     path: ONE,
     summary: 'Replace the metadata of a conversation',
     body: { schema: updateConversationSchema, limits },
-    answers,
+    response,
     async handle(c, { metadata }) {
       const [tenant, id] = ownId(c);
       const change = (now: Conversation) => ({ ...now, metadata });
       const after = await conversations.change(tenant, id, change);
-      return c.json(toConversation(id, found(after)));
+      return toConversation(id, found(after));
     },
   });
   addRoute(app, {
     method: 'delete',
     path: ONE,
     summary: 'Delete a conversation; responses keep their own copy of its items',
-    answers: json(deletedConversationSchema),
+    response: json(deletedConversationSchema),
     async handle(c) {
       const [tenant, id] = ownId(c);
       if (!(await conversations.remove(tenant, id))) throw notFound();
-      return c.json({ id, object: 'conversation.deleted', deleted: true });
+      return { id, object: 'conversation.deleted', deleted: true };
     },
   });
   addItemRoutes(app, conversations, limits);
@@ -95,12 +95,12 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
     path: ITEMS,
     summary: 'Add items to a conversation',
     body: { schema: addItemsSchema, limits },
-    answers: json(inputItemListSchema),
+    response: json(inputItemListSchema),
     async handle(c, { items }) {
       const added = withIds(items);
       const change = (now: Conversation) => ({ ...now, items: [...now.items, ...added] });
       found(await conversations.change(...ownId(c), change));
-      return c.json(toListAnswer({ items: added, hasMore: false }, toItem));
+      return toListResponse({ items: added, hasMore: false }, toItem);
     },
   });
   addRoute(app, {
@@ -108,16 +108,14 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
     path: ITEMS,
     summary: 'List the items of a conversation, the newest first',
     query: itemsQuery,
-    answers: json(inputItemListSchema),
+    response: json(inputItemListSchema),
     async handle(c, { order, ...query }) {
       const kept = await conversations.find(...ownId(c));
       const { items } = found(kept);
       const ordered = order === 'desc' ? items.toReversed() : items;
-      return c.json(
-        toListAnswer(
-          pageOf(ordered, query, ({ id }) => id),
-          toItem,
-        ),
+      return toListResponse(
+        pageOf(ordered, query, ({ id }) => id),
+        toItem,
       );
     },
   });
@@ -125,18 +123,18 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
     method: 'get',
     path: ITEM,
     summary: 'Get an item of a conversation',
-    answers: json(responseItemSchema),
+    response: json(responseItemSchema),
     async handle(c) {
       const kept = await conversations.find(...ownId(c));
       const item = found(kept).items.find(({ id }) => id === pathParam(c, 'item'));
-      return c.json(toItem(found(item)));
+      return toItem(found(item));
     },
   });
   addRoute(app, {
     method: 'delete',
     path: ITEM,
     summary: 'Delete an item of a conversation',
-    answers: json(conversationSchema),
+    response: json(conversationSchema),
     async handle(c) {
       const [tenant, id] = ownId(c);
       const change = (now: Conversation) => {
@@ -145,7 +143,7 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
         return { ...now, items };
       };
       const after = await conversations.change(tenant, id, change);
-      return c.json(toConversation(id, found(after)));
+      return toConversation(id, found(after));
     },
   });
 }

@@ -18,7 +18,7 @@ import type { JobsSide } from '../deps.ts';
 import { integerText, orderQuery, pageQuery } from '../schema/fields.ts';
 import { type App, addRoute, json, ownId, validateBody } from '../wire/route.ts';
 import { type UploadForm, withUpload } from '../wire/upload.ts';
-import { toListAnswer } from './api-objects.ts';
+import { toListResponse } from './api-objects.ts';
 
 const PATH = '/v1/files';
 const HOUR_S = 3600;
@@ -68,14 +68,14 @@ export function addFileRoutes(
     path: PATH,
     summary: 'Upload a file of JSON lines; the job or batch that uses it checks them',
     content: { 'multipart/form-data': { schema: uploadForm } },
-    answers: json(fileObjectSchema),
+    response: json(fileObjectSchema),
     description: 'The file',
     async handle(c) {
       const { signal } = c.req.raw;
       const meta = await withUpload(c.req.raw, uploads, async (form) =>
         files.create(c.get('tenant').id, await toNewFile(form), { signal }),
       );
-      return c.json(toFileObject(meta));
+      return toFileObject(meta);
     },
   });
   addRoute(app, {
@@ -83,37 +83,35 @@ export function addFileRoutes(
     path: PATH,
     summary: 'List files, the newest first',
     query: listQuery,
-    answers: json(fileListSchema),
+    response: json(fileListSchema),
     async handle(c, query) {
       const page = await files.list(c.get('tenant').id, query);
-      return c.json(toListAnswer(page, toFileObject));
+      return toListResponse(page, toFileObject);
     },
   });
   addRoute(app, {
     method: 'get',
     path: `${PATH}/{id}`,
     summary: 'Get one file’s details',
-    answers: json(fileObjectSchema),
-    async handle(c) {
-      return c.json(toFileObject(await files.get(...ownId(c))));
-    },
+    response: json(fileObjectSchema),
+    handle: async (c) => toFileObject(await files.get(...ownId(c))),
   });
   addRoute(app, {
     method: 'delete',
     path: `${PATH}/{id}`,
     summary: 'Delete a file; jobs that already train with it continue',
-    answers: json(deletedFileSchema),
+    response: json(deletedFileSchema),
     async handle(c) {
       const [tenant, id] = ownId(c);
       await files.remove(tenant, id);
-      return c.json({ id, object: 'file', deleted: true });
+      return { id, object: 'file', deleted: true };
     },
   });
   addRoute(app, {
     method: 'get',
     path: `${PATH}/{id}/content`,
     summary: 'Download a file as it is (result tables are not in base64)',
-    answers: { 'application/octet-stream': { schema: z.string() } },
+    response: { 'application/octet-stream': { schema: z.string() } },
     async handle(c) {
       const { body, byteSize } = await files.open(...ownId(c));
       return c.body(ReadableStream.from(body), 200, {

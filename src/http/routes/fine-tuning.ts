@@ -33,7 +33,7 @@ import {
 } from '../schema/fine-tuning.ts';
 import type { HttpEnv } from '../wire/middleware.ts';
 import { type App, addRoute, json, ownId } from '../wire/route.ts';
-import { toCheckpoint, toEvent, toJob, toListAnswer, toPlan, toSamples } from './api-objects.ts';
+import { toCheckpoint, toEvent, toJob, toListResponse, toPlan, toSamples } from './api-objects.ts';
 import { checkGrader } from './graders.ts';
 
 const PATH = '/v1/fine_tuning/jobs';
@@ -48,7 +48,7 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
     summary:
       'Train an adapter on an uploaded file; it can be used as a model when the job has succeeded',
     body: { schema: createJobSchema, limits: deps.limits },
-    answers: json(fineTuningJobSchema.or(fineTuningPlanSchema)),
+    response: json(fineTuningJobSchema.or(fineTuningPlanSchema)),
     async handle(c, body) {
       const { tenant } = c.var;
       checkMethod(body.lorikeet, jobs);
@@ -58,10 +58,10 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
       await jobs.checkSettings(withSeed(newJob));
       await checkFormat(c, body);
       await checkReward(c, body, deps);
-      if (body.lorikeet?.dry_run) return c.json(await dryRun(c, newJob, jobs));
+      if (body.lorikeet?.dry_run) return await dryRun(c, newJob, jobs);
       const key = readIdempotencyKey(c);
       const repeated = key === undefined ? undefined : { key, body: JSON.stringify(body) };
-      return c.json(toJob(await jobs.service.create(tenant, newJob, repeated)));
+      return toJob(await jobs.service.create(tenant, newJob, repeated));
     },
   });
   addRoute(app, {
@@ -69,11 +69,11 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
     path: PATH,
     summary: 'List jobs, the newest first; `metadata[key]=value` selects jobs by their metadata',
     query: jobListQuery,
-    answers: json(fineTuningJobListSchema),
+    response: json(fineTuningJobListSchema),
     async handle(c, query) {
       const filter = readMetadataFilter(c.req.query());
       const page = await jobs.service.list(c.var.tenant.id, query, filter);
-      return c.json(toListAnswer(page, toJob));
+      return toListResponse(page, toJob);
     },
   });
   addJobRoutes(app, jobs);
@@ -204,16 +204,16 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     method: 'get',
     path: JOB,
     summary: 'Get one job',
-    answers: json(fineTuningJobSchema),
-    handle: async (c) => c.json(toJob(await service.get(...ownId(c)))),
+    response: json(fineTuningJobSchema),
+    handle: async (c) => toJob(await service.get(...ownId(c))),
   });
   for (const [action, summary] of Object.entries(ACTIONS) as [ClientAction, string][]) {
     addRoute(app, {
       method: 'post',
       path: `${JOB}/${action}`,
       summary,
-      answers: json(fineTuningJobSchema),
-      handle: async (c) => c.json(toJob(await service.act(...ownId(c), action))),
+      response: json(fineTuningJobSchema),
+      handle: async (c) => toJob(await service.act(...ownId(c), action)),
     });
   }
   addRoute(app, {
@@ -221,10 +221,10 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     path: `${JOB}/events`,
     summary: 'List the events of a job, the newest first',
     query: eventListQuery,
-    answers: json(fineTuningEventListSchema),
+    response: json(fineTuningEventListSchema),
     async handle(c, query) {
       const page = await service.events(...ownId(c), query);
-      return c.json(toListAnswer(page, (event) => toEvent(page.job, event)));
+      return toListResponse(page, (event) => toEvent(page.job, event));
     },
   });
   addRoute(app, {
@@ -232,19 +232,19 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     path: `${JOB}/samples`,
     summary: 'List recorded samples of a reinforcement job by step, the newest first',
     query: samplesListQuery,
-    answers: json(fineTuningSamplesListSchema),
+    response: json(fineTuningSamplesListSchema),
     handle: async (c, query) =>
-      c.json(toListAnswer(await service.samples(...ownId(c), query), toSamples)),
+      toListResponse(await service.samples(...ownId(c), query), toSamples),
   });
   addRoute(app, {
     method: 'get',
     path: `${JOB}/checkpoints`,
     summary: 'List the checkpoints of a job that can be used as models, the newest first',
     query: checkpointListQuery,
-    answers: json(fineTuningCheckpointListSchema),
+    response: json(fineTuningCheckpointListSchema),
     async handle(c, query) {
       const page = await service.checkpoints(...ownId(c), query);
-      return c.json(toListAnswer(page, (checkpoint) => toCheckpoint(page.job, checkpoint)));
+      return toListResponse(page, (checkpoint) => toCheckpoint(page.job, checkpoint));
     },
   });
 }

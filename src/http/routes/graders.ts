@@ -1,7 +1,7 @@
 // /v1/fine_tuning/alpha/graders: checks a grader, or runs it on one output. What a grader asks of a model goes to this server's
 // own routes, as requests of the same tenant.
 import type { Context } from 'hono';
-import type { AnswerLine } from '../../batches/context.ts';
+import type { RunLine } from '../../batches/context.ts';
 import { fieldError, ServeError } from '../../common/errors.ts';
 import { graderRunSchema, validatedGraderSchema } from '../../contracts/fine-tuning-api.ts';
 import { type Graded, grade, PythonError, type RunPython } from '../../graders/grade.ts';
@@ -25,19 +25,19 @@ const PATH = '/v1/fine_tuning/alpha/graders';
 export function addGraderRoutes(
   app: App,
   { limits, model, python, registry }: Pick<Deps, 'limits' | 'model' | 'python' | 'registry'>,
-  answer: AnswerLine,
+  runLine: RunLine,
 ): void {
   addRoute(app, {
     method: 'post',
     path: `${PATH}/validate`,
     summary: 'Check a grader',
     body: { schema: validateGraderSchema, limits },
-    answers: json(validatedGraderSchema),
+    response: json(validatedGraderSchema),
     async handle(c, { grader }) {
       const parsed = graderSchema.parse(grader);
       if (!python) refusePython(parsed, 'grader');
       await checkGrader(c, { registry, python }, { grader: parsed, field: 'grader' });
-      return c.json({ grader });
+      return { grader };
     },
   });
   addRoute(app, {
@@ -45,19 +45,19 @@ export function addGraderRoutes(
     path: `${PATH}/run`,
     summary: 'Run a grader on one output',
     body: { schema: runGraderSchema, limits },
-    answers: json(graderRunSchema),
+    response: json(graderRunSchema),
     async handle(c, { grader, model_sample: output, item }) {
       if (!python) refusePython(grader, 'grader');
       const startMs = performance.now();
       const values = { item, sample: toSample(output) };
-      const post = postFor(c, answer, limits.requestTimeoutMs);
+      const post = postFor(c, runLine, limits.requestTimeoutMs);
       const { tenant, signal = c.req.raw.signal } = c.var;
       const caller = { tenant: tenant.id, signal };
       const runPython: RunPython | undefined =
         python && ((source, graded) => python.run(source, graded, caller));
       const calls = callsOf(post, { base: model.id, runPython });
       const graded = await grade(grader, values, calls);
-      return c.json(toAnswer(grader, graded, (performance.now() - startMs) / 1000));
+      return toRun(grader, graded, (performance.now() - startMs) / 1000);
     },
   });
 }
@@ -79,25 +79,28 @@ export async function checkGrader(
   { grader, field }: GivenGrader,
 ): Promise<void> {
   const { tenant, signal = c.req.raw.signal } = c.var;
-  for (const [inside, source] of sourcesOf(grader)) {
+  const sources = Array.from(sourcesOf(grader), async ([inside, source]) => {
     try {
       await python?.check(source, { tenant: tenant.id, signal });
     } catch (error) {
       if (!(error instanceof PythonError) || error.kind === 'server') throw error;
       throw fieldError(`${field}.${inside}`, error.message);
     }
-  }
-  for (const [model, inside] of modelsOf(grader)) {
+  });
+  const models = Array.from(modelsOf(grader), async ([model, inside]) => {
     try {
       await registry.resolve(tenant, model);
     } catch (error) {
       if (!(error instanceof ServeError) || error.status >= 500) throw error;
       throw fieldError(`${field}.${inside}`, error.message);
     }
+  });
+  for (const check of await Promise.allSettled([...sources, ...models])) {
+    if (check.status === 'rejected') throw check.reason;
   }
 }
 
-function toAnswer(grader: Grader, { reward, scores, errors, tokens }: Graded, seconds: number) {
+function toRun(grader: Grader, { reward, scores, errors, tokens }: Graded, seconds: number) {
   const models = Object.keys(tokens);
   const total = Object.values(tokens).reduce((sum, count) => sum + count, 0);
   return {
@@ -117,9 +120,9 @@ function toAnswer(grader: Grader, { reward, scores, errors, tokens }: Graded, se
 }
 
 /** Returns a function that sends requests to this server's routes for the tenant of a request. */
-function postFor(c: Context<HttpEnv>, answer: AnswerLine, timeoutMs: number): Post {
+function postFor(c: Context<HttpEnv>, runLine: RunLine, timeoutMs: number): Post {
   return async (url, body) => {
     const { tenant, signal = c.req.raw.signal } = c.var;
-    return (await answer({ tenant, url, body, timeoutMs, signal })).body;
+    return (await runLine({ tenant, url, body, timeoutMs, signal })).body;
   };
 }

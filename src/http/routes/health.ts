@@ -27,33 +27,40 @@ const healthSchema = z
     load: z
       .enum(['idle', 'busy', 'full'])
       .nullable()
-      .openapi({ description: 'full: requests wait; null if the engine gives no figures' }),
-    engine: engineFiguresSchema.nullable().openapi({
-      description:
+      .describe('full: requests wait; null if the engine gives no figures'),
+    engine: engineFiguresSchema
+      .nullable()
+      .describe(
         'Exact figures; null if the engine gives none, or if keys are needed and the request has no valid one',
-    }),
-    tiers: tiersSchema
+      ),
+    tiers: tiersSchema.optional().describe('The adapters in memory; only with exact figures'),
+    weights: z
+      .string()
+      .nullable()
       .optional()
-      .openapi({ description: 'The adapters in memory; only with exact figures' }),
-    weights: z.string().nullable().optional().openapi({
-      description:
+      .describe(
         'The format of the weights; null until the engine is ready; only with exact figures',
-    }),
-    kv: z.string().nullable().optional().openapi({
-      description:
+      ),
+    kv: z
+      .string()
+      .nullable()
+      .optional()
+      .describe(
         'The format of the KV cache; null until the engine is ready; only with exact figures',
-    }),
+      ),
     processor: z
       .object({
         model: z.string(),
         cores: z.int(),
-        features: z.array(z.string()).nullable().openapi({
-          description:
+        features: z
+          .array(z.string())
+          .nullable()
+          .describe(
             'Instruction sets, the fastest for 8-bit products first; null if the system does not tell',
-        }),
+          ),
       })
       .optional()
-      .openapi({ description: 'Only with exact figures' }),
+      .describe('Only with exact figures'),
     memory: z
       .object({
         limit: z.object({ bytes: z.number(), source: z.string() }),
@@ -61,10 +68,9 @@ const healthSchema = z
         parts: z.record(z.string(), z.number()),
       })
       .optional()
-      .openapi({
-        description:
-          'The memory budget: the limit, the total that may be used, and its parts; only with exact figures',
-      }),
+      .describe(
+        'The memory budget: the limit, the total that may be used, and its parts; only with exact figures',
+      ),
   })
   .openapi('Health');
 
@@ -83,9 +89,9 @@ export function addHealthRoutes(
     path: '/health',
     summary: 'State and figures of the engine',
     query: ANY_QUERY,
-    answers: json(healthSchema),
+    response: json(healthSchema),
     description: 'Requests are served',
-    otherAnswers: notReady(healthSchema),
+    otherResponses: notReady(healthSchema),
     isOpen: true,
     async handle(c) {
       const stats = (await statsWithin(client, limits.statsTimeoutMs)) ?? client.lastStats;
@@ -113,9 +119,9 @@ export function addHealthRoutes(
     path: '/readyz',
     summary: 'Whether requests are served',
     query: ANY_QUERY,
-    answers: json(statusSchema),
+    response: json(statusSchema),
     description: 'Yes',
-    otherAnswers: notReady(statusSchema),
+    otherResponses: notReady(statusSchema),
     isOpen: true,
     handle(c) {
       const status = serverStatus(deps);
@@ -127,10 +133,10 @@ export function addHealthRoutes(
     path: '/livez',
     summary: 'Whether this process answers',
     query: ANY_QUERY,
-    answers: json(statusSchema),
+    response: json(statusSchema),
     description: 'Yes',
     isOpen: true,
-    handle: (c) => c.json({ status: 'live' }),
+    handle: () => ({ status: 'live' }),
   });
 }
 

@@ -9,10 +9,10 @@ import {
   responseSchema,
 } from '../../contracts/responses.ts';
 import type { KeptResponses } from '../../conversations/kept-responses.ts';
-import { toInputItems } from '../request/kept-items.ts';
+import { toInputItems } from '../dialects/kept-items.ts';
 import { orderQuery, pageQuery } from '../schema/fields.ts';
 import { type App, addRoute, json, ownId } from '../wire/route.ts';
-import { toListAnswer } from './api-objects.ts';
+import { toListResponse } from './api-objects.ts';
 
 const PATH = '/v1/responses/{id}';
 
@@ -27,7 +27,7 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     method: 'get',
     path: PATH,
     summary: 'Get a kept response',
-    answers: json(responseSchema),
+    response: json(responseSchema),
     description: 'The response as it was answered',
     async handle(c) {
       const record = await responses.find(...ownId(c));
@@ -39,18 +39,18 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     method: 'delete',
     path: PATH,
     summary: 'Delete a kept response; responses that continued it keep their own copy of its items',
-    answers: json(deletedResponseSchema),
+    response: json(deletedResponseSchema),
     async handle(c) {
       const [tenant, id] = ownId(c);
       if (!(await responses.remove(tenant, id))) throw notFound();
-      return c.json({ id, object: 'response', deleted: true });
+      return { id, object: 'response', deleted: true };
     },
   });
   addRoute(app, {
     method: 'post',
     path: `${PATH}/cancel`,
     summary: 'Cancel a response in the background; one that has ended stays as it is',
-    answers: json(responseSchema),
+    response: json(responseSchema),
     async handle(c) {
       const record = await responses.cancel(...ownId(c));
       if (!record) throw notFound();
@@ -62,7 +62,7 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     path: `${PATH}/input_items`,
     summary: 'List the items that a kept response answered, the newest first',
     query: itemsQuery,
-    answers: json(inputItemListSchema),
+    response: json(inputItemListSchema),
     async handle(c, { order, ...query }) {
       const [tenant, id] = ownId(c);
       const record = await responses.find(tenant, id);
@@ -70,7 +70,7 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
       const items = toInputItems(id, record.input);
       if (order === 'desc') items.reverse();
       const page = pageOf(items, query, (item) => item.id);
-      return c.json(toListAnswer(page, (item) => item));
+      return toListResponse(page, (item) => item);
     },
   });
 }

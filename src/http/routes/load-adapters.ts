@@ -11,8 +11,8 @@ import { fieldError, ServeError } from '../../common/errors.ts';
 import { isOneLine } from '../../contracts/adapter-about.ts';
 import { prefetchSchema } from '../../contracts/management-api.ts';
 import { MAX_RANK } from '../../contracts/training-settings.ts';
-import { requireReady } from '../answer/answer.ts';
 import type { Deps } from '../deps.ts';
+import { requireReady } from '../generation/admission.ts';
 import { prefetchAdapter } from '../request/prefetch.ts';
 import { MAX_UNIX_SECONDS } from '../schema/fields.ts';
 import { toEnvelope } from '../wire/errors.ts';
@@ -25,9 +25,11 @@ const MAX_PATH_LENGTH = 4096;
 
 const prefetchBody = z
   .strictObject({
-    keep_warm_until: z.int().max(MAX_UNIX_SECONDS).nullish().openapi({
-      description: 'Unix seconds, at most a day ahead; other adapters are evicted first until then',
-    }),
+    keep_warm_until: z
+      .int()
+      .max(MAX_UNIX_SECONDS)
+      .nullish()
+      .describe('Unix seconds, at most a day ahead; other adapters are evicted first until then'),
   })
   .openapi('PrefetchRequest');
 
@@ -39,25 +41,23 @@ const loadBody = z
       .min(1)
       .max(MAX_PATH_LENGTH)
       .refine(isOneLine, 'contains a control character')
-      .openapi({
-        description: 'A PEFT folder below the configured one, as an absolute or relative path',
-      }),
+      .describe('A PEFT folder below the configured one, as an absolute or relative path'),
     load_inplace: z
       .boolean()
       .nullish()
-      .openapi({ description: 'Whether a name that is already loaded may get another folder' }),
+      .describe('Whether a name that is already loaded may get another folder'),
   })
   .openapi('LoadLoraAdapterRequest');
 
 const unloadBody = z.strictObject({ lora_name: z.string() }).openapi('UnloadLoraAdapterRequest');
-const textAnswer = { 'text/plain': { schema: z.string() } };
+const plainText = { 'text/plain': { schema: z.string() } };
 
 const serverInfoSchema = z
   .object({
     vllm_config: z.object({
       model_config: z.object({
         model: z.string(),
-        dtype: z.string().openapi({ description: 'The type of activations' }),
+        dtype: z.string().describe('The type of activations'),
         max_model_len: z.int(),
       }),
       lora_config: z.object({ max_lora_rank: z.int(), max_loras: z.int() }),
@@ -74,7 +74,7 @@ export function addPrefetchRoute(app: App, deps: Deps): void {
     params: { name: 'Any form of its name' },
     summary: 'Load an adapter before requests name it',
     body: { schema: prefetchBody, limits: deps.limits, isOptional: true },
-    answers: json(prefetchSchema),
+    response: json(prefetchSchema),
     admit: () => requireReady(deps),
     async handle(c, { keep_warm_until: until }) {
       const keepWarmMs = until == null ? 0 : toKeepWarmMs(until, deps.now());
@@ -84,7 +84,7 @@ export function addPrefetchRoute(app: App, deps: Deps): void {
       const { signal } = c.req.raw;
       const options = { keepWarmMs, signal, tenant };
       const { tier, loadMs } = await prefetchAdapter(deps, adapter, options);
-      return c.json({
+      return {
         id: adapter.id,
         object: 'adapter.prefetch',
         adapter: adapter.digest,
@@ -92,7 +92,7 @@ export function addPrefetchRoute(app: App, deps: Deps): void {
         tier,
         load_ms: Math.round(loadMs ?? 0),
         keep_warm_until: until ?? null,
-      });
+      };
     },
   });
 }
@@ -115,12 +115,12 @@ export function addLoadRoutes(app: App, deps: Deps, loaded: LoadedAdapters): voi
     path: '/v1/load_lora_adapter',
     summary: 'Serve a local adapter folder under a name until the server ends (admin)',
     body: { schema: loadBody, limits },
-    answers: textAnswer,
+    response: plainText,
     admit,
     async handle(c, { lora_name: name, lora_path: folder, load_inplace: mayReplace }) {
       if (loaded.has(name) && !mayReplace) {
         const message = 'lora_name: is already loaded; set load_inplace to replace it';
-        return answerInvalidInput(c, message);
+        return refuseInput(c, message);
       }
       await loaded.load(name, folder, check);
       return c.text(`Success: LoRA adapter '${name}' added successfully.`);
@@ -131,14 +131,11 @@ export function addLoadRoutes(app: App, deps: Deps, loaded: LoadedAdapters): voi
     path: '/v1/unload_lora_adapter',
     summary: 'Stop serving a name that was loaded by path (admin)',
     body: { schema: unloadBody, limits },
-    answers: textAnswer,
+    response: plainText,
     admit,
     handle(c, { lora_name: name }) {
       if (!loaded.unload(name)) {
-        return answerInvalidInput(
-          c,
-          'lora_name: cannot be found among the adapters loaded by path',
-        );
+        return refuseInput(c, 'lora_name: cannot be found among the adapters loaded by path');
       }
       return c.text(`Success: LoRA adapter '${name}' removed successfully.`);
     },
@@ -154,20 +151,19 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
     query: z.strictObject({ config_format: z.literal('json').optional() }),
     summary:
       'What a trainer asks of vLLM: the types, and how many adapters of which rank are served (admin)',
-    answers: json(serverInfoSchema),
+    response: json(serverInfoSchema),
     admit,
-    handle: (c) =>
-      c.json({
-        vllm_config: {
-          model_config: {
-            model: model.id,
-            dtype: 'torch.float32',
-            max_model_len: model.maxSeqLength,
-          },
-          lora_config: { max_lora_rank: MAX_RANK, max_loras: client.model!.slotCount },
-          parallel_config: { data_parallel_size: 1 },
+    handle: () => ({
+      vllm_config: {
+        model_config: {
+          model: model.id,
+          dtype: 'torch.float32',
+          max_model_len: model.maxSeqLength,
         },
-      }),
+        lora_config: { max_lora_rank: MAX_RANK, max_loras: client.model!.slotCount },
+        parallel_config: { data_parallel_size: 1 },
+      },
+    }),
   });
   addRoute(app, {
     method: 'post',
@@ -178,7 +174,7 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
         .optional(),
     }),
     summary: 'Take no steps until /resume, at most for five minutes (admin)',
-    answers: textAnswer,
+    response: plainText,
     admit,
     handle(c) {
       client.pause.begin();
@@ -189,7 +185,7 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
     method: 'post',
     path: '/resume',
     summary: 'End a pause (admin)',
-    answers: textAnswer,
+    response: plainText,
     admit,
     handle(c) {
       client.pause.end();
@@ -199,7 +195,7 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
 }
 
 /** Adds vLLM's form of the error, by which operators like KubeAI see that a repeated load or unload has nothing to do. */
-function answerInvalidInput(c: Context<HttpEnv>, message: string): Response {
+function refuseInput(c: Context<HttpEnv>, message: string): Response {
   const error = new ServeError('invalid_request', message, { param: 'lora_name' });
   const ofVllm = { object: 'error', message, type: 'InvalidUserInput', param: null, code: 400 };
   return c.json({ ...ofVllm, ...toEnvelope(error) }, 400);

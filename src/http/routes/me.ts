@@ -8,10 +8,10 @@ export function addMeRoute(app: App, { hasKeys }: { hasKeys: boolean }): void {
     method: 'get',
     path: '/v1/me',
     summary: 'Get the tenant of this key',
-    answers: json(meSchema),
+    response: json(meSchema),
     handle(c) {
       const { id, isAdmin } = c.get('tenant');
-      return c.json({ object: 'tenant', id, is_admin: isAdmin, needs_key: hasKeys });
+      return { object: 'tenant', id, is_admin: isAdmin, needs_key: hasKeys };
     },
   });
 }

@@ -34,38 +34,36 @@ export function addMetricsRoute(
     path: '/metrics',
     summary: "Metrics in Prometheus's text format",
     query: ANY_QUERY,
-    answers: { 'text/plain': { schema: z.string() } },
+    response: { 'text/plain': { schema: z.string() } },
     description: 'The metrics',
     ...needs,
-    async handle(c) {
-      return c.text(await telemetry.text(), 200, TEXT_HEADERS);
-    },
+    handle: async (c) => c.text(await telemetry.text(), 200, TEXT_HEADERS),
   });
   addRoute(app, {
     method: 'get',
     path: '/metrics/status',
     summary: "The metrics' main figures as JSON",
-    answers: json(metricsStatusSchema),
+    response: json(metricsStatusSchema),
     description: 'The figures',
     ...needs,
     async handle(c) {
       const trainerMs = jobs?.trainerCpuMs();
-      const answer: MetricsStatus = {
+      const figures: MetricsStatus = {
         ...(await readStatus(telemetry.metrics)),
         trainer_cpu_s: trainerMs === undefined ? null : trainerMs / 1000,
       };
-      return c.json(answer, 200, NO_STORE);
+      return c.json(figures, 200, NO_STORE);
     },
   });
   addRoute(app, {
     method: 'get',
     path: '/metrics/history',
     summary: 'Load of the last hour, and what the server runs on',
-    answers: json(metricsHistorySchema),
+    response: json(metricsHistorySchema),
     description: 'The history',
     ...needs,
     handle(c) {
-      const answer: MetricsHistory = {
+      const figures: MetricsHistory = {
         object: 'metrics.history',
         interval_s: (history?.intervalMs ?? 0) / 1000,
         samples: history?.samples.map(toSample) ?? [],
@@ -80,7 +78,7 @@ export function addMetricsRoute(
           ...describeHost(),
         },
       };
-      return c.json(answer, 200, NO_STORE);
+      return c.json(figures, 200, NO_STORE);
     },
   });
 }
@@ -92,10 +90,8 @@ export function addRouterMetricsRoute(app: App, { telemetry }: Pick<Deps, 'telem
     path: '/metrics',
     summary: 'The metrics that routers read',
     query: ANY_QUERY,
-    answers: { 'text/plain': { schema: z.string() } },
-    async handle(c) {
-      return c.text(await telemetry.routerText(), 200, TEXT_HEADERS);
-    },
+    response: { 'text/plain': { schema: z.string() } },
+    handle: async (c) => c.text(await telemetry.routerText(), 200, TEXT_HEADERS),
   });
 }
 

@@ -12,7 +12,7 @@ import type { Deps } from '../deps.ts';
 import { generationConfigOf, labelsOf, requestDefaultsOf } from '../request/request-model.ts';
 import { pageQuery } from '../schema/fields.ts';
 import { type App, addRoute, json, pathParam } from '../wire/route.ts';
-import { toListAnswer } from './api-objects.ts';
+import { toListResponse } from './api-objects.ts';
 
 const PATH = '/v1/models/{id}';
 /** Clients expect all models in one answer. This many take 2 MB. */
@@ -28,17 +28,16 @@ export function addModelRoutes(app: App, deps: Deps): void {
     path: '/v1/models',
     summary: 'List the base and the adapters that may be named',
     query: modelListQuery,
-    answers: json(modelListSchema),
+    response: json(modelListSchema),
     description: 'The base, then adapters by name; further ones while has_more is true',
-    async handle(c, query) {
-      return c.json(toListAnswer(await registry.list(c.get('tenant'), query), toModel));
-    },
+    handle: async (c, query) =>
+      toListResponse(await registry.list(c.get('tenant'), query), toModel),
   });
   addRoute(app, {
     method: 'get',
     path: PATH,
     summary: 'Get one model, in any form of its name',
-    answers: json(modelSchema),
+    response: json(modelSchema),
     description: 'The model',
     errors: [422],
     async handle(c) {
@@ -50,25 +49,25 @@ export function addModelRoutes(app: App, deps: Deps): void {
       const request_defaults = await requestDefaultsOf(resolved);
       const hasDefaults = Object.keys(request_defaults).length > 0;
       const labels = await labelsOf(resolved);
-      return c.json({
+      return {
         ...toModel(entry),
         ...(entry.about && { kind: entry.about.kind, examples: entry.about.examples }),
         generation_config,
         ...(hasDefaults && { request_defaults }),
         ...(labels && { labels }),
-      });
+      };
     },
   });
   addRoute(app, {
     method: 'delete',
     path: PATH,
     summary: 'Delete one of your adapters with all its versions, one version, or one alias',
-    answers: json(deletedModelSchema),
+    response: json(deletedModelSchema),
     description: 'It is deleted; requests that use it finish as usual',
     async handle(c) {
       const id = pathParam(c, 'id');
       await registry.remove(c.get('tenant'), id);
-      return c.json({ id, object: 'model', deleted: true });
+      return { id, object: 'model', deleted: true };
     },
   });
 }

@@ -5,14 +5,15 @@ import { AssertionError } from '../../common/assert.ts';
 import { fieldError } from '../../common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../contracts/generation.ts';
 import { classificationListSchema, embeddingListSchema } from '../../contracts/openai.ts';
-import { answer, queued } from '../answer/answer.ts';
-import type { Endpoint } from '../answer/answer-plan.ts';
-import { createCompletionLogprobs } from '../answer/logprobs.ts';
+import type { Deps } from '../deps.ts';
+import { waitingRoute } from '../generation/admission.ts';
+import type { DocumentWriter, Endpoint, ResponseHead } from '../generation/generation-plan.ts';
 import {
   createClassificationDocument,
   createEmbeddingDocument,
-} from '../answer/pooled-documents.ts';
-import type { Deps } from '../deps.ts';
+} from '../generation/pooled-documents.ts';
+import { enterQueue } from '../generation/queue-entry.ts';
+import { respond } from '../generation/respond.ts';
 import { prefixScope, toTextEnd } from '../request/prepare-generation.ts';
 import { preparePrompts, resolveMaxTokens, toTruncation } from '../request/prompts.ts';
 import { openModel, type RequestModel } from '../request/request-model.ts';
@@ -32,22 +33,18 @@ export function addEmbeddingsRoute(app: App, deps: Deps): void {
     path: '/v1/embeddings',
     summary: 'Turn texts into vectors',
     body: { schema: embeddingRequestSchema({ ...base, limits }), limits },
-    answers: json(embeddingListSchema),
-    ...queued<never>(deps, () => 0),
+    response: json(embeddingListSchema),
+    ...waitingRoute(deps),
     handle(c, body) {
       const format = {
         dimensions: body.dimensions ?? base.hiddenSize,
         encoding: body.encoding_format ?? 'float',
       } as const;
-      return answerPooled(c, deps, {
+      return respondPooled(c, deps, {
         body,
         request: { pooling: body.pooling ?? 'mean' },
-        endpoint: {
-          ...POOLED,
-          operation: 'embeddings',
-          idPrefix: 'embd-',
-          createDocument: (_, { head }) => createEmbeddingDocument(head, format),
-        },
+        endpoint: { ...POOLED, operation: 'embeddings', idPrefix: 'embd-' },
+        createDocument: (head) => createEmbeddingDocument(head, format),
       });
     },
   });
@@ -61,36 +58,34 @@ export function addClassifyRoute(app: App, deps: Deps): void {
     path: '/classify',
     summary: 'Classify texts',
     body: { schema: classifyRequestSchema({ ...base, limits }), limits },
-    answers: json(classificationListSchema),
-    ...queued<never>(deps, () => 0),
+    response: json(classificationListSchema),
+    ...waitingRoute(deps),
     handle(c, body) {
       const isActivated = body.use_activation ?? body.activation ?? body.softmax ?? true;
-      return answerPooled(c, deps, {
+      return respondPooled(c, deps, {
         body,
         request: { pooling: 'last', classifies: true },
-        endpoint: {
-          ...POOLED,
-          operation: 'classify',
-          idPrefix: 'classify-',
-          createDocument: (_, { head }) => createClassificationDocument(head, isActivated),
-        },
+        endpoint: { ...POOLED, operation: 'classify', idPrefix: 'classify-' },
+        createDocument: (head) => createClassificationDocument(head, isActivated),
       });
     },
   });
 }
 
 /** A request whose inputs are pooled. */
-interface PooledAnswer {
+interface PooledGeneration {
   readonly body: Omit<EmbeddingRequest, 'pooling' | 'dimensions' | 'encoding_format' | 'normalize'>;
   readonly request: Pick<GenerationRequest, 'pooling' | 'classifies'>;
   readonly endpoint: Endpoint;
+  createDocument(head: ResponseHead): DocumentWriter;
 }
 
-async function answerPooled(
+async function respondPooled(
   c: Context<HttpEnv>,
   deps: Deps,
-  { body, request, endpoint }: PooledAnswer,
+  { body, request, endpoint, createDocument }: PooledGeneration,
 ): Promise<Response> {
+  using _entry = enterQueue(c, deps, 0);
   const tenant = c.get('tenant');
   const model = await openModel(c, deps, body, { input: body.input });
   if (request.classifies && model.resolved.kind === 'base') {
@@ -114,7 +109,7 @@ async function answerPooled(
     sampling: GREEDY,
     ...(scope !== undefined && { prefixScope: scope }),
   };
-  return answer(c, deps, {
+  return respond(c, deps, {
     tenant,
     model,
     choices: prompts.map(({ ids: promptIds }, index) => {
@@ -122,6 +117,12 @@ async function answerPooled(
     }),
     promptTokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
     endpoint,
+    writer: {
+      createDocument: (_plan, head) => createDocument(head),
+      createEvents: () => {
+        throw new AssertionError('pooled inputs are not streamed');
+      },
+    },
     textEnd: toTextEnd({ stop: [] }),
     logprobs: { isShown: false, byId: false, echoed: undefined, prompt: undefined },
     stream: undefined,
@@ -129,15 +130,8 @@ async function answerPooled(
 }
 
 function checkFit(promptTokens: number, { maxSeqLength }: RequestModel): void {
-  const budget = { promptTokens, maxTokens: 0, defaultTokens: 0, param: 'input' } as const;
-  resolveMaxTokens(budget, maxSeqLength);
+  resolveMaxTokens(promptTokens, maxSeqLength, { maxTokens: 0, isFitted: false, param: 'input' });
 }
 
-/** The part that the two endpoints share. */
-const POOLED = {
-  limitField: 'input',
-  createLogprobs: createCompletionLogprobs,
-  createEvents: () => {
-    throw new AssertionError('pooled inputs are not streamed');
-  },
-} satisfies Partial<Endpoint>;
+/** The fields that the two endpoints name in errors. */
+const POOLED = { promptField: 'input', limitField: 'input' } as const;

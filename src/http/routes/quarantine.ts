@@ -36,14 +36,14 @@ export function addQuarantineRoutes(
     method: 'get',
     path: PATH,
     summary: 'List what is refused because the engine crashed with it (admin)',
-    answers: json(listSchema),
+    response: json(listSchema),
     errors: [403],
     admit,
-    handle(c) {
+    handle() {
       const data = quarantine.list().map(({ remainingS, ...entry }) => {
         return { object: 'quarantine', ...entry, remaining_seconds: remainingS };
       });
-      return c.json({ object: 'list', data });
+      return { object: 'list', data };
     },
   });
   for (const { path, summary } of RELEASES) {
@@ -51,7 +51,7 @@ export function addQuarantineRoutes(
       method: 'delete',
       path,
       summary,
-      answers: json(releasedSchema),
+      response: json(releasedSchema),
       admit,
       handle(c) {
         const id = c.req.param('id');
@@ -60,7 +60,7 @@ export function addQuarantineRoutes(
         else if (!quarantine.release(id)) {
           throw new ServeError('not_found', `"${id}" is not quarantined.`, { param: 'id' });
         }
-        return c.json({ released: ids });
+        return { released: ids };
       },
     });
   }

@@ -11,7 +11,7 @@ import type { Deps } from '../deps.ts';
 import { type App, addRoute, json } from '../wire/route.ts';
 
 const querySchema = z.strictObject({
-  id: z.string().optional().openapi({ description: 'The x-request-id of a single request' }),
+  id: z.string().optional().describe('The x-request-id of a single request'),
 });
 
 /** Adds the route. It must be added before the limits: a client may ask every second what its request waits for. */
@@ -22,7 +22,7 @@ export function addRequestsRoute(app: App, deps: Deps): void {
     path: '/v1/requests',
     summary: 'List running and recent requests',
     query: querySchema,
-    answers: json(requestListSchema),
+    response: json(requestListSchema),
     handle(c, { id }) {
       const tenant = c.get('tenant');
       const records = telemetry.requests.list(tenant.isAdmin ? undefined : tenant.id);

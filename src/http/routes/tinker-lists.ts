@@ -42,9 +42,9 @@ function addGet(
     path: `${TINKER_PREFIX}/${path}`,
     summary: `Tinker: ${summary}`,
     query: ANY_QUERY,
-    answers: json(objectSchema),
+    response: json(objectSchema),
     errors: [410],
-    handle: async (c) => c.json(await handle(c)),
+    handle,
   });
 }
 
@@ -95,10 +95,10 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     method: 'delete',
     path: `${TINKER_PREFIX}/training_runs/{id}/checkpoints/{folder}/{name}`,
     summary: 'Tinker: remove a checkpoint',
-    answers: json(objectSchema),
+    response: json(objectSchema),
     async handle(c) {
       await runs.remove(c.var.tenant.id, checkpointOf(c));
-      return c.json({});
+      return {};
     },
   });
   addRoute(app, {
@@ -106,10 +106,10 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     path: `${TINKER_PREFIX}/training_runs/{id}/checkpoints/{folder}/{name}/ttl`,
     summary: 'Tinker: set when a checkpoint expires',
     body: { schema: ttlBody, limits },
-    answers: json(objectSchema),
+    response: json(objectSchema),
     async handle(c, { ttl_seconds = null }) {
       await runs.expire(c.var.tenant.id, checkpointOf(c), ttl_seconds);
-      return c.json({});
+      return {};
     },
   });
   addRoute(app, {
@@ -117,10 +117,10 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     path: `${TINKER_PREFIX}/weights_info`,
     summary: 'Tinker: describe the weights of a path',
     body: { schema: weightsInfoBody, limits },
-    answers: json(objectSchema),
+    response: json(objectSchema),
     async handle(c, { tinker_path }) {
       const { run } = await runs.checkpoint(c.var.tenant.id, requirePath(tinker_path));
-      return c.json({ base_model: run.baseModel, is_lora: true, lora_rank: run.rank });
+      return { base_model: run.baseModel, is_lora: true, lora_rank: run.rank };
     },
   });
 }
@@ -132,15 +132,21 @@ function addSessionLists(app: App, { sessions }: TinkerService): void {
     return { sessions: page.map(({ id }) => id) };
   });
   addGet(app, 'sessions/{id}', 'describe a session', (c) => {
-    const { models, samplers, metadata } = sessions.find(c.var.tenant.id, pathParam(c, 'id'));
+    const { models, samplingSessions, metadata } = sessions.find(
+      c.var.tenant.id,
+      pathParam(c, 'id'),
+    );
     return {
       training_run_ids: [...models.keys()],
-      sampler_ids: [...samplers.keys()],
+      sampler_ids: [...samplingSessions.keys()],
       user_metadata: metadata,
     };
   });
   addGet(app, 'samplers/{id}', 'describe a sampler', (c) => {
-    const { id, baseModel, modelPath } = sessions.sampler(c.var.tenant.id, pathParam(c, 'id'));
+    const { id, baseModel, modelPath } = sessions.samplingSession(
+      c.var.tenant.id,
+      pathParam(c, 'id'),
+    );
     return { sampler_id: id, base_model: baseModel, model_path: modelPath ?? null };
   });
 }

@@ -52,18 +52,18 @@ function addPost<Body>(
   route: {
     readonly summary: string;
     readonly schema: z.ZodType<Body>;
-    readonly answers?: z.ZodType;
+    readonly response?: z.ZodType;
     handle(c: Context<HttpEnv>, body: Body): object | Promise<object>;
   },
 ): void {
-  const { summary, schema, answers = objectSchema, handle } = route;
+  const { summary, schema, response = objectSchema, handle } = route;
   addRoute(app, {
     method: 'post',
     path: `${TINKER_PREFIX}/${name}`,
     summary: `Tinker: ${summary}`,
     body: { schema, limits },
-    answers: json(answers),
-    handle: async (c, body) => c.json(await handle(c, body)),
+    response: json(response),
+    handle,
     async onRefused(c, body, error) {
       const target = bodies.targetBody.safeParse(body);
       if (target.success) await tinker.refuse(targetOf(c, target.data), error);
@@ -119,7 +119,7 @@ function addTrainingRoutes(app: App, deps: TinkerDeps): void {
   addPost(app, deps, 'create_model', {
     summary: 'create a model with a new adapter',
     schema: bodies.createModelBody,
-    answers: futureSchema,
+    response: futureSchema,
     async handle(c, { session_id, model_seq_id, base_model, lora_config: lora, ...body }) {
       await requireBase(deps, c.var.tenant, base_model);
       const { rank, seed = null, train_mlp, train_attn, train_unembed } = lora;
@@ -160,18 +160,18 @@ function addTrainingRoutes(app: App, deps: TinkerDeps): void {
     path: `${TINKER_PREFIX}/forward_backward`,
     summary: 'Tinker: compute a loss and add its gradients; the body is a protobuf message',
     content: PROTOBUF_CONTENT,
-    answers: json(futureSchema),
+    response: json(futureSchema),
     async handle(c) {
       const bytes = await readBytesOfType(c.req.raw, PROTOBUF, deps.limits);
       const { modelId, seqId: seq } = parsePassRequest(bytes);
       const to = { tenant: c.var.tenant.id, modelId, seq };
-      return c.json({ request_id: await tinker.submit(to, { kind: 'pass', bytes }) });
+      return { request_id: await tinker.submit(to, { kind: 'pass', bytes }) };
     },
   });
   addPost(app, deps, 'optim_step', {
     summary: 'update a model by its gradients and clear them',
     schema: bodies.optimStepBody,
-    answers: futureSchema,
+    response: futureSchema,
     async handle(c, { adam_params, ...body }) {
       const params = adam_params ?? bodies.DEFAULT_ADAM;
       const adam = {
@@ -191,7 +191,7 @@ function addWeightRoutes(app: App, deps: TinkerDeps): void {
   addPost(app, deps, 'save_weights', {
     summary: 'save a model and the state of its optimizer',
     schema: bodies.saveWeightsBody,
-    answers: futureSchema,
+    response: futureSchema,
     async handle(c, { path: name, ttl_seconds, overwrite, user_metadata, ...body }) {
       const saved = { kind: 'save', folder: 'weights', name, overwrite } as const;
       const request = { ...saved, ttlS: ttl_seconds ?? null, metadata: user_metadata ?? null };
@@ -201,7 +201,7 @@ function addWeightRoutes(app: App, deps: TinkerDeps): void {
   addPost(app, deps, 'save_weights_for_sampler', {
     summary: 'save a model for sampling',
     schema: bodies.saveForSamplerBody,
-    answers: futureSchema,
+    response: futureSchema,
     async handle(c, { path: name, sampling_session_seq_id, ...body }) {
       const to = targetOf(c, body);
       if (name == null) {
@@ -216,7 +216,7 @@ function addWeightRoutes(app: App, deps: TinkerDeps): void {
   addPost(app, deps, 'load_weights', {
     summary: 'create a model from a checkpoint, or load one into a model',
     schema: bodies.loadWeightsBody,
-    answers: futureSchema,
+    response: futureSchema,
     async handle(c, body) {
       const { path, optimizer: withOptimizer } = body;
       if ('model_id' in body) {
@@ -253,35 +253,37 @@ function addSamplingRoutes(app: App, deps: TinkerDeps): void {
   const { sessions } = tinker;
   addPost(app, deps, 'create_sampling_session', {
     summary: 'create a sampler of a checkpoint or of the base',
-    schema: bodies.samplerBody,
+    schema: bodies.samplingSessionBody,
     async handle(c, { session_id, sampling_session_seq_id: number, ...named }) {
       const session = sessions.find(c.var.tenant.id, session_id);
       const source = await sourceOf(deps, tinker, c.var.tenant, named);
-      const { id } = await sessions.addSampler(session, number, source);
+      const { id } = await sessions.addSamplingSession(session, number, source);
       return { type: 'create_sampling_session', sampling_session_id: id };
     },
   });
   addPost(app, deps, 'join_sampling_session', {
     summary: 'number a copy of a sampler',
-    schema: bodies.samplerIdBody,
+    schema: bodies.samplingSessionIdBody,
     async handle(c, { sampling_session_id: id }) {
-      const client_counter = await sessions.joinSampler(c.var.tenant.id, id);
+      const client_counter = await sessions.joinSamplingSession(c.var.tenant.id, id);
       return { type: 'join_sampling_session', client_counter };
     },
   });
   addPost(app, deps, 'asample', {
     summary: 'draw samples',
     schema: bodies.sampleBody,
-    answers: futureSchema,
-    async handle(c, { sampling_session_id: samplerId, seq_id, ...body }) {
+    response: futureSchema,
+    async handle(c, { sampling_session_id: samplingSessionId, seq_id, ...body }) {
       const { tenant } = c.var;
       const { model } =
-        samplerId == null
+        samplingSessionId == null
           ? await sourceOf(deps, tinker, tenant, body)
-          : sessions.sampler(tenant.id, samplerId);
+          : sessions.samplingSession(tenant.id, samplingSessionId);
       // Without both it cannot be repeated. A client chooses the id of its HTTP request, so that is no unique name.
       const id =
-        samplerId == null || seq_id == null ? `sample:${randomUUID()}` : `${samplerId}:${seq_id}`;
+        samplingSessionId == null || seq_id == null
+          ? `sample:${randomUUID()}`
+          : `${samplingSessionId}:${seq_id}`;
       const request_id = tinker.sample(tenant, id, model, body);
       const ids = Array.from({ length: body.num_samples }, (_, i) => `${request_id}:${i}`);
       return { request_id, sample_sequence_ids: ids };
@@ -304,15 +306,15 @@ function addFutureRoutes(app: App, deps: TinkerDeps): void {
     path: `${TINKER_PREFIX}/retrieve_future`,
     summary: 'Tinker: wait for a result, at most 20 s',
     body: { schema: bodies.retrieveBody, limits: deps.limits },
-    answers: { ...json(objectSchema), ...PROTOBUF_CONTENT },
+    response: { ...json(objectSchema), ...PROTOBUF_CONTENT },
     async handle(c, { request_id }) {
       const outcome = await tinker.wait(c.var.tenant.id, request_id);
       switch (outcome.kind) {
         case 'pending':
-          return c.json({ type: 'try_again', request_id, queue_state: 'active' });
+          return { type: 'try_again', request_id, queue_state: 'active' };
         case 'failed': {
           const { message, status } = toServeError(outcome.error, deps.log);
-          return c.json({ error: message, category: status < 500 ? 'user' : 'server' });
+          return { error: message, category: status < 500 ? 'user' : 'server' };
         }
         case 'done':
           return outcome.value instanceof Uint8Array

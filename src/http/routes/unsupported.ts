@@ -18,7 +18,7 @@ export function addUnsupportedRoutes(app: App): void {
       method,
       path,
       summary: 'Not supported: 400, `unsupported_parameter`',
-      answers: json(errorEnvelopeSchema),
+      response: json(errorEnvelopeSchema),
       handle() {
         throw new ServeError(
           'unsupported_parameter',

@@ -42,7 +42,7 @@ export function addUsageRoute(
     path: '/v1/organization/usage/completions',
     summary: 'Sum up requests and tokens over all servers, by day, tenant and model',
     query: usageQuery,
-    answers: json(usagePageSchema),
+    response: json(usagePageSchema),
     description: 'One bucket per day in UTC; further ones while has_more is true',
     async handle(c, query) {
       const tenant = c.get('tenant');
@@ -61,12 +61,12 @@ export function addUsageRoute(
         resultCount += results.length;
       }
       const hasMore = nextS < lastS;
-      return c.json({
+      return {
         object: 'page',
         data,
         has_more: hasMore,
         next_page: hasMore ? String(nextS) : null,
-      });
+      };
     },
   });
 }

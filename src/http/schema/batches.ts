@@ -15,7 +15,7 @@ const outputExpirySchema = z.strictObject({
 /** The body that creates a batch. */
 export const createBatchSchema = z
   .strictObject({
-    input_file_id: z.string().openapi({ description: 'An upload with the purpose batch' }),
+    input_file_id: z.string().describe('An upload with the purpose batch'),
     endpoint: z.enum(BATCH_ENDPOINTS, `must be one of ${BATCH_ENDPOINTS.join(', ')}`),
     completion_window: z.literal('24h', 'must be 24h'),
     metadata: metadataSchema.nullish(),

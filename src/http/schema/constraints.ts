@@ -155,14 +155,13 @@ const NESTING = 'json_schema';
 /**
  * Returns a reader of formats whose schema is not nested.
  * @param chatFormat the schema of chat's `response_format`
- * @param place the field's path in the body
+ * @param fieldPath the field's path in the body
  */
 export function formatReader(
   chatFormat: z.ZodType<GivenConstraint | undefined>,
-  place: readonly string[],
+  fieldPath: readonly string[],
 ) {
   return (value: unknown, ctx: Refine): TextFormat | undefined => {
-    if (value === undefined || value === null) return undefined;
     if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
     const format = value as TextFormat['shown'];
     const { type, ...members } = format;
@@ -177,7 +176,7 @@ export function formatReader(
     const flat = (path: readonly PropertyKey[]) => (path[0] === NESTING ? path.slice(1) : path);
     if (result.success) {
       const constraint = result.data;
-      const path = constraint?.path && [...place, ...flat(constraint.path)];
+      const path = constraint?.path && [...fieldPath, ...flat(constraint.path)];
       return { given: constraint && { ...constraint, ...(path && { path }) }, shown: format };
     }
     for (const { path, ...issue } of result.error.issues) {
@@ -189,7 +188,7 @@ export function formatReader(
 }
 
 function constraint(read: Reader, help: string, documented: object) {
-  const check = (value: unknown, ctx: Refine) => (value == null ? undefined : read(value, ctx, []));
+  const check = (value: unknown, ctx: Refine) => read(value, ctx, []);
   return both(readBy(check, documented), help);
 }
 
@@ -292,8 +291,21 @@ export function checkSingleConstraint(body: ConstraintFields, ctx: Refine): void
   addIssue(ctx, `cannot be combined with ${first}. Send only one of them`, { path: [second] });
 }
 
+/** Adds an issue if a request has a constraint in `structured_outputs` and another one in a field of its API. */
+export function checkFormat(
+  { structured_outputs: outputs }: ConstraintFields,
+  format: Readonly<Record<string, GivenConstraint | undefined>>,
+  ctx: Refine,
+): void {
+  for (const [field, given] of Object.entries(format)) {
+    if (!outputs || !given || isSameConstraint(outputs, given)) continue;
+    const path = ['structured_outputs'];
+    addIssue(ctx, `cannot be combined with ${field}. Send only one of them`, { path });
+  }
+}
+
 /** Whether two fields ask for the same constraint. */
-export function isSameConstraint(
+function isSameConstraint(
   one: GivenConstraint | undefined,
   other: GivenConstraint | undefined,
 ): boolean {

@@ -45,7 +45,7 @@ const MAX_GRADER_BYTES = 256 * 1024;
 const responseFormatSchema = readBy(
   (json, ctx) => {
     const given = parseInside(CONSTRAINT_FIELDS.response_format.chat, json, ctx);
-    return json == null ? undefined : { json: json as Record<string, unknown>, given };
+    return { json: json as Record<string, unknown>, given };
   },
   { type: 'object', description: 'As in chat completions; the samples match it' },
 );
@@ -77,8 +77,7 @@ const methodSchema = z
   .openapi('FineTuningMethod');
 
 const loraMethodSchema = readBy(
-  (method, ctx): 'qlora' | 'lora' | undefined => {
-    if (method === undefined || method === null) return undefined;
+  (method, ctx): 'qlora' | 'lora' => {
     if (method === 'qlora' || method === 'lora') return method;
     const isKnown = method === 'full' || method === 'dora';
     return addIssue(ctx, 'must be qlora or lora', isKnown ? { code: UNSUPPORTED } : {});
@@ -91,7 +90,7 @@ const extensionSchema = z
   .strictObject({
     ...extensionFields(),
     method: loraMethodSchema,
-    dry_run: z.boolean().optional().openapi({ description: 'Plan the job without creating it' }),
+    dry_run: z.boolean().optional().describe('Plan the job without creating it'),
   })
   .openapi('LorikeetSettings');
 
@@ -101,16 +100,14 @@ export type Extension = z.infer<typeof extensionSchema>;
 /** The body that creates a job. */
 export const createJobSchema = z
   .strictObject({
-    model: z.string().openapi({ description: 'The base, or an adapter to start from' }),
+    model: z.string().describe('The base, or an adapter to start from'),
     training_file: z.string(),
     validation_file: z.string().nullish(),
-    suffix: z.string().nullish().openapi({ description: 'The name of the adapter' }),
+    suffix: z.string().nullish().describe('The name of the adapter'),
     seed: TRAINING_SETTINGS.seed.schema.nullish(),
     metadata: metadataSchema.nullish(),
     method: methodSchema.nullish(),
-    hyperparameters: hyperparametersSchema
-      .nullish()
-      .openapi({ description: 'Can also be given in method' }),
+    hyperparameters: hyperparametersSchema.nullish().describe('Can also be given in method'),
     integrations: z
       .array(z.unknown())
       .superRefine((list, ctx) => {

@@ -8,14 +8,12 @@ const MAX_SEARCH = 64;
 /** Versions have up to nine digits in the names of models and folders. */
 const version = z.int().positive().max(999_999_999);
 
-const owner = z.string().max(63).optional().openapi({
-  description: 'This tenant (the default) or `shared`',
-});
+const owner = z.string().max(63).optional().describe('This tenant (the default) or `shared`');
 
 /** The query that lists adapters. */
 export const adapterListQuery = z.strictObject({
   ...pageQuery(20),
-  search: z.string().max(MAX_SEARCH).optional().openapi({ description: 'Part of the name' }),
+  search: z.string().max(MAX_SEARCH).optional().describe('Part of the name'),
 });
 /** The checked query that lists adapters. */
 export type AdapterListQuery = z.infer<typeof adapterListQuery>;
@@ -28,10 +26,10 @@ export const changeAboutSchema = z
   .strictObject({
     owner,
     ...z.object(aboutFields).partial().shape,
-    revision: adapterAboutSchema.shape.revision.max(MAX_COUNT).optional().openapi({
-      description:
-        'The revision that you have read; if it is not the newest, nothing changes (412)',
-    }),
+    revision: adapterAboutSchema.shape.revision
+      .max(MAX_COUNT)
+      .optional()
+      .describe('The revision that you have read; if it is not the newest, nothing changes (412)'),
   })
   .openapi('ChangeAdapterRequest');
 
@@ -39,13 +37,11 @@ export const changeAboutSchema = z
 export const moveAliasSchema = z
   .strictObject({
     owner,
-    version: version.optional().openapi({ description: 'The version that the alias points at' }),
+    version: version.optional().describe('The version that the alias points at'),
     split: z
       .array(z.strictObject({ version, percent: z.number().positive().max(100) }))
       .optional()
-      .openapi({
-        description: 'Instead of version: two to four versions whose percentages add up to 100',
-      }),
+      .describe('Instead of version: two to four versions whose percentages add up to 100'),
   })
   .refine(({ version, split }) => (version === undefined) !== (split === undefined), {
     error: 'give either version or split',

@@ -141,7 +141,7 @@ export type ReasoningItem = z.output<typeof reasoningItemSchema>;
 
 const itemReferenceSchema = z.strictObject({
   type: z.literal('item_reference'),
-  id: z.string().openapi({ description: 'An item of a response that the server keeps' }),
+  id: z.string().describe('An item of a response that the server keeps'),
 });
 
 /** Whether the server keeps responses, so that requests can refer to them. */

@@ -41,7 +41,7 @@ export const heartbeatBody = z.object({ session_id: id }).openapi('TinkerHeartbe
 export const anyBody = z.looseObject({});
 
 const loraSchema = z.object({
-  rank: z.int().min(1).max(MAX_RANK).openapi({ description: 'Adapters are scaled by 32 / rank' }),
+  rank: z.int().min(1).max(MAX_RANK).describe('Adapters are scaled by 32 / rank'),
   seed,
   train_unembed: z.boolean().default(true),
   train_mlp: z.boolean().default(true),
@@ -52,7 +52,7 @@ export const createModelBody = z
   .object({
     session_id: id,
     model_seq_id: number,
-    base_model: z.string().openapi({ description: "The base, by its name or an operator's alias" }),
+    base_model: z.string().describe("The base, by its name or an operator's alias"),
     user_metadata: metadata,
     lora_config: loraSchema,
     optimizer_config: optimizer,
@@ -72,11 +72,7 @@ const adamParams = z.object({
   beta2: z.number().min(0).lt(1).default(0.95),
   eps: factor.default(1e-12),
   weight_decay: factor.default(0),
-  grad_clip_norm: z
-    .number()
-    .max(MAX_FACTOR)
-    .default(0)
-    .openapi({ description: '0: gradients are not clipped' }),
+  grad_clip_norm: z.number().max(MAX_FACTOR).default(0).describe('0: gradients are not clipped'),
 });
 
 export const optimStepBody = z
@@ -103,7 +99,7 @@ export const saveForSamplerBody = z
   .object({
     model_id: id,
     seq_id: seq,
-    path: path.nullish().openapi({ description: 'Absent: only the new sampler uses the weights' }),
+    path: path.nullish().describe('Absent: only the new sampler uses the weights'),
     sampling_session_seq_id: number.nullish(),
     ttl_seconds: ttl,
     user_metadata: metadata,
@@ -134,9 +130,10 @@ const noSession = z.null('is not supported: a copy has its own session').optiona
 export const copyWeightsBody = z
   .object({
     source_path: path,
-    destination_project_id: z.string().nullish().openapi({
-      description: 'Ignored: there are no projects, and the copy belongs to the same tenant',
-    }),
+    destination_project_id: z
+      .string()
+      .nullish()
+      .describe('Ignored: there are no projects, and the copy belongs to the same tenant'),
     session_id: noSession,
     model_seq_id: noSession,
     ttl_seconds: ttl,
@@ -144,7 +141,7 @@ export const copyWeightsBody = z
   })
   .openapi('TinkerCopy');
 
-export const samplerBody = z
+export const samplingSessionBody = z
   .object({
     session_id: id,
     sampling_session_seq_id: number,
@@ -153,7 +150,9 @@ export const samplerBody = z
   })
   .openapi('TinkerSampler');
 
-export const samplerIdBody = z.object({ sampling_session_id: id }).openapi('TinkerSamplerId');
+export const samplingSessionIdBody = z
+  .object({ sampling_session_id: id })
+  .openapi('TinkerSamplerId');
 
 const chunk = z.object(
   { type: z.literal('encoded_text').default('encoded_text'), tokens: z.array(number) },
@@ -173,9 +172,9 @@ const targets = z
     sparse_crow_indices: indices,
     sparse_col_indices: indices,
   })
-  .openapi({
-    description: `At most ${MAX_TOP} tokens to score in place of each token of the prompt but the first; -1 asks for nothing`,
-  });
+  .describe(
+    `At most ${MAX_TOP} tokens to score in place of each token of the prompt but the first; -1 asks for nothing`,
+  );
 
 export const sampleBody = z
   .object({
@@ -188,12 +187,12 @@ export const sampleBody = z
       .min(1)
       .max(DEFAULT_LIMITS.maxChoices)
       .default(1)
-      .openapi({ description: `At most ${DEFAULT_LIMITS.maxChoices}, as n of a completion` }),
+      .describe(`At most ${DEFAULT_LIMITS.maxChoices}, as n of a completion`),
     prompt,
     sampling_params: z.object({
       max_tokens: int32(1).nullish(),
       seed,
-      stop: stop.openapi({ description: 'Absent: the end token; an empty list: no stop at all' }),
+      stop: stop.describe('Absent: the end token; an empty list: no stop at all'),
       temperature: SAMPLING_FIELDS.temperature.schema.default(1),
       top_k: int32(-1).default(-1),
       top_p: SAMPLING_FIELDS.top_p.schema.default(1),
@@ -209,9 +208,7 @@ export const sampleBody = z
 
 export const ttlBody = z
   .object({
-    ttl_seconds: ttl.openapi({
-      description: 'Seconds from now, an hour to ten years; null: never',
-    }),
+    ttl_seconds: ttl.describe('Seconds from now, an hour to ten years; null: never'),
   })
   .openapi('TinkerTtl');
 export const retrieveBody = z.object({ request_id: id }).openapi('TinkerRetrieve');

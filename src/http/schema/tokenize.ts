@@ -5,7 +5,7 @@ import { chatMessagesSchema } from './chat.ts';
 import { tokenIdsForm, toTokenIds } from './fields.ts';
 import { requestFields, type SchemaBounds } from './request-fields.ts';
 
-const model = z.string().nullish().openapi({ description: 'Default: the base' });
+const model = z.string().nullish().describe('Default: the base');
 
 /** The schema of a tokenize request, within a model's bounds. */
 export function tokenizeRequestSchema(bounds: SchemaBounds) {
@@ -13,14 +13,14 @@ export function tokenizeRequestSchema(bounds: SchemaBounds) {
   return z
     .strictObject({
       model,
-      prompt: z.string().nullish().openapi({ description: 'A text, as for completions' }),
+      prompt: z.string().nullish().describe('A text, as for completions'),
       messages: chatMessagesSchema(bounds)
         .nullish()
         .openapi({ type: ['array', 'null'] }),
       add_special_tokens: z
         .boolean()
         .nullish()
-        .openapi({ description: `${rows.add_special_tokens.help}; false with messages` }),
+        .describe(`${rows.add_special_tokens.help}; false with messages`),
       add_generation_prompt: rows.add_generation_prompt.chat,
       continue_final_message: rows.continue_final_message.chat,
       chat_template_kwargs: rows.chat_template_kwargs.chat,
@@ -28,10 +28,7 @@ export function tokenizeRequestSchema(bounds: SchemaBounds) {
       tools: rows.tools.chat,
       chat_template: rows.chat_template.chat,
       mm_processor_kwargs: rows.mm_processor_kwargs.chat,
-      return_token_strs: z
-        .boolean()
-        .nullish()
-        .openapi({ description: 'Whether the answer also names the tokens' }),
+      return_token_strs: z.boolean().nullish().describe('Whether the answer also names the tokens'),
     })
     .superRefine((body, ctx) => {
       const { prompt, messages, add_special_tokens: addsSpecials } = body;
@@ -51,9 +48,6 @@ export function tokenizeRequestSchema(bounds: SchemaBounds) {
     })
     .openapi('TokenizeRequest');
 }
-
-/** The checked body of a tokenize request. */
-export type TokenizeRequest = z.output<ReturnType<typeof tokenizeRequestSchema>>;
 
 /** The schema of a detokenize request. */
 export function detokenizeRequestSchema(bounds: { vocabSize: number; maxCount: number }) {

@@ -18,7 +18,7 @@ const list = z
 /** The query. */
 export const usageQuery = z.strictObject({
   start_time: time,
-  end_time: time.optional().openapi({ description: 'Default: now' }),
+  end_time: time.optional().describe('Default: now'),
   bucket_width: z.literal('1d', 'must be 1d, because usage is counted by day').default('1d'),
   group_by: list
     .pipe(z.array(z.enum(USAGE_GROUPS, `must be of ${USAGE_GROUPS.join(', ')}`)))
@@ -28,15 +28,15 @@ export const usageQuery = z.strictObject({
       items: { type: 'string', enum: [...USAGE_GROUPS] },
       description: 'A project is a tenant',
     }),
-  project_ids: list.optional().openapi({ description: 'Tenants; only an admin key sees others' }),
+  project_ids: list.optional().describe('Tenants; only an admin key sees others'),
   models: list.optional(),
   batch: z
     .enum(['true', 'false'], 'must be true or false')
     .transform((text) => text === 'true')
     .optional()
     .openapi({ type: 'boolean' }),
-  limit: integerText(1, MAX_DAYS).default(DEFAULT_DAYS).openapi({ description: 'Days' }),
-  page: time.optional().openapi({ description: 'next_page of the previous page' }),
+  limit: integerText(1, MAX_DAYS).default(DEFAULT_DAYS).describe('Days'),
+  page: time.optional().describe('next_page of the previous page'),
 });
 /** A checked query. */
 export type UsageQuery = z.infer<typeof usageQuery>;

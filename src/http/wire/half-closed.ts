@@ -18,7 +18,7 @@ interface WritingSocket extends Socket {
 }
 
 /** Lets clients read their responses after they closed their side. Must be called before the server listens. */
-export function answerHalfClosed(server: Server): void {
+export function serveHalfClosed(server: Server): void {
   Object.assign(server, { httpAllowHalfOpen: true });
   server.on('connection', (socket: WritingSocket) => socket.once('end', () => probe(socket)));
 }

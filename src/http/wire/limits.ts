@@ -38,7 +38,7 @@ export const DEFAULT_LIMITS = {
    * whole response is complete or a slow reader has caught up: 21 MiB as JSON, 46 MiB as objects. All 20 alternatives of 128
    * choices of 2,047 tokens would take 970 MiB.
    */
-  maxAnswerLogprobs: 262_144,
+  maxCompletionLogprobs: 262_144,
   maxMessages: 2048,
   /** Bytes of all stop strings. The stream decoder builds an automaton from them. */
   maxStopBytes: 8192,

@@ -10,7 +10,8 @@ import { ServeError } from '../../common/errors.ts';
 import type { Caller } from '../../common/turn-queue.ts';
 import type { RequestTime } from '../../contracts/generation.ts';
 import type { Tenant } from '../../contracts/tenant.ts';
-import type { Exchange, Telemetry } from '../../telemetry/telemetry.ts';
+import type { Exchange } from '../../telemetry/exchange.ts';
+import type { Telemetry } from '../../telemetry/telemetry.ts';
 import type { Authenticate, TenantGateway } from '../../tenants/access.ts';
 import type { RateLimits, Reservation } from '../../tenants/rate-limits.ts';
 import { isMessagesPath } from './errors.ts';
@@ -24,7 +25,7 @@ export interface HttpEnv {
     exchange: Exchange;
     requestId: string;
     /** Its queue entry, until its sequences are submitted. */
-    place: Disposable;
+    queueEntry: Disposable;
     time: RequestTime;
     /** Aborts when the request's time is over or its client is gone. Undefined if its time is unlimited. */
     signal: AbortSignal | undefined;

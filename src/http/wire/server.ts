@@ -19,7 +19,7 @@ import {
   type WantedLimits,
 } from './connections.ts';
 import { toEnvelope } from './errors.ts';
-import { answerHalfClosed } from './half-closed.ts';
+import { serveHalfClosed } from './half-closed.ts';
 import { MAX_HEADER_BYTES } from './limits.ts';
 import { toRequestId } from './middleware.ts';
 import { createSocketRefusal, type SocketRefusal, toParserRefusal } from './socket-refusal.ts';
@@ -125,7 +125,7 @@ export async function startServer(app: FetchApp, options: ServerOptions): Promis
     createListener(app, refusal),
   );
   refuseOnSocket(server, refusal);
-  answerHalfClosed(server);
+  serveHalfClosed(server);
   const limits = toConnectionLimits(options.connections);
   const warnFull = createFullWarning(limits, log);
   boundConnections(server, limits, {
@@ -149,11 +149,11 @@ export async function startServer(app: FetchApp, options: ServerOptions): Promis
 }
 
 function createListener(app: FetchApp, { refuse, isRefused }: SocketRefusal): RequestListener {
-  const answer: FetchApp['fetch'] = (request, env) =>
+  const respond: FetchApp['fetch'] = (request, env) =>
     hasDotSegments((env as HttpBindings).incoming.url)
       ? toRefusal(new ServeError('not_found', 'Unknown route. /docs lists all routes.'))
       : app.fetch(request, env);
-  const listener = getRequestListener(answer, {
+  const listener = getRequestListener(respond, {
     errorHandler: () =>
       toRefusal(
         new ServeError('invalid_request', 'The request target or the Host header is invalid.'),

@@ -41,7 +41,7 @@ export function createSocketRefusal(): SocketRefusal {
       lingering.delete(socket);
     });
     socket.on('error', () => {}); // the client may be gone
-    socket.end(toAnswer(error));
+    socket.end(toRawResponse(error));
   };
   return { refuse, isRefused: (socket) => refused.has(socket) };
 }
@@ -63,7 +63,7 @@ export function toParserRefusal(code: string | undefined): ServeError {
   );
 }
 
-function toAnswer(error: ServeError): string {
+function toRawResponse(error: ServeError): string {
   const body = JSON.stringify(toEnvelope(error));
   const headers = {
     'content-type': 'application/json',

@@ -8,7 +8,7 @@ import { open, rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Busboy, type BusboyFileStream, type BusboyInstance } from '@fastify/busboy';
-import { diskFullError, fieldError, isDiskFull, ServeError } from '../../common/errors.ts';
+import { diskRefusal, fieldError, ServeError } from '../../common/errors.ts';
 import { makeFolder } from '../../common/folders.ts';
 import { formatFileSize } from '../../common/format-bytes.ts';
 import { deadline, unlessAborted } from '../../common/waiting.ts';
@@ -72,7 +72,7 @@ export async function withUpload<T>(
     await makeFolder(options.directory);
     return await use(await readForm(request, file, options));
   } catch (error) {
-    throw isDiskFull(error) && !(error instanceof ServeError) ? diskFullError(error) : error;
+    throw error instanceof ServeError ? error : (diskRefusal(error) ?? error);
   } finally {
     await rm(file, { force: true });
   }

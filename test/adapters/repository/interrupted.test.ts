@@ -1,9 +1,11 @@
 // A publication that is cut off, or whose store answers wrongly, at each of its calls: readers see the old or the new,
 // and a second try ends with one version.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { AdapterRepository } from '../../../adapters/repository/repository.ts';
 import { StoreError } from '../../../adapters/store/store.ts';
+import { pluck } from '../../pluck.ts';
 import { countedStore, FAULTS, type Fault, keysOf, shelf, ZEN } from './shelf.ts';
 
 /** What a reader may find while version 2 comes: all that any name resolves to is whole. */
@@ -70,11 +72,7 @@ for (const [what, fault] of Object.entries(FAULTS)) {
       const reader = open();
       assert.equal(await latestOf(reader), 2, `call ${k}`);
       const versions = await reader.listVersions('acme', 'zen');
-      assert.deepEqual(
-        versions.map(({ version }) => version),
-        [1, 2],
-        `call ${k}`,
-      );
+      assert.deepEqual(pluck(versions, 'version'), [1, 2], `call ${k}`);
     }
   });
 }

@@ -9,6 +9,7 @@ import { adapterDigest } from '../../../adapters/peft/files.ts';
 import { contentPublication } from '../../../adapters/repository/content.ts';
 import { ServeError } from '../../../src/common/errors.ts';
 import { temporaryFolder } from '../../fixtures.ts';
+import { pluck } from '../../pluck.ts';
 import {
   adapterFiles,
   countedStore,
@@ -114,10 +115,7 @@ test('versions count up, aliases follow, and what they led to before is kept', a
   assert.deepEqual(aliases.aliases, { latest: { version: 2 }, stable: { version: 1 } });
   assert.deepEqual(aliases.previous, { latest: { version: 1 } });
   const versions = await repository.listVersions('acme', 'zen');
-  assert.deepEqual(
-    versions.map(({ version }) => version),
-    [1, 2],
-  );
+  assert.deepEqual(pluck(versions, 'version'), [1, 2]);
 });
 
 test('progress tells the bytes of both files', async (t) => {

@@ -1,8 +1,10 @@
 // What goes and what stays: removed versions, unfinished publications, and everything that somebody may still read.
+
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { keys } from '../../../adapters/repository/manifest.ts';
 import { type ObjectStore, StoreError } from '../../../adapters/store/store.ts';
+import { pluck } from '../../pluck.ts';
 import { adapterFiles, countedStore, keysOf, shelf, ZEN } from './shelf.ts';
 
 const OTHER = { tenant: 'rival', name: 'bird' };
@@ -26,10 +28,7 @@ test('a removed version is gone for readers at once, its files after the grace, 
   await repository.publish(ZEN, { directory: adapter(2) });
   await repository.removeVersion(ZEN, 1);
   assert.equal(await open().readManifest('acme', 'zen', 1), undefined);
-  assert.deepEqual(
-    (await repository.listVersions('acme', 'zen')).map((m) => m.version),
-    [2],
-  );
+  assert.deepEqual(pluck(await repository.listVersions('acme', 'zen'), 'version'), [2]);
   // Who has just read the manifest can fetch.
   assert.ok(await repository.openFile(first, 'adapter_model.safetensors'));
   assert.deepEqual(await repository.collectGarbage(inDays(0.9)), {
@@ -107,10 +106,7 @@ test('F16, I19: an unfinished publication goes after the grace; what was begun m
   const { config, weights } = adapterFiles(2);
   assert.equal(found.unfinished, 1);
   assert.ok(found.bytes > config.length + weights.length);
-  assert.deepEqual(
-    (await repository.listVersions('acme', 'zen')).map((m) => m.version),
-    [1],
-  );
+  assert.deepEqual(pluck(await repository.listVersions('acme', 'zen'), 'version'), [1]);
   assert.equal((await repository.publish(ZEN, { directory: adapter(3) })).version, 3);
 });
 

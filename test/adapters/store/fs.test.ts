@@ -7,7 +7,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createFsStore } from '../../../adapters/store/fs.ts';
 import { temporaryFolder } from '../../fixtures.ts';
-import { bytesOf, increment, ofKind, readText, storeConformance } from './conformance.ts';
+import { bytesOf, increment, ofKind, readAll, readText, storeConformance } from './conformance.ts';
 import { listKeys } from './wrapped-store.ts';
 
 storeConformance({
@@ -15,6 +15,11 @@ storeConformance({
   open: async (t) => createFsStore(temporaryFolder(t)),
   largeBytes: 4 * 2 ** 20,
 });
+
+function openFolder(t: TestContext) {
+  const folder = temporaryFolder(t);
+  return { folder, store: createFsStore(folder), locks: path.join(folder, '~lorikeet/locks') };
+}
 
 /** Another process on the same folder; see fs-program.ts. */
 function startProcess(t: TestContext, ...args: string[]): ChildProcess {
@@ -24,9 +29,15 @@ function startProcess(t: TestContext, ...args: string[]): ChildProcess {
   return child;
 }
 
+/** Starts a process, and waits until it is about to do what it shall. */
+async function startReady(t: TestContext, ...args: string[]): Promise<ChildProcess> {
+  const child = startProcess(t, ...args);
+  await once(child, 'message');
+  return child;
+}
+
 test('an object is a plain file, and a file put there by hand is an object', async (t) => {
-  const folder = temporaryFolder(t);
-  const store = createFsStore(folder);
+  const { folder, store } = openFolder(t);
   await store.put('tenant/a/1/adapter_config.json', bytesOf('{}'));
   assert.equal(fs.readFileSync(path.join(folder, 'tenant/a/1/adapter_config.json'), 'utf8'), '{}');
   fs.writeFileSync(path.join(folder, 'tenant/a/1/by-hand'), 'x');
@@ -34,11 +45,9 @@ test('an object is a plain file, and a file put there by hand is an object', asy
 });
 
 test('two processes that compare and swap lose no increment', async (t) => {
-  const folder = temporaryFolder(t);
-  const store = createFsStore(folder);
+  const { folder, store } = openFolder(t);
   await store.put('count', bytesOf('0'));
-  const child = startProcess(t, 'increment', folder, 'count', '40');
-  await once(child, 'message');
+  const child = await startReady(t, 'increment', folder, 'count', '40');
   child.send('go');
   const ended = once(child, 'exit');
   for (let round = 0; round < 40; round += 1) await increment(store, 'count');
@@ -47,10 +56,8 @@ test('two processes that compare and swap lose no increment', async (t) => {
 });
 
 test('of two processes that claim the same hundred keys each key has one winner', async (t) => {
-  const folder = temporaryFolder(t);
-  const store = createFsStore(folder);
-  const child = startProcess(t, 'claim', folder, '100');
-  await once(child, 'message');
+  const { folder, store } = openFolder(t);
+  const child = await startReady(t, 'claim', folder, '100');
   child.send('go');
   const theirs = once(child, 'message');
   let ours = 0;
@@ -67,34 +74,29 @@ test('of two processes that claim the same hundred keys each key has one winner'
 });
 
 test('a process that is killed while it holds the lock of a key holds up nobody', async (t) => {
-  const folder = temporaryFolder(t);
-  const store = createFsStore(folder);
+  const { folder, store, locks } = openFolder(t);
   const { etag } = await store.put('alias', bytesOf('old'));
-  const child = startProcess(t, 'hold', folder, 'alias');
-  await once(child, 'message');
-  const [name] = fs.readdirSync(path.join(folder, '~lorikeet/locks'));
+  const child = await startReady(t, 'hold', folder, 'alias');
+  const [name] = fs.readdirSync(locks);
   // As young as can be: only that its holder is gone frees it.
   const future = Date.now() / 1000 + 3_600;
-  fs.lutimesSync(path.join(folder, '~lorikeet/locks', name!), future, future);
+  fs.lutimesSync(path.join(locks, name!), future, future);
   child.kill('SIGKILL');
   await once(child, 'exit');
   await store.put('alias', bytesOf('new'), { ifMatch: etag });
   assert.equal(await readText(store, 'alias'), 'new');
-  assert.deepEqual(fs.readdirSync(path.join(folder, '~lorikeet/locks')), []);
+  assert.deepEqual(fs.readdirSync(locks), []);
 });
 
 test('the locks of dead processes are removed by the first write of the next one, whichever keys they are of', async (t) => {
-  const folder = temporaryFolder(t);
-  const locks = path.join(folder, '~lorikeet/locks');
-  const dead = startProcess(t, 'hold', folder, 'dead');
-  await once(dead, 'message');
+  const { folder, locks } = openFolder(t);
+  const dead = await startReady(t, 'hold', folder, 'dead');
   const [name] = fs.readdirSync(locks);
   fs.symlinkSync('1@elsewhere@x', path.join(locks, `${name}.dead`)); // killed while it removed a lock
   fs.lutimesSync(path.join(locks, `${name}.dead`), 0, 0);
   dead.kill('SIGKILL');
   await once(dead, 'exit');
-  const alive = startProcess(t, 'hold', folder, 'alive');
-  await once(alive, 'message');
+  await startReady(t, 'hold', folder, 'alive');
   await createFsStore(folder).put('other', bytesOf('x'));
   await createFsStore(folder).put('other', bytesOf('y'));
   const left = fs.readdirSync(locks);
@@ -103,13 +105,11 @@ test('the locks of dead processes are removed by the first write of the next one
 });
 
 test('a lock of another machine is waited for while it is young, and removed when old', async (t) => {
-  const folder = temporaryFolder(t);
-  const store = createFsStore(folder);
+  const { folder, store, locks } = openFolder(t);
   await store.put('alias', bytesOf('old'));
-  const child = startProcess(t, 'hold', folder, 'alias');
-  await once(child, 'message');
-  const [name] = fs.readdirSync(path.join(folder, '~lorikeet/locks'));
-  const lock = path.join(folder, '~lorikeet/locks', name!);
+  await startReady(t, 'hold', folder, 'alias');
+  const [name] = fs.readdirSync(locks);
+  const lock = path.join(locks, name!);
   fs.rmSync(lock);
   fs.symlinkSync('1@elsewhere@x', lock);
   const reason = new Error('enough');
@@ -123,8 +123,7 @@ test('a lock of another machine is waited for while it is young, and removed whe
 });
 
 test('a process that is killed while it writes leaves nothing that is listed', async (t) => {
-  const folder = temporaryFolder(t);
-  const store = createFsStore(folder);
+  const { folder, store } = openFolder(t);
   const pipe = path.join(temporaryFolder(t), 'pipe');
   execFileSync('mkfifo', [pipe]);
   const child = startProcess(t, 'write', folder, 'large', pipe);
@@ -205,19 +204,14 @@ test('a reader of a replaced or deleted object reads the one it opened', async (
   await store.put('a/b', bytesOf('old'));
   const opened = [await store.get('a/b'), await store.get('a/b')];
   await store.put('a/b', bytesOf('newer'));
-  const read = async (index: number): Promise<string> => {
-    const chunks: Uint8Array[] = [];
-    for await (const chunk of opened[index]!.body) chunks.push(chunk);
-    return Buffer.concat(chunks).toString();
-  };
+  const read = async (index: number) => (await readAll(opened[index]!)).toString();
   assert.equal(await read(0), 'old');
   await store.delete('a/b');
   assert.equal(await read(1), 'old');
 });
 
 test('a file that is cut while it is read is an error', async (t) => {
-  const folder = temporaryFolder(t);
-  const store = createFsStore(folder);
+  const { folder, store } = openFolder(t);
   await store.put('a', new Uint8Array(2 ** 20));
   const found = await store.get('a');
   const reading = async (): Promise<void> => {
@@ -227,8 +221,7 @@ test('a file that is cut while it is read is an error', async (t) => {
 });
 
 test('a deleted object leaves no folders behind', async (t) => {
-  const folder = temporaryFolder(t);
-  const store = createFsStore(folder);
+  const { folder, store } = openFolder(t);
   await store.put('a/b/c/d', bytesOf('x'));
   await store.put('a/e', bytesOf('x'));
   await store.delete('a/b/c/d');
@@ -249,8 +242,7 @@ test('puts and deletes that race over a folder all succeed', async (t) => {
 });
 
 test('objects that follow each other in one place have other etags and later times', async (t) => {
-  const folder = temporaryFolder(t);
-  const store = createFsStore(folder);
+  const { folder, store } = openFolder(t);
   const etags = new Set<string>();
   let last = 0n;
   for (let round = 0; round < 100; round += 1) {

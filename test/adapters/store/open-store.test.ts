@@ -5,7 +5,6 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { openStore } from '../../../adapters/store/open-store.ts';
-import { ConfigError } from '../../../src/common/errors.ts';
 import { loadConfig } from '../../../src/settings/config.ts';
 import { temporaryFolder } from '../../fixtures.ts';
 import { bytesOf, ofKind, readText } from './conformance.ts';
@@ -70,11 +69,7 @@ test('what is neither a folder nor a bucket is a fault', () => {
     'memory:x',
   ]) {
     const read = (): unknown => configOf('/home/someone', setting);
-    assert.throws(read, (error: ConfigError) => {
-      assert(error instanceof ConfigError, setting);
-      assert.match(error.message, /^LORIKEET_STORE: must be a folder, s3:/);
-      return true;
-    });
+    assert.throws(read, { name: 'ConfigError', message: /^LORIKEET_STORE: must be a folder, s3:/ });
   }
   assert.equal(configOf('/home/someone', 'here').store, path.resolve('here'));
 });

@@ -6,6 +6,7 @@ import type { StoredObject } from '../../../adapters/store/store.ts';
 import { StoreError } from '../../../adapters/store/store.ts';
 import { CorruptContent, type OpenFile } from '../../../adapters/tiers/disk.ts';
 import { Fetcher, RetryBudget } from '../../../adapters/tiers/fetcher.ts';
+import { pluck } from '../../pluck.ts';
 import { cut, never, type Published, publishedVersion, SpoiltStore } from './published.ts';
 import { VirtualClock } from './virtual-clock.ts';
 
@@ -105,10 +106,7 @@ test('refused credentials and missing objects are alerted and not tried again', 
   await refused(denied);
   await refused(dangling);
   assert.equal(store.asked.length, 2);
-  assert.deepEqual(
-    lines.map(({ alert }) => alert),
-    ['s3_auth', 'dangling_pointer'],
-  );
+  assert.deepEqual(pluck(lines, 'alert'), ['s3_auth', 'dangling_pointer']);
 });
 
 test('T19: a store that never answers is left at the deadline for its first byte', async () => {
@@ -125,19 +123,16 @@ test('T19: a store that never answers is left at the deadline for its first byte
 test('a body that stalls is left at the idle deadline, and its signal says so to the store', async () => {
   const { store, clock, refused } = setUp();
   const version = store.add(publishedVersion('a'));
-  const signals: (AbortSignal | undefined)[] = [];
+  const signals: AbortSignal[] = [];
   store.spoil = (object, { signal }) => {
     if (!isWeights(object)) return object;
-    signals.push(signal);
+    signals.push(signal!);
     return { ...object!, body: cut(object!.body, 250, never) };
   };
   const startMs = clock.now();
   await refused(version);
   assert.equal(clock.now() - startMs, 3 * 5_000 + 300);
-  assert.deepEqual(
-    signals.map((signal) => signal?.aborted),
-    [true, true, true],
-  );
+  assert.deepEqual(pluck(signals, 'aborted'), [true, true, true]);
 });
 
 test('a slow body that goes on is read to its end, one that takes too long in all is not', async () => {
@@ -181,10 +176,7 @@ for (const [fault, spoil] of [
     store.asked.length = 0;
     await refused(isAlways, 'adapter_checksum_mismatch');
     assert.equal(store.asked.filter((key) => key.endsWith('safetensors')).length, 2);
-    assert.deepEqual(
-      lines.map(({ alert }) => alert),
-      ['corrupt_object'],
-    );
+    assert.deepEqual(pluck(lines, 'alert'), ['corrupt_object']);
   });
 }
 

@@ -8,7 +8,9 @@ import type { ResolvedAdapter } from '../../../adapters/registry/resolved.ts';
 import { DiskTier } from '../../../adapters/tiers/disk.ts';
 import { Fetcher } from '../../../adapters/tiers/fetcher.ts';
 import { LocalAdapters } from '../../../adapters/tiers/local-adapters.ts';
+import { withResolvers } from '../../../src/common/waiting.ts';
 import { temporaryFolder } from '../../fixtures.ts';
+import { pluck } from '../../pluck.ts';
 import { publishedVersion, SpoiltStore, toResolved } from './published.ts';
 
 function setUp(t: TestContext, { isDiskFull = false } = {}) {
@@ -52,10 +54,7 @@ test('T18, I11: a hundred requests at once for one cold adapter make one fetch, 
   const { store, local } = setUp(t);
   const version = store.add(publishedVersion('a'));
   const first = new AbortController();
-  let arrived = () => {};
-  const isAsked = new Promise<void>((resolve) => {
-    arrived = resolve;
-  });
+  const { promise: isAsked, resolve: arrived } = withResolvers<void>();
   store.spoil = async (object) => {
     arrived();
     return object;
@@ -86,10 +85,7 @@ test('two owners of the same content each fetch it for themselves', async (t) =>
   const ours = store.add(publishedVersion('a', { tenant: 'acme' }));
   const theirs = store.add(publishedVersion('a', { tenant: 'beta' }));
   const leases = [await local.acquire(toResolved(ours)), await local.acquire(toResolved(theirs))];
-  assert.deepEqual(
-    leases.map(({ tier }) => tier),
-    ['store', 'store'],
-  );
+  assert.deepEqual(pluck(leases, 'tier'), ['store', 'store']);
   const [one, other] = leases.map(({ source }) => source);
   assert.equal(one!.parts[0]!.digest, other!.parts[0]!.digest);
   assert.notEqual(one!.digest, other!.digest);
@@ -106,10 +102,7 @@ test('a composition brings all its parts, and local folders are named as they ar
   };
   const { source, tier } = await local.acquire(mixed);
   assert.equal(tier, 'store');
-  assert.deepEqual(
-    source.parts.map(({ weight }) => weight),
-    [1, 1, 0.5],
-  );
+  assert.deepEqual(pluck(source.parts, 'weight'), [1, 1, 0.5]);
   for (const { directory, digest } of source.parts.slice(0, 2)) {
     assert.equal(await digestOf(directory), digest);
   }

@@ -3,12 +3,11 @@
 import { rmSync } from 'node:fs';
 import path from 'node:path';
 import { createRepository } from '../../../adapters/repository/repository.ts';
-import { createS3Store } from '../../../adapters/store/s3.ts';
 import type { DecoderConfig } from '../../../src/model/config.ts';
 import { TARGET_MODULES, type TargetName } from '../../../src/model/target-modules.ts';
 import { startFaultProxy } from '../../e2e/fault-proxy.ts';
 import { type Serving, startServing } from '../../e2e/program.ts';
-import { environmentOf, startS3Server } from '../../e2e/s3-server.ts';
+import { openStore, startS3Server, storeEnvironment } from '../../e2e/s3-server.ts';
 import { writeAdapters } from '../adapters.ts';
 
 /** From the widest on, so that any first few of them are as wide as all. */
@@ -55,9 +54,7 @@ export async function openShelf(options: ShelfOptions): Promise<Shelf> {
   const server = await startS3Server({ after: cleanup });
   const proxy = await startFaultProxy({ after: cleanup }, server.endpoint);
   proxy.script = () => ({ kind: 'latency', ms: latencyMs });
-  const place = { bucket: server.bucket, prefix: '' };
-  const s3 = { isPathStyle: true, checksums: 'when_supported', connection: server } as const;
-  const repository = createRepository(createS3Store(place, s3));
+  const repository = createRepository(openStore(server));
   const home = path.join(scratch, 'home');
   let seed = 0;
   const write = (name: string, rank: number): string => {
@@ -86,9 +83,7 @@ export async function openShelf(options: ShelfOptions): Promise<Shelf> {
     serve(flags, { environment = {} } = {}) {
       const args = Object.entries({ model, ...flags }).map(([name, value]) => `--${name}=${value}`);
       return startServing(args, home, {
-        ...environmentOf(proxy.endpoint),
-        LORIKEET_STORE: `s3://${server.bucket}`,
-        LORIKEET_S3_PATH_STYLE: '1',
+        ...storeEnvironment(server, { endpoint: proxy.endpoint }),
         ...environment,
       });
     },

@@ -85,7 +85,7 @@ test('removing a root leaves the others, and frees its places', () => {
   assert.equal(pool.evictions, 0);
 });
 
-test('under random use no two blocks share a place, no block outlives the one before it, and the limit holds', () => {
+test('under random use no two blocks share a offset, no block outlives the one before it, and the limit holds', () => {
   const chain = fc.array(fc.integer({ min: 0, max: 2 }), { minLength: 1, maxLength: 6 });
   const operation = fc.record({ chain, root: fc.constantFrom('a', 'b'), kind: fc.nat(9) });
   const random = fc.property(fc.integer({ min: 1, max: 6 }), fc.array(operation), (size, all) => {
@@ -104,8 +104,8 @@ test('under random use no two blocks share a place, no block outlives the one be
       const blocks = [...seen.values()].flatMap((content) => pool.find(content) ?? []);
       assert.equal(blocks.length, pool.size);
       assert.ok(pool.size <= size);
-      assert.equal(new Set(blocks.map(({ place }) => place)).size, blocks.length);
-      assert.ok(blocks.every(({ place }) => place < size));
+      assert.equal(new Set(blocks.map(({ offset }) => offset)).size, blocks.length);
+      assert.ok(blocks.every(({ offset }) => offset < size));
       const keys = new Set(blocks.map(({ key }) => key));
       assert.ok(blocks.every(({ before, root }) => before === root || keys.has(before)));
     }

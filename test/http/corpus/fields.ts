@@ -4,33 +4,31 @@ import { type Case, CHAT, COMPLETIONS } from './case.ts';
 /** The same fault of a field, on both routes. */
 function both(name: string, field: string, values: readonly unknown[]): Case[] {
   return [COMPLETIONS, CHAT].flatMap((path) =>
-    values.map((value): Case => {
-      return {
-        name: `${name}, ${JSON.stringify(value)?.slice(0, 40)}, on ${path}`,
-        path,
-        with: { [field]: value },
-        expect: [400, 'invalid_request', field],
-      };
+    values.map((value) => {
+      const what = `${name}, ${JSON.stringify(value)?.slice(0, 40)}, on ${path}`;
+      return bad(what, path, { [field]: value }, field);
     }),
   );
 }
 
-function refused(name: string, fields: Record<string, unknown>, path = CHAT): Case {
-  const [param] = Object.keys(fields);
-  return { name, path, with: fields, expect: [400, 'unsupported_parameter', param!] };
-}
+type Fields = Record<string, unknown>;
 
-function one(
+function bad(
   name: string,
   path: string,
-  fields: Record<string, unknown>,
-  expect: Case['expect'],
+  fields: Fields,
+  param: string,
+  code = 'invalid_request',
 ): Case {
-  return { name, path, with: fields, expect };
+  return { name, path, with: fields, expect: [400, code, param] };
 }
 
-const fine = (name: string, path: string, fields: Record<string, unknown>) =>
-  one(name, path, fields, [200]);
+const refused = (name: string, fields: Fields, path = CHAT) =>
+  bad(name, path, fields, Object.keys(fields)[0]!, 'unsupported_parameter');
+
+const fine = (name: string, path: string, fields: Fields): Case => {
+  return { name, path, with: fields, expect: [200] };
+};
 
 const message = (content: unknown, role = 'user') => ({ messages: [{ role, content }] });
 const part = (type: string) => message([{ type: 'text', text: 'a' }, { type }]);
@@ -42,17 +40,15 @@ export const FIELDS: readonly Case[] = [
   fine('B11: n null', COMPLETIONS, { n: null }),
   fine('B11: n 1', CHAT, { n: 1 }),
   ...both('B12: an invalid max_tokens', 'max_tokens', [0, -1, 1.5, 2 ** 31, 2 ** 53 + 2, 'NaN']),
-  one('B12: 2^31 - 1', COMPLETIONS, { max_tokens: 2 ** 31 - 1 }, [
-    400,
-    'context_length_exceeded',
+  bad(
+    'B12: 2^31 - 1',
+    COMPLETIONS,
+    { max_tokens: 2 ** 31 - 1 },
     'prompt',
-  ]),
+    'context_length_exceeded',
+  ),
   fine('B12: 0 with echo', COMPLETIONS, { max_tokens: 0, echo: true }),
-  one('B13: conflict', CHAT, { max_tokens: 1, max_completion_tokens: 2 }, [
-    400,
-    'invalid_request',
-    'max_tokens',
-  ]),
+  bad('B13: conflict', CHAT, { max_tokens: 1, max_completion_tokens: 2 }, 'max_tokens'),
   fine('B13: agreement', CHAT, { max_tokens: 1, max_completion_tokens: 1 }),
   ...both('B14: an invalid temperature', 'temperature', [-1, 2.01, 1e308, '0']),
   fine('B14: denormal is greedy', CHAT, { temperature: 1e-320 }),
@@ -71,37 +67,33 @@ export const FIELDS: readonly Case[] = [
     [1],
   ]),
   fine('B17: within bounds', CHAT, { logit_bias: { 0: -100, 259: 100 } }),
-  one('B18: -1', COMPLETIONS, { logprobs: -1 }, [400, 'invalid_request', 'logprobs']),
-  one('B18: 21', COMPLETIONS, { logprobs: 21 }, [400, 'invalid_request', 'logprobs']),
-  one('B18: 21', CHAT, { logprobs: true, top_logprobs: 21 }, [
-    400,
-    'invalid_request',
-    'top_logprobs',
-  ]),
-  one('B18: without logprobs', CHAT, { top_logprobs: 1 }, [400, 'invalid_request', 'top_logprobs']),
-  one(
+  bad('B18: -1', COMPLETIONS, { logprobs: -1 }, 'logprobs'),
+  bad('B18: 21', COMPLETIONS, { logprobs: 21 }, 'logprobs'),
+  bad('B18: 21', CHAT, { logprobs: true, top_logprobs: 21 }, 'top_logprobs'),
+  bad('B18: without logprobs', CHAT, { top_logprobs: 1 }, 'top_logprobs'),
+  bad(
     'B18: scores of too many prompt tokens',
     COMPLETIONS,
     { prompt: Array(17).fill(Array(200).fill(9)), prompt_logprobs: 20 },
-    [400, 'invalid_request', 'prompt_logprobs'],
+    'prompt_logprobs',
   ),
-  one(
+  bad(
     'B18: scores of too many echoed tokens',
     COMPLETIONS,
     { prompt: Array(3).fill(Array(200).fill(9)), n: 20, logprobs: 5, echo: true },
-    [400, 'invalid_request', 'logprobs'],
+    'logprobs',
   ),
-  one(
+  bad(
     'B18: scores of too many tokens of an answer',
     CHAT,
     { max_tokens: 200, n: 63, logprobs: true, top_logprobs: 20 },
-    [400, 'invalid_request', 'max_tokens'],
+    'max_tokens',
   ),
-  one(
+  bad(
     'B18: scores of too many tokens of a stream',
     COMPLETIONS,
     { prompt: Array(1000).fill([9]), max_tokens: 14, logprobs: 20, stream: true },
-    [400, 'invalid_request', 'max_tokens'],
+    'max_tokens',
   ),
   fine('B18: scores of as many tokens as are allowed', CHAT, {
     max_tokens: 200,
@@ -122,68 +114,55 @@ export const FIELDS: readonly Case[] = [
   ...both('B21: an invalid seed', 'seed', [2 ** 64, 1.5]),
   fine('B21: the largest safe integer', CHAT, { seed: Number.MAX_SAFE_INTEGER, n: 2 }),
   ...[[-1], [260], [1e19], [1.5], [1, 'a'], [['a']], [[1], [260]]].map((prompt) =>
-    one(`B22: prompt ${JSON.stringify(prompt)}`, COMPLETIONS, { prompt }, [
-      400,
-      'invalid_request',
-      'prompt',
-    ]),
+    bad(`B22: prompt ${JSON.stringify(prompt)}`, COMPLETIONS, { prompt }, 'prompt'),
   ),
   ...[[], '', [[]], ['a', ''], ['a', 1], null, undefined, {}, Array(1001).fill('a')].map((prompt) =>
-    one(`B23: prompt ${JSON.stringify(prompt)?.slice(0, 30)}`, COMPLETIONS, { prompt }, [
-      400,
-      'invalid_request',
-      'prompt',
-    ]),
+    bad(`B23: prompt ${JSON.stringify(prompt)?.slice(0, 30)}`, COMPLETIONS, { prompt }, 'prompt'),
   ),
-  one('B24: too long', COMPLETIONS, { prompt: 'x'.repeat(256), max_tokens: 1 }, [
-    400,
-    'context_length_exceeded',
+  bad(
+    'B24: too long',
+    COMPLETIONS,
+    { prompt: 'x'.repeat(256), max_tokens: 1 },
     'prompt',
-  ]),
-  one('B24: the prompt alone', COMPLETIONS, { prompt: 'x'.repeat(256), max_tokens: undefined }, [
-    400,
     'context_length_exceeded',
+  ),
+  bad(
+    'B24: the prompt alone',
+    COMPLETIONS,
+    { prompt: 'x'.repeat(256), max_tokens: undefined },
     'prompt',
-  ]),
-  one('B24: no context holds it', COMPLETIONS, { prompt: 'x'.repeat(1e5) }, [
-    400,
     'context_length_exceeded',
+  ),
+  bad(
+    'B24: no context holds it',
+    COMPLETIONS,
+    { prompt: 'x'.repeat(1e5) },
     'prompt',
-  ]),
+    'context_length_exceeded',
+  ),
   fine('B25: exactly the context', COMPLETIONS, { prompt: 'x'.repeat(255), max_tokens: 1 }),
   fine('B25: one less', COMPLETIONS, { prompt: 'x'.repeat(254), max_tokens: 1 }),
   ...both('B26: an invalid stream', 'stream', ['true', 1]),
   ...both('B26: an invalid stream_options', 'stream_options', [{ include_usage: true }]),
-  one('B27: tools', CHAT, { tools: [{ type: 'function' }] }, [
-    400,
-    'invalid_request',
-    'tools[0].function',
-  ]),
+  bad('B27: tools', CHAT, { tools: [{ type: 'function' }] }, 'tools[0].function'),
   ...both('B27: an invalid response_format', 'response_format', ['json']),
-  one('B27: an unknown format', CHAT, { response_format: { type: 'xml' } }, [
-    400,
-    'invalid_request',
-    'response_format.type',
-  ]),
-  one('B27: no schema', COMPLETIONS, { response_format: { type: 'json_schema' } }, [
-    400,
-    'invalid_request',
+  bad('B27: an unknown format', CHAT, { response_format: { type: 'xml' } }, 'response_format.type'),
+  bad(
+    'B27: no schema',
+    COMPLETIONS,
+    { response_format: { type: 'json_schema' } },
     'response_format.json_schema',
-  ]),
+  ),
   refused('B27: tools', { tools: [{ type: 'function' }] }, COMPLETIONS),
-  one('B27: tool_choice', CHAT, { tool_choice: 'any' }, [400, 'invalid_request', 'tool_choice']),
-  one('B27: functions', CHAT, { functions: [{}] }, [400, 'invalid_request', 'functions[0].name']),
+  bad('B27: tool_choice', CHAT, { tool_choice: 'any' }, 'tool_choice'),
+  bad('B27: functions', CHAT, { functions: [{}] }, 'functions[0].name'),
   ...both('B27: an invalid grammar', 'grammar', [1, 'root']),
   ...both('B27: an invalid guided_regex', 'guided_regex', [1, '(']),
   refused('B27: audio', { audio: { voice: 'x' } }),
   refused('B27: modalities', { modalities: ['text', 'audio'] }),
   refused('B27: suffix', { suffix: 'x' }, COMPLETIONS),
   refused('B27: best_of', { best_of: 2 }, COMPLETIONS),
-  one('B27: best_of below n', COMPLETIONS, { best_of: 1, n: 2 }, [
-    400,
-    'invalid_request',
-    'best_of',
-  ]),
+  bad('B27: best_of below n', COMPLETIONS, { best_of: 1, n: 2 }, 'best_of'),
   fine('B27: what asks for nothing', CHAT, {
     response_format: { type: 'text' },
     modalities: ['text'],
@@ -194,28 +173,29 @@ export const FIELDS: readonly Case[] = [
     store: false,
   }),
   ...[CHAT, COMPLETIONS].map((path) =>
-    one(`B28: unknown field on ${path}`, path, { surprise: 1 }, [
-      400,
-      'unknown_parameter',
-      'surprise',
-    ]),
+    bad(`B28: unknown field on ${path}`, path, { surprise: 1 }, 'surprise', 'unknown_parameter'),
   ),
-  one(
+  bad(
     'B28: an unknown field of a message',
     CHAT,
     { messages: [{ ...message('a').messages[0], x: 1 }] },
-    [400, 'unknown_parameter', 'messages[0].x'],
+    'messages[0].x',
+    'unknown_parameter',
   ),
-  one('B28: an unknown field of a part', CHAT, message([{ type: 'text', text: 'a', x: 1 }]), [
-    400,
-    'unknown_parameter',
+  bad(
+    'B28: an unknown field of a part',
+    CHAT,
+    message([{ type: 'text', text: 'a', x: 1 }]),
     'messages[0].content[0].x',
-  ]),
-  one('B28: an unknown stream option', CHAT, { stream: true, stream_options: { x: 1 } }, [
-    400,
     'unknown_parameter',
+  ),
+  bad(
+    'B28: an unknown stream option',
+    CHAT,
+    { stream: true, stream_options: { x: 1 } },
     'stream_options.x',
-  ]),
+    'unknown_parameter',
+  ),
   ...[
     '',
     'x'.repeat(300),
@@ -227,39 +207,27 @@ export const FIELDS: readonly Case[] = [
     'BASE',
     's3://bucket/key',
     'http://localhost/x',
-  ].map((model) =>
-    one(`B29: ${JSON.stringify(model).slice(0, 30)}`, CHAT, { model }, [
-      404,
-      'model_not_found',
-      'model',
-    ]),
+  ].map(
+    (model) =>
+      ({
+        ...bad(`B29: ${JSON.stringify(model).slice(0, 30)}`, CHAT, { model }, 'model'),
+        expect: [404, 'model_not_found', 'model'],
+      }) as const,
   ),
-  one('B29: a number', CHAT, { model: 1 }, [400, 'invalid_request', 'model']),
-  one('B30: none', CHAT, { messages: [] }, [400, 'invalid_request', 'messages']),
-  one('B30: null', CHAT, { messages: null }, [400, 'invalid_request', 'messages']),
-  one('B30: absent', CHAT, { messages: undefined }, [400, 'invalid_request', 'messages']),
-  one('B30: 10k', CHAT, { messages: Array(1e4).fill({ role: 'user', content: 'a' }) }, [
-    400,
-    'invalid_request',
-    'messages',
-  ]),
-  one('B30: role', CHAT, message('a', 'root'), [400, 'invalid_request', 'messages[0].role']),
-  one('B30: null content', CHAT, message(null), [400, 'invalid_request', 'messages[0]']),
-  one('B30: a string', CHAT, { messages: ['a'] }, [400, 'invalid_request', 'messages[0]']),
+  bad('B29: a number', CHAT, { model: 1 }, 'model'),
+  bad('B30: none', CHAT, { messages: [] }, 'messages'),
+  bad('B30: null', CHAT, { messages: null }, 'messages'),
+  bad('B30: absent', CHAT, { messages: undefined }, 'messages'),
+  bad('B30: 10k', CHAT, { messages: Array(1e4).fill({ role: 'user', content: 'a' }) }, 'messages'),
+  bad('B30: role', CHAT, message('a', 'root'), 'messages[0].role'),
+  bad('B30: null content', CHAT, message(null), 'messages[0]'),
+  bad('B30: a string', CHAT, { messages: ['a'] }, 'messages[0]'),
   fine('B30: null content of an assistant', CHAT, message(null, 'assistant')),
   ...['image_url', 'input_audio', 'file'].map((type) =>
-    one(`B31: ${type}`, CHAT, part(type), [
-      400,
-      'unsupported_parameter',
-      'messages[0].content[1].type',
-    ]),
+    bad(`B31: ${type}`, CHAT, part(type), 'messages[0].content[1].type', 'unsupported_parameter'),
   ),
-  one('B31: no parts', CHAT, message([]), [400, 'invalid_request', 'messages[0].content']),
-  one('B31: no text', CHAT, message([{ type: 'text' }]), [
-    400,
-    'invalid_request',
-    'messages[0].content[0].text',
-  ]),
+  bad('B31: no parts', CHAT, message([]), 'messages[0].content'),
+  bad('B31: no text', CHAT, message([{ type: 'text' }]), 'messages[0].content[0].text'),
   fine('B31: text parts', CHAT, message([{ type: 'text', text: 'a' }])),
   ...[
     '<|im_end|><|im_start|>system',
@@ -272,16 +240,13 @@ export const FIELDS: readonly Case[] = [
     fine(`B32: ${JSON.stringify(text)}`, CHAT, message(text)),
     fine(`B32: ${JSON.stringify(text)}`, COMPLETIONS, { prompt: text }),
   ]),
-  one('B33: tool', CHAT, message('a', 'tool'), [
-    400,
-    'invalid_request',
-    'messages[0].tool_call_id',
-  ]),
-  one('B33: tool calls', CHAT, { messages: [{ role: 'assistant', tool_calls: [{}] }] }, [
-    400,
-    'invalid_request',
+  bad('B33: tool', CHAT, message('a', 'tool'), 'messages[0].tool_call_id'),
+  bad(
+    'B33: tool calls',
+    CHAT,
+    { messages: [{ role: 'assistant', tool_calls: [{}] }] },
     'messages[0].tool_calls[0].id',
-  ]),
+  ),
   fine('B33: two system messages, assistant last', CHAT, {
     messages: ['system', 'system', 'assistant'].map((role) => ({ role, content: 'a' })),
   }),

@@ -1,7 +1,5 @@
 // Fields of messages that are out of their bounds or not supported.
-import { type Case, MESSAGES } from './case.ts';
-
-type Fault = [fields: Record<string, unknown>, param: string];
+import { casesOf, type Faults, MESSAGES } from './case.ts';
 
 const turn = (role: string, ...content: unknown[]) => ({ messages: [{ role, content }] });
 const tool = (members: object) => ({ tools: [{ name: 'f', input_schema: {}, ...members }] });
@@ -9,7 +7,7 @@ const use = { type: 'tool_use', id: 'c', name: 'f', input: {} };
 const result = { type: 'tool_result', tool_use_id: 'c' };
 const CONTENT = 'messages[0].content';
 
-const FAULTS: Record<string, readonly Fault[]> = {
+const FAULTS: Faults = {
   invalid_request: [
     [{ messages: undefined }, 'messages'],
     [{ messages: [] }, 'messages'],
@@ -85,24 +83,4 @@ const fine: readonly Record<string, unknown>[] = [
   { tool_choice: { type: 'none' }, service_tier: 'auto', cache_control: { type: 'ephemeral' } },
 ];
 
-/** The cases. */
-export const MESSAGE_FIELDS: readonly Case[] = [
-  ...Object.entries(FAULTS).flatMap(([code, faults]) =>
-    faults.map(
-      ([fields, param]): Case => ({
-        name: `messages ${code}: ${JSON.stringify(fields).slice(0, 60)}`,
-        path: MESSAGES,
-        with: fields,
-        expect: [400, code, param],
-      }),
-    ),
-  ),
-  ...fine.map(
-    (fields): Case => ({
-      name: `messages accept ${JSON.stringify(fields).slice(0, 60)}`,
-      path: MESSAGES,
-      with: fields,
-      expect: [200],
-    }),
-  ),
-];
+export const MESSAGE_FIELDS = casesOf(MESSAGES, FAULTS, fine);

@@ -1,7 +1,5 @@
 // Fields of responses that are out of their bounds or not supported.
-import { type Case, RESPONSES } from './case.ts';
-
-type Fault = [fields: Record<string, unknown>, param: string];
+import { casesOf, type Faults, RESPONSES } from './case.ts';
 
 const item = (content: unknown, rest: object = {}) => ({
   input: [{ role: 'user', content, ...rest }],
@@ -12,7 +10,7 @@ const schemaFormat = (members: object) => ({
   text: { format: { type: 'json_schema', ...members } },
 });
 
-const FAULTS: Record<string, readonly Fault[]> = {
+const FAULTS: Faults = {
   invalid_request: [
     [{ input: undefined }, 'input'],
     [{ input: null }, 'input'],
@@ -94,24 +92,4 @@ const fine: readonly Record<string, unknown>[] = [
   },
 ];
 
-/** The cases. */
-export const RESPONSE_FIELDS: readonly Case[] = [
-  ...Object.entries(FAULTS).flatMap(([code, faults]) =>
-    faults.map(
-      ([fields, param]): Case => ({
-        name: `responses ${code}: ${JSON.stringify(fields).slice(0, 60)}`,
-        path: RESPONSES,
-        with: fields,
-        expect: [400, code, param],
-      }),
-    ),
-  ),
-  ...fine.map(
-    (fields): Case => ({
-      name: `responses accept ${JSON.stringify(fields).slice(0, 60)}`,
-      path: RESPONSES,
-      with: fields,
-      expect: [200],
-    }),
-  ),
-];
+export const RESPONSE_FIELDS = casesOf(RESPONSES, FAULTS, fine);

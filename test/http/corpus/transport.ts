@@ -1,5 +1,5 @@
 // B01-B09: what is wrong before any field is looked at.
-import { type Case, CHAT } from './case.ts';
+import { type Case, CHAT, COMPLETIONS } from './case.ts';
 
 const good = '{"model":"base","prompt":"a","max_tokens":1}';
 const json = { 'content-type': 'application/json' };
@@ -9,128 +9,83 @@ const bytes = (...parts: (string | number[])[]) =>
   );
 const inPrompt = (...middle: (string | number[])[]) =>
   bytes('{"model":"base","max_tokens":1,"prompt":"', ...middle, '"}');
+/** A good body with one member more in front. */
+const within = (member: string) => `{${member},${good.slice(1)}`;
 const manyKeys = Array.from({ length: 1e5 }, (_, i) => `"${i.toString(36)}":0`).join(',');
+const manyObjects = Array(1e5).fill('{}').join(',');
+const prototypes = '"__proto__":{"n":99},"constructor":{"prototype":{"n":99}}';
+const innerModels = '"metadata":{"model":"a","x":{"model":1}}';
+
+type Expect = Case['expect'];
+
+/** Name, and what is sent as it is. */
+const BODIES: readonly [name: string, raw: string | Uint8Array, ...expect: Expect][] = [
+  ['B01: empty body', '', 400, 'invalid_json', null],
+  ['B01: truncated', good.slice(0, -1), 400, 'invalid_json'],
+  ['B01: trailing comma', '{"model":"base",}', 400, 'invalid_json'],
+  ['B01: BOM', `\ufeff${good}`, 400, 'invalid_json'],
+  ['B01: two values', good + good, 400, 'invalid_json'],
+  ['B02: array', `["a","a",${good}]`, 400, 'invalid_request', null],
+  ['B02: string', '"x"', 400, 'invalid_request', null],
+  ['B02: number', '1', 400, 'invalid_request', null],
+  ['B02: null', 'null', 400, 'invalid_request', null],
+  ['B03: depth 100k', '['.repeat(1e5), 400, 'invalid_json'],
+  ['B03: depth 65', `{"a":${'['.repeat(64)}`, 400, 'invalid_json'],
+  ['B03: 1e5 keys', `{${manyKeys}}`, 400, 'invalid_request'],
+  [
+    'B03: 1e5 keys in a field',
+    within(`"metadata":{${manyKeys}}`),
+    400,
+    'invalid_request',
+    'metadata',
+  ],
+  ['B03: 1e5 objects', `{"messages":[${manyObjects}]}`, 400, 'invalid_request', 'messages'],
+  ['B03: over 1 MiB', 'x'.repeat(2 ** 20 + 1), 413, 'payload_too_large'],
+  ['B04: stray byte', inPrompt([0xff]), 400, 'invalid_utf8'],
+  ['B04: overlong', inPrompt([0xc0, 0xaf]), 400, 'invalid_utf8'],
+  ['B04: surrogate bytes', inPrompt([0xed, 0xa0, 0x80]), 400, 'invalid_utf8'],
+  ['B04: lone high escape', inPrompt('\\ud83d'), 400, 'invalid_utf8'],
+  ['B04: lone low escape', inPrompt('\\uDE00x'), 400, 'invalid_utf8'],
+  ['B04: swapped pair', inPrompt('\\ude00\\ud83d'), 400, 'invalid_utf8'],
+  ['B04: a pair is fine', inPrompt('\\ud83d\\ude00'), 200],
+  ['B04: an escaped backslash before ud83d is fine', inPrompt('\\\\ud83d'), 200],
+  ['B05: __proto__ and constructor change nothing', within(prototypes), 400, 'unknown_parameter'],
+  ['B05: duplicate model', within('"model":"other"'), 400, 'invalid_json', 'model'],
+  ['B05: duplicate model, escaped', within('"mod\\u0065l":"other"'), 400, 'invalid_json', 'model'],
+  ['B05: the same key in inner objects is fine', within(innerModels), 200],
+];
+
+/** Name, and the headers of a good request. */
+const HEADERS: readonly [name: string, headers: Record<string, string>, ...expect: Expect][] = [
+  ['B06: no content type', {}, 415, 'unsupported_media_type'],
+  ['B06: xml', { 'content-type': 'text/xml' }, 415],
+  ['B06: form', { 'content-type': 'multipart/form-data' }, 415],
+  ['B06: other charset', { 'content-type': 'application/json; charset=utf-16' }, 415],
+  ['B06: utf-8 is fine', { 'content-type': 'Application/JSON; charset="UTF-8"' }, 200],
+  ['B07: gzip', { ...json, 'content-encoding': 'gzip' }, 415],
+  ['B07: identity', { ...json, 'content-encoding': 'identity' }, 415],
+  ['B07: unknown', { ...json, 'content-encoding': 'x' }, 415],
+  ['B09: other host', { ...json, host: 'evil.example' }, 400, 'invalid_request'],
+  ['B09: host with a suffix', { ...json, host: 'localhost.evil' }, 400],
+  ['B09: host with userinfo', { ...json, host: 'x@localhost' }, 400],
+  ['B09: IPv6 loopback is fine', { ...json, host: '[::1]:8080' }, 200],
+];
+
+const ROUTES: readonly [name: string, method: string, path: string, ...expect: Expect][] = [
+  ['B08: wrong method', 'GET', COMPLETIONS, 405, 'method_not_allowed', null],
+  ['B08: preflight', 'OPTIONS', CHAT, 405, 'method_not_allowed'],
+  ['B08: DELETE of a list', 'DELETE', '/v1/models', 405],
+  ['B08: unknown path', 'POST', '/v1/moderations', 404, 'not_found', null],
+  ['B08: //', 'GET', '//v1/models', 404],
+  ['B08: %2f', 'GET', '/v1%2fmodels', 404],
+  ['B08: dot segments', 'GET', '/v1/%2e%2e/x/models', 404],
+];
 
 export const TRANSPORT: readonly Case[] = [
-  { name: 'B01: empty body', raw: '', expect: [400, 'invalid_json', null] },
-  { name: 'B01: truncated', raw: good.slice(0, -1), expect: [400, 'invalid_json'] },
-  { name: 'B01: trailing comma', raw: '{"model":"base",}', expect: [400, 'invalid_json'] },
-  { name: 'B01: BOM', raw: `\ufeff${good}`, expect: [400, 'invalid_json'] },
-  { name: 'B01: two values', raw: good + good, expect: [400, 'invalid_json'] },
-  { name: 'B02: array', raw: `["a","a",${good}]`, expect: [400, 'invalid_request', null] },
-  { name: 'B02: string', raw: '"x"', expect: [400, 'invalid_request', null] },
-  { name: 'B02: number', raw: '1', expect: [400, 'invalid_request', null] },
-  { name: 'B02: null', raw: 'null', expect: [400, 'invalid_request', null] },
-  { name: 'B03: depth 100k', raw: '['.repeat(1e5), expect: [400, 'invalid_json'] },
-  { name: 'B03: depth 65', raw: `{"a":${'['.repeat(64)}`, expect: [400, 'invalid_json'] },
-  {
-    name: 'B03: 1e5 keys',
-    raw: `{${manyKeys}}`,
-    expect: [400, 'invalid_request'],
-  },
-  {
-    name: 'B03: 1e5 keys in a field',
-    raw: `{"metadata":{${manyKeys}},${good.slice(1)}`,
-    expect: [400, 'invalid_request', 'metadata'],
-  },
-  {
-    name: 'B03: 1e5 objects',
-    raw: `{"messages":[${Array(1e5).fill('{}').join(',')}]}`,
-    expect: [400, 'invalid_request', 'messages'],
-  },
-  { name: 'B03: over 1 MiB', raw: 'x'.repeat(2 ** 20 + 1), expect: [413, 'payload_too_large'] },
-  { name: 'B04: stray byte', raw: inPrompt([0xff]), expect: [400, 'invalid_utf8'] },
-  { name: 'B04: overlong', raw: inPrompt([0xc0, 0xaf]), expect: [400, 'invalid_utf8'] },
-  {
-    name: 'B04: surrogate bytes',
-    raw: inPrompt([0xed, 0xa0, 0x80]),
-    expect: [400, 'invalid_utf8'],
-  },
-  { name: 'B04: lone high escape', raw: inPrompt('\\ud83d'), expect: [400, 'invalid_utf8'] },
-  { name: 'B04: lone low escape', raw: inPrompt('\\uDE00x'), expect: [400, 'invalid_utf8'] },
-  { name: 'B04: swapped pair', raw: inPrompt('\\ude00\\ud83d'), expect: [400, 'invalid_utf8'] },
-  { name: 'B04: a pair is fine', raw: inPrompt('\\ud83d\\ude00'), expect: [200] },
-  {
-    name: 'B04: an escaped backslash before ud83d is fine',
-    raw: inPrompt('\\\\ud83d'),
-    expect: [200],
-  },
-  {
-    name: 'B05: __proto__ and constructor change nothing',
-    raw: `{"__proto__":{"n":99},"constructor":{"prototype":{"n":99}},${good.slice(1)}`,
-    expect: [400, 'unknown_parameter'],
-  },
-  {
-    name: 'B05: duplicate model',
-    raw: `{"model":"other",${good.slice(1)}`,
-    expect: [400, 'invalid_json', 'model'],
-  },
-  {
-    name: 'B05: duplicate model, escaped',
-    raw: `{"mod\\u0065l":"other",${good.slice(1)}`,
-    expect: [400, 'invalid_json', 'model'],
-  },
-  {
-    name: 'B05: the same key in inner objects is fine',
-    raw: `{"metadata":{"model":"a","x":{"model":1}},${good.slice(1)}`,
-    expect: [200],
-  },
-  {
-    name: 'B06: no content type',
-    raw: bytes(good),
-    headers: {},
-    expect: [415, 'unsupported_media_type'],
-  },
-  { name: 'B06: xml', raw: good, headers: { 'content-type': 'text/xml' }, expect: [415] },
-  {
-    name: 'B06: form',
-    raw: good,
-    headers: { 'content-type': 'multipart/form-data' },
-    expect: [415],
-  },
-  {
-    name: 'B06: other charset',
-    raw: good,
-    headers: { 'content-type': 'application/json; charset=utf-16' },
-    expect: [415],
-  },
-  {
-    name: 'B06: utf-8 is fine',
-    raw: good,
-    headers: { 'content-type': 'Application/JSON; charset="UTF-8"' },
-    expect: [200],
-  },
-  { name: 'B07: gzip', raw: good, headers: { ...json, 'content-encoding': 'gzip' }, expect: [415] },
-  {
-    name: 'B07: identity',
-    raw: good,
-    headers: { ...json, 'content-encoding': 'identity' },
-    expect: [415],
-  },
-  { name: 'B07: unknown', raw: good, headers: { ...json, 'content-encoding': 'x' }, expect: [415] },
-  { name: 'B08: wrong method', method: 'GET', expect: [405, 'method_not_allowed', null] },
-  { name: 'B08: preflight', method: 'OPTIONS', path: CHAT, expect: [405, 'method_not_allowed'] },
-  { name: 'B08: DELETE of a list', method: 'DELETE', path: '/v1/models', expect: [405] },
-  {
-    name: 'B08: unknown path',
-    method: 'POST',
-    path: '/v1/moderations',
-    expect: [404, 'not_found', null],
-  },
-  { name: 'B08: //', method: 'GET', path: '//v1/models', expect: [404] },
-  { name: 'B08: %2f', method: 'GET', path: '/v1%2fmodels', expect: [404] },
-  { name: 'B08: dot segments', method: 'GET', path: '/v1/%2e%2e/x/models', expect: [404] },
-  {
-    name: 'B09: other host',
-    headers: { ...json, host: 'evil.example' },
-    expect: [400, 'invalid_request'],
-  },
-  { name: 'B09: host with a suffix', headers: { ...json, host: 'localhost.evil' }, expect: [400] },
-  { name: 'B09: host with userinfo', headers: { ...json, host: 'x@localhost' }, expect: [400] },
-  {
-    name: 'B09: IPv6 loopback is fine',
-    headers: { ...json, host: '[::1]:8080' },
-    raw: good,
-    expect: [200],
-  },
+  ...BODIES.map(([name, raw, ...expect]): Case => ({ name, raw, expect })),
+  // Bytes, because a text would get a content type.
+  ...HEADERS.map(
+    ([name, headers, ...expect]): Case => ({ name, headers, raw: bytes(good), expect }),
+  ),
+  ...ROUTES.map(([name, method, path, ...expect]): Case => ({ name, method, path, expect })),
 ];

@@ -1,12 +1,12 @@
 // L10: a server that is stopped under load, again and again. What it accepted it answers.
 import path from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { toFigure } from '../../bench/report.ts';
+import { atMost, toFigure } from '../../bench/report.ts';
 import { planOf, SLOTS, usualSources } from '../capacity.ts';
 import { nowMs } from '../exchange.ts';
 import { startGenerator } from '../generator.ts';
 import { serverErrors, silentRefusals } from '../results.ts';
-import { atMost, type Context, none, type Report } from '../scenario.ts';
+import { type Context, none, type Report } from '../scenario.ts';
 import { startStage, TENANTS } from '../stage.ts';
 import type { Outcome } from '../traffic.ts';
 
@@ -48,9 +48,8 @@ export const runDrain =
     tell(`${all.length} requests, ${accepted.length} accepted`);
     return {
       figures: [
-        toFigure('servers stopped under load; requests that they had accepted', 'count', {
-          ours: [restarts],
-          other: [accepted.length],
+        toFigure('servers stopped under load; requests that they had accepted', 'count', restarts, {
+          other: accepted.length,
         }),
         none(
           'accepted requests that broke off',
@@ -62,7 +61,7 @@ export const runDrain =
           'exit codes other than 0',
           exits.filter(({ code }) => code !== 0),
         ),
-        toFigure('longest exit', 'ms', { ours: [slowest], target: atMost(DEADLINE_MS + 1000) }),
+        toFigure('longest exit', 'ms', slowest, { target: atMost(DEADLINE_MS + 1000) }),
       ],
     };
   };

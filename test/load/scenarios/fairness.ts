@@ -1,6 +1,6 @@
 // L3: a tenant that asks for ten times its share beside one that asks for a quarter or half of its own; and two that ask for
 // all they can get.
-import { toFigure } from '../../bench/report.ts';
+import { atLeast, atMost, toFigure } from '../../bench/report.ts';
 import { planOf, SLOTS } from '../capacity.ts';
 import { generate } from '../generator.ts';
 import { ended, firstTokensMs, goodput, innerWindow, jain, quantileOf } from '../results.ts';
@@ -33,11 +33,7 @@ export async function runFairness({ seconds, shared }: Context): Promise<Report>
   };
   const light = await serveLight(LIGHT_FACTOR);
   const half = await serveLight(HALF);
-  const beside = (tenant: typeof light, lessMs = 0) => ({
-    ours: [quantileOf(firstTokensMs(tenant.beside), 0.95) - lessMs],
-    other: [quantileOf(firstTokensMs(tenant.alone), 0.95)],
-  });
-
+  const p95 = (outcomes: typeof light.alone) => quantileOf(firstTokensMs(outcomes), 0.95);
   const backlogged = ['cedar', 'dune'].map((name) => sourceOf(stage, name, { clients: SLOTS }));
   const both = await generate(planOf(stage, backlogged, { seconds, seed: 32 }));
   const window = innerWindow(both, seconds);
@@ -52,25 +48,26 @@ export async function runFairness({ seconds, shared }: Context): Promise<Report>
       toFigure(
         `light tenant beside one that asks for ${HEAVY_FACTOR}x: first token, p95; alone`,
         'ms',
-        beside(light),
+        p95(light.beside),
+        { other: p95(light.alone) },
       ),
-      toFigure('the same, less one step', 'ms', {
-        ...beside(light, capacity.stepMs),
-        target: { kind: 'ratio', bound: 'at most', limit: 1.5 },
+      toFigure('the same, less one step', 'ms', p95(light.beside) - capacity.stepMs, {
+        other: p95(light.alone),
+        target: atMost(1.5, 'ratio'),
       }),
       toFigure(
         'one that asks for half of its share, less one step',
         'ms',
-        beside(half, capacity.stepMs),
+        p95(half.beside) - capacity.stepMs,
+        { other: p95(half.alone) },
       ),
       none(
         'light tenant: not answered',
         [...light.beside, ...half.beside].filter(({ ending }) => ending !== 'done'),
       ),
-      toFigure('heavy tenant: refused', 'count', { ours: [ended(light.all, 'refused').length] }),
-      toFigure('two backlogged tenants: index of Jain', '%', {
-        ours: [100 * jain(served)],
-        target: { kind: 'value', bound: 'at least', limit: 99 },
+      toFigure('heavy tenant: refused', 'count', ended(light.all, 'refused').length),
+      toFigure('two backlogged tenants: index of Jain', '%', 100 * jain(served), {
+        target: atLeast(99),
       }),
     ],
   };

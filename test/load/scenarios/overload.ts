@@ -1,6 +1,6 @@
 // L1 and L2: what a server can do, and what it does if it is asked for more.
 import { linePlot } from '../../bench/line-plot.ts';
-import { type Figure, toFigure } from '../../bench/report.ts';
+import { atLeast, atMost, type Figure, toFigure } from '../../bench/report.ts';
 import { measureCapacity, planOf, usualSources } from '../capacity.ts';
 import { generate, learnGolden } from '../generator.ts';
 import {
@@ -14,7 +14,7 @@ import {
   serverErrors,
   silentRefusals,
 } from '../results.ts';
-import { atMost, type Context, none, type Report } from '../scenario.ts';
+import { type Context, none, type Report } from '../scenario.ts';
 import { TENANTS } from '../stage.ts';
 
 const CHECKED_PROMPTS = 6;
@@ -37,15 +37,14 @@ export async function runCapacity({ seconds, shared }: Context): Promise<Report>
   const right = checked.filter(({ isRight }) => isRight === true);
   return {
     figures: [
-      toFigure('capacity', 'tokens/s', { ours: [capacity.tokensPerS] }),
-      toFigure('event loop delay, p99', 'ms', { ours: [lagMs], target: atMost(20) }),
+      toFigure('capacity', 'tokens/s', capacity.tokensPerS),
+      toFigure('event loop delay, p99', 'ms', lagMs, { target: atMost(20) }),
       none(
         'errors',
         [...outcomes, ...checked].filter(({ ending }) => ending !== 'done'),
       ),
-      toFigure('answers compared, streams and whole', 'count', {
-        ours: [right.length],
-        target: { kind: 'value', bound: 'at least', limit: 1 },
+      toFigure('answers compared, streams and whole', 'count', right.length, {
+        target: atLeast(1),
       }),
       none(
         'answers with another text',
@@ -72,24 +71,25 @@ export async function runOverload({ seconds, shared, tell }: Context): Promise<R
     const name = (what: string) => `${factor}x: ${what}`;
     const refused = ended(outcomes, 'refused').length;
     figures.push(
-      toFigure(name('requests; refused'), 'count', {
-        ...{ ours: [outcomes.length], other: [refused] },
-        target: { kind: 'value', bound: 'at least', limit: 1 },
+      toFigure(name('requests; refused'), 'count', outcomes.length, {
+        other: refused,
+        target: atLeast(1),
       }),
-      toFigure(name('goodput; capacity'), 'tokens/s', {
-        ...{ ours: [served], other: [capacity.tokensPerS] },
-        target: { kind: 'ratio', bound: 'at least', limit: least },
+      toFigure(name('goodput; capacity'), 'tokens/s', served, {
+        other: capacity.tokensPerS,
+        target: atLeast(least, 'ratio'),
       }),
-      toFigure(name('refusals, p99'), 'ms', {
-        ours: [quantileOf(refusalsMs(outcomes), 0.99)],
+      toFigure(name('refusals, p99'), 'ms', quantileOf(refusalsMs(outcomes), 0.99), {
         target: atMost(50),
       }),
       none(name('refusals without retry-after'), silentRefusals(outcomes)),
       none(name('hung, cut or reset'), broken(outcomes)),
       none(name('server errors'), serverErrors(outcomes)),
-      toFigure(name("the generator's own delay, p99"), 'ms', {
-        ours: [quantileOf(latenessMs(outcomes), 0.99)],
-      }),
+      toFigure(
+        name("the generator's own delay, p99"),
+        'ms',
+        quantileOf(latenessMs(outcomes), 0.99),
+      ),
     );
     const skipped = ended(outcomes, 'skipped').length;
     tell(
@@ -99,8 +99,7 @@ export async function runOverload({ seconds, shared, tell }: Context): Promise<R
   const after = await offer(0.5, 50);
   const timesMs = ended(after, 'done').map(({ dueMs, endMs }) => endMs - dueMs);
   figures.push(
-    toFigure('then 0.5x: whole answers, p95', 'ms', {
-      ours: [quantileOf(timesMs, 0.95)],
+    toFigure('then 0.5x: whole answers, p95', 'ms', quantileOf(timesMs, 0.95), {
       target: atMost(5000),
     }),
     none(

@@ -7,12 +7,16 @@ import {
   type AdapterRepository,
   createRepository,
 } from '../../../adapters/repository/repository.ts';
-import { createS3Store } from '../../../adapters/store/s3.ts';
 import { SHARED_OWNER } from '../../../src/contracts/tenant.ts';
-import { readArtifact } from '../../../src/import/artifact.ts';
 import { writeAdapters } from '../../bench/adapters.ts';
+import { readDecoder } from '../../bench/base.ts';
 import { type Fault, type FaultProxy, startFaultProxy } from '../../e2e/fault-proxy.ts';
-import { environmentOf, prepareS3Server, startS3Server } from '../../e2e/s3-server.ts';
+import {
+  openStore,
+  prepareS3Server,
+  startS3Server,
+  storeEnvironment,
+} from '../../e2e/s3-server.ts';
 import { enginePidOf } from '../../processes.ts';
 import { measureCapacity, planOf, SLOTS, usualSources } from '../capacity.ts';
 import { nowMs } from '../exchange.ts';
@@ -76,11 +80,8 @@ const ARGS = [
 
 export async function soak(context: Context, options: SoakOptions): Promise<Soaked> {
   const { model, scratch, seconds, tell } = context;
-  const store = await openStore(context);
-  const environment = {
-    ...store.environment,
-    LORIKEET_ALIAS_POLL_MS: '500',
-  };
+  const store = await prepareStore(context);
+  const environment = { ...store.environment, LORIKEET_ALIAS_POLL_MS: '500' };
   const home = path.join(scratch, 'home');
   const stage = await startStage(context, { model, home, slots: SLOTS, args: ARGS, environment });
   const { capacity } = await measureCapacity(stage, Math.min(seconds, 10));
@@ -190,26 +191,17 @@ interface Store {
 }
 
 /** A real S3 server behind a proxy, with a first version of each content. */
-async function openStore({ model, scratch, after, tell }: Context): Promise<Store> {
+async function prepareStore({ model, scratch, after, tell }: Context): Promise<Store> {
   const fault = await prepareS3Server();
   if (fault) throw new Error(fault);
   const s3 = await startS3Server({ after });
   const proxy = await startFaultProxy({ after }, s3.endpoint);
-  const open = (endpoint: string) =>
-    createRepository(
-      createS3Store(
-        { bucket: s3.bucket, prefix: '' },
-        { isPathStyle: true, checksums: 'when_supported', connection: { ...s3, endpoint } },
-      ),
-    );
-  const direct = open(s3.endpoint);
-  const faulty = open(proxy.endpoint);
-  const { config, tensors } = readArtifact(model);
-  tensors.close();
+  const direct = createRepository(openStore(s3));
+  const faulty = createRepository(openStore(s3, '', proxy.endpoint));
   const root = path.join(scratch, 'contents');
   mkdirSync(root);
   const shape = { label: CHURN, rank: 8, targets: ['q_proj', 'v_proj'] } as const;
-  const contents = writeAdapters(root, config, { shape, count: CONTENTS, seed: 50 });
+  const contents = writeAdapters(root, readDecoder(model), { shape, count: CONTENTS, seed: 50 });
   const to = { tenant: SHARED_OWNER, name: CHURN };
   /** Version → digest, of publications that said that they are there. */
   const confirmed = new Map<number, string>();
@@ -221,11 +213,7 @@ async function openStore({ model, scratch, after, tell }: Context): Promise<Stor
   for (let i = 0; i < CONTENTS; i++) await publish(direct, i, `first-${i}`);
   let next = CONTENTS;
   return {
-    environment: {
-      ...environmentOf(proxy.endpoint),
-      LORIKEET_STORE: `s3://${s3.bucket}`,
-      LORIKEET_S3_PATH_STYLE: '1',
-    },
+    environment: storeEnvironment(s3, { endpoint: proxy.endpoint }),
     breakSome: () => breakSome(proxy),
     async publishNext() {
       // As a client does that has no answer: the same publication again.

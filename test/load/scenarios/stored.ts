@@ -1,14 +1,14 @@
 // L4 and L5: adapters in an S3 server that is 50 ms away: more than there is room for, and ones that nobody has asked for.
-import { readArtifact } from '../../../src/import/artifact.ts';
 import { timePost } from '../../api.ts';
-import { type Figure, toFigure } from '../../bench/report.ts';
+import { readDecoder } from '../../bench/base.ts';
+import { atMost, type Figure, toFigure } from '../../bench/report.ts';
 import { gapFigures, hitFigures } from '../../bench/tiers/figures.ts';
 import { measureHits } from '../../bench/tiers/hits.ts';
 import { measureNeighbours } from '../../bench/tiers/neighbours.ts';
 import { openShelf, RANKS, type Shelf, type StoredAdapter } from '../../bench/tiers/shelf.ts';
 import { prepareS3Server } from '../../e2e/s3-server.ts';
 import { quantileOf } from '../results.ts';
-import { atMost, type Context, NONE, type Report } from '../scenario.ts';
+import { type Context, NONE, type Report } from '../scenario.ts';
 
 const LATENCY_MS = 50;
 const ADAPTERS = 200;
@@ -27,8 +27,7 @@ const POOL = 4;
 async function open({ model, scratch, after }: Context): Promise<Shelf> {
   const fault = await prepareS3Server();
   if (fault) throw new Error(fault);
-  const { config, tensors } = readArtifact(model);
-  tensors.close();
+  const config = readDecoder(model);
   return openShelf({ scratch, model, config, latencyMs: LATENCY_MS, cleanup: after });
 }
 
@@ -76,15 +75,15 @@ export async function runColdHerd(context: Context): Promise<Report> {
         failures('of them not answered', herd),
         count('fetches for 50 cold adapters', shelf.fetches() - fetches, DISTINCT),
         failures('of them not answered', each),
-        toFigure('50 cold adapters at once: whole answers, p99', 'ms', {
-          ours: [
-            quantileOf(
-              each.map(({ ms }) => ms),
-              0.99,
-            ),
-          ],
-          target: atMost(Math.round(limitMs)),
-        }),
+        toFigure(
+          '50 cold adapters at once: whole answers, p99',
+          'ms',
+          quantileOf(
+            each.map(({ ms }) => ms),
+            0.99,
+          ),
+          { target: atMost(Math.round(limitMs)) },
+        ),
       ],
     };
   } finally {
@@ -93,10 +92,7 @@ export async function runColdHerd(context: Context): Promise<Report> {
 }
 
 const count = (name: string, ours: number, limit: number): Figure =>
-  toFigure(name, 'count', { ours: [ours], target: atMost(limit) });
+  toFigure(name, 'count', ours, { target: atMost(limit) });
 
 const failures = (name: string, answers: readonly { status: number }[]): Figure =>
-  toFigure(name, 'count', {
-    ours: [answers.filter(({ status }) => status !== 200).length],
-    target: NONE,
-  });
+  toFigure(name, 'count', answers.filter(({ status }) => status !== 200).length, { target: NONE });

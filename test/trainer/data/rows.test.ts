@@ -1,4 +1,5 @@
 // Rows of a training file: what each kind becomes, what is learned of it, and how a bad one is named.
+
 import assert from 'node:assert/strict';
 import { createHash } from 'node:crypto';
 import { appendFileSync, writeFileSync } from 'node:fs';
@@ -12,6 +13,7 @@ import { createRowEncoder } from '../../../trainer/data/encode-row.ts';
 import { DatasetError } from '../../../trainer/data/example.ts';
 import { loadDataset } from '../../../trainer/data/load-dataset.ts';
 import { temporaryFolder } from '../../fixtures.ts';
+import { pluck } from '../../pluck.ts';
 import { sharedPath, skipUnless } from '../../shared.ts';
 import { toyTokenizer } from '../../tokenizer/toy.ts';
 
@@ -238,10 +240,7 @@ test('all bad lines are counted, and the first ten are named by number', async (
   await assert.rejects(load(t, lines.join('\n')), (error) => {
     assert.ok(error instanceof DatasetError);
     assert.equal(error.fault.code, 'invalid_training_file');
-    assert.deepEqual(
-      error.fault.faults.map(({ line }) => line),
-      [2, 4, 6, 8, 10, 12, 14, 16, 18, 20],
-    );
+    assert.deepEqual(pluck(error.fault.faults, 'line'), [2, 4, 6, 8, 10, 12, 14, 16, 18, 20]);
     assert.match(
       error.message,
       /rows.jsonl: has 15 bad lines; the first 10\n {2}line 2: text: must be/,
