@@ -182,11 +182,14 @@ class SchemaConverter implements MemberSource {
     return options.flatMap((option, i) => {
       const own = normal[i];
       if (!own) return [];
-      const overlapsOf = (disjoint: DisjointSchemas) =>
-        options.filter((_, j) => j !== i && normal[j] && !disjoint.areDisjoint(own, normal[j]));
+      const overlaps = (j: number, disjoint: DisjointSchemas) =>
+        j !== i && normal[j] !== undefined && !disjoint.areDisjoint(own, normal[j]);
+      const written = options.map((_, j) => overlaps(j, this.#disjoint));
       // An opposite can add types and members to what is written. Next to one, only proofs for all values hold.
-      const isAlone = overlapsOf(this.#disjoint).length === 0;
-      const overlapping = isAlone ? [] : overlapsOf(this.#disjointInAll);
+      const hasOpposites = written.includes(true);
+      const overlapping = options.filter(
+        (_, j) => written[j] || (hasOpposites && overlaps(j, this.#disjointInAll)),
+      );
       return [
         [option, ...overlapping.map((other) => ({ ...other, schema: this.#reader.negate(other) }))],
       ];
