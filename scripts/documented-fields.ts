@@ -2,10 +2,11 @@
 
 import { MESSAGE_FIELDS, PART_FIELDS } from '../src/http/schema/chat.ts';
 import {
+  DEFAULT_ONLY,
   type EndpointName,
   type FieldRow,
-  type Treatment,
-  treatmentOf,
+  INERT,
+  REFUSED,
 } from '../src/http/schema/fields.ts';
 import { BLOCK_FIELDS } from '../src/http/schema/message-blocks.ts';
 import { MESSAGE_TOOL_FIELDS, messageFields } from '../src/http/schema/messages.ts';
@@ -21,13 +22,14 @@ import { DEFAULT_LIMITS } from '../src/http/wire/limits.ts';
 
 type FieldTable = Readonly<Record<string, FieldRow>>;
 
-const SHOWN: Record<Treatment, string> = {
-  honoured: 'yes',
-  'default only': 'default only',
-  'no effect': 'no effect',
-  refused: 'refused',
-  unknown: 'unknown',
-};
+/** Returns how an endpoint treats the field. */
+export function treatmentOf(row: FieldRow, route: EndpointName): string {
+  const schema = row[route];
+  if (!schema) return 'unknown';
+  if (schema === REFUSED) return 'refused';
+  if (DEFAULT_ONLY.has(schema)) return 'default only';
+  return schema === INERT ? 'no effect' : 'yes';
+}
 
 type TableName =
   | 'fields'
@@ -87,14 +89,14 @@ function below(name: string, table: FieldTable): FieldTable {
 function generationTable(table: FieldTable): string {
   const rows = Object.entries(table).map(([name, row]) => {
     const [chat, completions] = [treatmentOf(row, 'chat'), treatmentOf(row, 'completions')];
-    return `| \`${name}\` | ${SHOWN[chat]} | ${SHOWN[completions]} | ${row.help} |\n`;
+    return `| \`${name}\` | ${chat} | ${completions} | ${row.help} |\n`;
   });
   return `| field | chat | completions | meaning |\n|---|---|---|---|\n${rows.join('')}`;
 }
 
 function fieldTable(table: FieldTable, endpoint: EndpointName): string {
   const rows = Object.entries(table).map(([name, row]) => {
-    return `| \`${name}\` | ${SHOWN[treatmentOf(row, endpoint)]} | ${row.help} |\n`;
+    return `| \`${name}\` | ${treatmentOf(row, endpoint)} | ${row.help} |\n`;
   });
   return `| field | treatment | meaning |\n|---|---|---|\n${rows.join('')}`;
 }

@@ -110,10 +110,7 @@ export async function storeIndex(
   await putIndex(parts, tenant, index, { before: damaged }).catch(() => {}); // the store logs it
 }
 
-/**
- * Writes what was announced to the indexes, and removes the announcements. Those stay whose index others are writing at the same
- * time.
- */
+/** Writes what was announced to the indexes, and removes the announcements, except if others write an index at that time. */
 export async function settleChanges(
   parts: RepositoryParts,
   announcements: readonly Announcement[],

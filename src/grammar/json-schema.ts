@@ -32,8 +32,6 @@ const MAX_DEPTH = 64;
 /** The options of oneOf are compared in pairs. */
 const MAX_OPTIONS = 256;
 
-const NOTHING = choice();
-
 /**
  * Returns the pattern of the values that a schema allows, and why the first part that allows none does not. Throws `GrammarError`
  * with the path inside the schema.
@@ -126,7 +124,7 @@ class SchemaConverter implements MemberSource {
     } catch (error) {
       if (!(error instanceof ContradictionError)) throw error;
       this.#fault ??= error;
-      return NOTHING;
+      return choice();
     }
   }
 
@@ -178,9 +176,8 @@ class SchemaConverter implements MemberSource {
 
   /** Returns the options of oneOf, each with the opposites of those that its values may match. */
   #exclusive({ options, path }: Alternatives, base: Normalized): Part[][] {
-    if (options.length > MAX_OPTIONS) {
+    if (options.length > MAX_OPTIONS)
       throw new GrammarError(`has more than ${MAX_OPTIONS} schemas. Use anyOf`, path);
-    }
     const normal = options.map((option) => this.#disjoint.normalizedOf(base, option));
     return options.flatMap((option, i) => {
       const own = normal[i];

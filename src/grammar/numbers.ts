@@ -128,12 +128,12 @@ function decimals(
 ): TextPattern {
   const { divisor, decimals: missing } = multiple ?? { divisor: 1, decimals: 0 };
   const most = Math.max(MIN_DIGITS, Math.floor(MAX_REMAINDERS / divisor));
+  const maxFraction = type === 'integer' ? 0 : multiple ? missing : MAX_DIGITS;
   const maxWhole = smallest([
     largest([MAX_DIGITS, ...values.map(({ whole }) => whole.length + 1)]),
     ...values.filter(({ isAllowed }) => !isAllowed(1)).map(({ whole }) => whole.length),
-    ...(multiple ? [Math.min(MAX_DIGITS - missing, most)] : []),
+    ...(multiple ? [Math.min(MAX_DIGITS - maxFraction, most)] : []),
   ]);
-  const maxFraction = type === 'integer' ? 0 : multiple ? missing : MAX_DIGITS;
   /** A whole part with fewer digits than that of a value is less. */
   const pointOrders = ({ isFraction, length, orders }: Progress) =>
     orders.map((order, i) => (!isFraction && length < values[i]!.whole.length ? -1 : order));
@@ -165,7 +165,7 @@ function decimals(
         );
         return (
           state.length > 0 &&
-          (state.remainder * 10 ** Math.max(0, missing - written)) % divisor === 0 &&
+          withZeros(state.remainder, missing - written, divisor) === 0 &&
           values.every(({ isAllowed }, i) => isAllowed(orders[i]!))
         );
       },
@@ -193,4 +193,9 @@ function decimals(
       },
     },
   );
+}
+
+/** Returns the remainder after some zeros. Their power of ten may be too large to be exact. */
+function withZeros(remainder: number, zeros: number, divisor: number): number {
+  return zeros <= 0 ? remainder : withZeros((remainder * 10) % divisor, zeros - 1, divisor);
 }

@@ -36,7 +36,7 @@ function createGatedCache(options: { maxParallelLoads?: number } = {}) {
     cache: new AdapterCache({ capacityBytes: 100, openAdapter, ...options }),
     started,
     finish: (digest: string) => loads.get(digest)!.resolve(weightsOf(digest)),
-    fail: (digest: string, error: unknown) => loads.get(digest)!.reject(error),
+    fail: (digest: string, error: Error) => loads.get(digest)!.reject(error),
   };
 }
 
