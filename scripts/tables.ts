@@ -2,16 +2,17 @@
 // kinds of adapters, decisions, layers, and the tests behind docs/evidence/reliability.md. Also lowers the budget of code lines.
 // `npm run fix` runs it; `--check` changes nothing and fails if a file is out of date.
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { kindsTable } from '../adapters/peft/kinds.ts';
+import { ADAPTER_KINDS } from '../adapters/peft/kinds.ts';
 import { pageMetrics } from '../src/contracts/metrics.ts';
 import { mapSamplingFields } from '../src/contracts/sampling-fields.ts';
 import {
+  absentValue,
   fieldlessSettings,
   formFields,
-  trainingSettingsTable,
+  listTrainingFlags,
 } from '../src/contracts/training-fields.ts';
-import { FIELD_PAGES, fieldTables } from '../src/http/schema/documented-fields.ts';
-import { errorTable } from '../src/http/wire/documented-errors.ts';
+import type { TrainingSetting } from '../src/contracts/training-setting.ts';
+import { TRAINING_SETTINGS } from '../src/contracts/training-settings.ts';
 import { NAME_RULES } from '../src/jobs/names.ts';
 import { listSettings } from '../src/settings/config.ts';
 import { countLines, lowerBudget, parseBudget } from '../test/architecture/budget.ts';
@@ -20,6 +21,8 @@ import { clientTable } from '../test/e2e/clients/results.ts';
 import { routeTable } from '../test/http/documented-routes.ts';
 import { baseTables } from '../test/model/documented-families.ts';
 import { reliabilityTables } from '../test/reliability/held-rows.ts';
+import { errorTable } from './documented-errors.ts';
+import { FIELD_PAGES, fieldTables } from './documented-fields.ts';
 
 const routes = await routeTable();
 const isCheck = process.argv.includes('--check');
@@ -83,6 +86,24 @@ function settingsTable(): string {
       `| \`${env}\` | ${flag ? `\`${flag}\`` : ''} | ${help.replaceAll('|', '\\|')} |\n`,
   );
   return `| variable | flag | meaning |\n|---|---|---|\n${rows.join('')}`;
+}
+
+function kindsTable(): string {
+  const rows = ADAPTER_KINDS.map(({ field, name, ...kind }) => {
+    const served = 'served' in kind ? `served: ${kind.served}` : 'refused';
+    return `| ${name} | \`${field}\` | ${served} |\n`;
+  });
+  return `| kind | field | |\n|---|---|---|\n${rows.join('')}`;
+}
+
+function trainingSettingsTable(): string {
+  const flags = new Map<string, string>(listTrainingFlags().map(({ key, flag }) => [key, flag]));
+  const rows = Object.entries<TrainingSetting>(TRAINING_SETTINGS).map(([key, row]) => {
+    const flag = flags.get(key);
+    const absent = row.isRequired ? 'required' : absentValue(row);
+    return `| \`${key}\` | ${flag ? `\`${flag}\`` : ''} | ${absent} | ${row.help} |\n`;
+  });
+  return `| key | flag | default | meaning |\n|---|---|---|---|\n${rows.join('')}`;
 }
 
 /** Returns the index of the decisions. Throws if one lacks its title or its status. */

@@ -16,6 +16,22 @@ export function postJson(
   });
 }
 
+/** Sends a body as JSON, which must be answered with 200. Returns the response's document. */
+export async function ask<T>(url: string, body: unknown, options?: PostOptions): Promise<T> {
+  return readOk<T>(await postJson(url, body, options));
+}
+
+/** Fetches a document, which must be answered with 200. The options are those of fetch. */
+export async function fetchJson<T>(url: string, options?: RequestInit): Promise<T> {
+  return readOk<T>(await fetch(url, options));
+}
+
+async function readOk<T>(response: Response): Promise<T> {
+  const { url, status } = response;
+  if (status !== 200) throw new Error(`${url}: ${status}: ${await response.text()}`);
+  return (await response.json()) as T;
+}
+
 /** Sends a body as JSON and reads the response. Returns the status and the time it took. */
 export async function timePost(
   url: string,

@@ -4,7 +4,7 @@ import type { EngineOptions } from '../src/engine/engine.ts';
 import { cacheType, usablePackings } from '../src/engine/int8-form.ts';
 import { readArtifact } from '../src/import/artifact.ts';
 import type { ServingCache } from '../src/import/serving-cache.ts';
-import { ensureServingFiles } from '../src/import/serving-files.ts';
+import { ensureServingFiles } from './ensure-serving-files.ts';
 
 /** Builds the serving files if necessary. Returns the options of an engine over them. */
 export async function defaultServing(

@@ -12,7 +12,6 @@ import {
 import { elementCount, fromFloat32, type Tensor } from '../src/common/tensor.ts';
 import { BASE_LIMITS, memorySource, parseSafetensors } from '../src/formats/safetensors.ts';
 import type { Artifact } from '../src/import/artifact.ts';
-import { ensureServingFiles } from '../src/import/serving-files.ts';
 import { normVector, outputVector, type VectorName } from '../src/model/adapter-vectors.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../src/model/config.ts';
 import { KV_SCALES_FILE, kvScaleCount, scaleOf } from '../src/model/kv-scales.ts';
@@ -20,6 +19,7 @@ import { expectedTensors } from '../src/model/names.ts';
 import { normVectors, type WeightsMode } from '../src/model/serving-weights.ts';
 import { TARGET_MODULES, type TargetName, targetNames } from '../src/model/target-modules.ts';
 import type { TableChange } from '../src/model/vocabulary-changes.ts';
+import { ensureServingFiles } from './ensure-serving-files.ts';
 
 const TINY_CONFIG = {
   model_type: 'llama',

@@ -9,12 +9,13 @@ import { lossHeadOf } from './graph/loss-head-graph.ts';
 import type { BlockAdapter } from './graph/training-lowering.ts';
 import { BaseWeights } from './step/base-weights.ts';
 import { BatchInputs } from './step/batch-inputs.ts';
+import { DropoutMasks } from './step/dropout-masks.ts';
 import { Embedding } from './step/embedding.ts';
 import { LossHead } from './step/loss-head.ts';
 import { adapterParameters, fullParameters, trainingBytes } from './step/parameters.ts';
 import { savedLimit } from './step/saved-activations.ts';
 import { type BatchShape, Segments } from './step/segments.ts';
-import { DropoutMasks, Workspace } from './step/workspace.ts';
+import { Workspace } from './step/workspace.ts';
 import type { Compute, LoraSettings, MicroBatch, ProbedModel, TrainMethod } from './types.ts';
 
 /** How a model is trained: method, adapter, arithmetic and memory. */

@@ -8,7 +8,7 @@ import {
   parseHeaderLength,
 } from '../../src/formats/safetensors-header.ts';
 import { type ChangedPart, unionOfParts } from '../../src/model/adapter-vectors.ts';
-import { TARGET_MODULES, TARGET_NAMES } from '../../src/model/target-modules.ts';
+import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 import { tokensOf } from './own-vocabulary.ts';
 import type { Shaped } from './pairs.ts';
 import { pairShapes } from './pairs.ts';
@@ -19,6 +19,7 @@ import {
   isClassifier,
   type ModuleTensor,
   splitTensorName,
+  targetOfModule,
 } from './tensor-names.ts';
 import type { AdapterShape } from './weights.ts';
 
@@ -50,8 +51,6 @@ export async function readHeader(
   }
 }
 
-const LAYER_MODULE = /^model\.layers\.\d+\.([\w.]+)$/;
-
 /** The part to which a tensor belongs. Undefined: an update of a linear. */
 function partOfTensor(module: string, tensor: ModuleTensor): ChangedPart | undefined {
   // A copy of either table counts for both: a resized vocabulary has rows in both.
@@ -65,7 +64,7 @@ function partOfTensor(module: string, tensor: ModuleTensor): ChangedPart | undef
 
 function sizeOf(tensors: ReadonlyMap<string, Shaped>): WeightsSize {
   const ranks = new Map<string, number>();
-  const paths = new Set<string>();
+  const targets = new Set<TargetName>();
   const parts = new Set<ChangedPart>();
   let elements = 0;
   let vocabSize: number | undefined;
@@ -83,16 +82,16 @@ function sizeOf(tensors: ReadonlyMap<string, Shaped>): WeightsSize {
     if (tensor === 'magnitude') elements += count;
     // If only one table of a tied base is updated, the new tokens get separate rows in the other.
     if (tensor === 'copy') elements += count;
-    const path = LAYER_MODULE.exec(module)?.[1];
-    if (tensor !== 'a' || !path) continue;
+    const target = targetOfModule(module);
+    if (tensor !== 'a' || !target) continue;
     ranks.set(module, shape[0]!);
-    paths.add(path);
+    targets.add(target);
   }
   return {
     ranks,
     vocabSize,
     rank: [...ranks.values()].reduce((most, rank) => Math.max(most, rank), 1),
-    targets: TARGET_NAMES.filter((name) => paths.has(TARGET_MODULES[name].path)),
+    targets: TARGET_NAMES.filter((name) => targets.has(name)),
     parts: unionOfParts([...parts]),
     byteSize: elements * Float32Array.BYTES_PER_ELEMENT,
   };

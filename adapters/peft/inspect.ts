@@ -4,14 +4,21 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { largest } from '../../src/common/long-arrays.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
-import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
+import { TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 import type { AdapterFiles } from './files.ts';
 import { tokensOf } from './own-vocabulary.ts';
 import { parsePairs, withPairRanks } from './pairs.ts';
 import { labelsOfConfig, parseAdapterConfig } from './peft-config.ts';
 import { invalidAdapter, MAX_WEIGHT, nonFinite } from './refusal.ts';
 import type { AdapterConfig } from './tensor-names.ts';
-import { EMBEDDING, HEAD, presenceOf, splitTensorName, tensorName } from './tensor-names.ts';
+import {
+  EMBEDDING,
+  HEAD,
+  presenceOf,
+  splitTensorName,
+  targetOfModule,
+  tensorName,
+} from './tensor-names.ts';
 import { checkedValues } from './tensors.ts';
 
 /** An adapter's key figures. */
@@ -29,12 +36,6 @@ export interface AdapterSummary {
   readonly labels: readonly string[] | undefined;
 }
 
-/** A module such as `model.layers.3.self_attn.q_proj`. */
-const MODULE_PATTERN = /^model\.layers\.\d{1,4}\.([\w.]+)$/;
-const TARGET_OF_PATH = new Map<string, TargetName>(
-  TARGET_NAMES.map((target) => [TARGET_MODULES[target].path, target]),
-);
-
 /**
  * Inspects an adapter. Throws `ServeError`: `adapter_invalid` or `adapter_non_finite`, the field or tensor at fault as `param`.
  */
@@ -46,12 +47,12 @@ export async function inspectAdapter(
   const modules = [...tensors.keys()].flatMap((key) => splitTensorName(key)?.module ?? []);
   const parsed = await parseAdapterConfig(bytes.configBytes, [...new Set(modules)]);
   const config = withPairRanks(parsed, pairs);
-  const targetOfModule = new Map<string, TargetName>();
+  const targetByModule = new Map<string, TargetName>();
   let others = 0;
   let vocabSize: number | undefined;
   for (const [key, tensor] of tensors) {
     const { module, tensor: kind } = splitTensorName(key) ?? {};
-    const target = TARGET_OF_PATH.get(MODULE_PATTERN.exec(module ?? '')?.[1] ?? '');
+    const target = targetOfModule(module ?? '');
     const isKnown = target || module === EMBEDDING || module === HEAD || kind === 'whole';
     if (!module || !kind || !isKnown)
       throw invalidAdapter(key, 'is not part of a module that can be served');
@@ -61,23 +62,23 @@ export async function inspectAdapter(
       throw invalidAdapter(key, `adapter_config.json ${reason}`);
     }
     vocabSize ??= tokensOf(module, kind, tensor.shape);
-    if (target && config.isTargeted(module)) targetOfModule.set(module, target);
+    if (target && config.isTargeted(module)) targetByModule.set(module, target);
     else others++;
     if (!target || (kind !== 'a' && kind !== 'b')) checkedValues(key, tensor);
   }
-  if (targetOfModule.size + others === 0)
+  if (targetByModule.size + others === 0)
     throw invalidAdapter('adapter_model.safetensors', 'is empty');
   const ranks: number[] = [];
-  for (const module of targetOfModule.keys()) {
+  for (const module of targetByModule.keys()) {
     ranks.push(checkPair(module, tensors, config));
     await nextTurn();
   }
-  const targets = new Set(targetOfModule.values());
+  const targets = new Set(targetByModule.values());
   return {
     rank: largest([1, ...ranks]),
     targets: TARGET_NAMES.filter((target) => targets.has(target)),
     vocabSize,
-    moduleCount: targetOfModule.size,
+    moduleCount: targetByModule.size,
     baseModel: config.baseModel,
     labels: labelsOfConfig(config),
   };

@@ -10,7 +10,7 @@ interface AdapterKind {
 }
 
 /** All kinds other than plain LoRA. */
-const ADAPTER_KINDS = [
+export const ADAPTER_KINDS = [
   {
     field: 'peft_type',
     name: 'LoHa, LoKr',
@@ -82,15 +82,6 @@ const ADAPTER_KINDS = [
 export const REFUSED_FIELDS: readonly string[] = ADAPTER_KINDS.filter(
   (kind) => !('served' in kind),
 ).map(({ field }) => field);
-
-/** Returns the table of kinds for the documentation, in Markdown. */
-export function kindsTable(): string {
-  const rows = ADAPTER_KINDS.map(({ field, name, ...kind }) => {
-    const served = 'served' in kind ? `served: ${kind.served}` : 'refused';
-    return `| ${name} | \`${field}\` | ${served} |\n`;
-  });
-  return `| kind | field | |\n|---|---|---|\n${rows.join('')}`;
-}
 
 /** Returns the configuration field that asks for changes other than updates of linears and a classification head. */
 export function otherChanges(config: AdapterConfig): string | undefined {

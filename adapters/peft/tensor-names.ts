@@ -1,5 +1,6 @@
 // The names of the tensors in PEFT's files, and which of them a module must or may have under a configuration.
 import { embeddingName, headName } from '../../src/model/names.ts';
+import { TARGET_MODULES, TARGET_NAMES, type TargetName } from '../../src/model/target-modules.ts';
 
 /** The types of adapters that are read, as PEFT's `peft_type` spells them. */
 export type PeftType = 'LORA' | 'LOHA' | 'LOKR';
@@ -117,6 +118,15 @@ export function splitTensorName(
 /** Returns the module of a weight such as `model.norm.weight`. */
 export function moduleOf(weight: string): string {
   return weight.slice(0, -'.weight'.length);
+}
+
+const TARGET_OF_PATH = new Map<string, TargetName>(
+  TARGET_NAMES.map((target) => [TARGET_MODULES[target].path, target]),
+);
+
+/** Returns the target of a module such as `model.layers.3.self_attn.q_proj`; undefined if it is not a linear of a layer. */
+export function targetOfModule(module: string): TargetName | undefined {
+  return TARGET_OF_PATH.get(/^model\.layers\.\d{1,4}\.([\w.]+)$/.exec(module)?.[1] ?? '');
 }
 
 /** Whether a module must have a tensor in the file (`required`), may have it (`optional`), or must not (undefined). */

@@ -11,8 +11,6 @@ interface ChangeFeedOptions {
   settle?(announcements: readonly Announcement[]): Promise<void>;
   /** How often to look at most, in milliseconds. */
   readonly pollMs: number;
-  /** Values to read again every second although no change was announced: older versions of this program announce nothing. */
-  readonly rereadsPerS?: number | undefined;
   readonly clock?: Clock;
 }
 
@@ -26,12 +24,8 @@ const MAX_KEPT_MS = 300_000;
 const SETTLE_INTERVAL_MS = 30_000;
 /** The write that an intent announces has happened by then, or never will. */
 const OPEN_INTENT_MS = 60_000;
-/** Changed names to remember, 100 bytes each. */
-const MAX_CHANGED = 10_000;
 /** How long a request waits for a slow poll. */
 const PATIENCE_MS = 500;
-/** By default. */
-const REREADS_PER_S = 2;
 
 interface SeenAnnouncement extends Announcement {
   readonly seenMs: number;
@@ -46,19 +40,17 @@ export class ChangeFeed {
   readonly #options: ChangeFeedOptions;
   readonly #clock: Clock;
   readonly #listeners: ChangeListener[] = [];
+  /** The announcements in the store, by their ids. */
   #seen = new Map<string, SeenAnnouncement>();
-  /** Key → the end of the last poll that showed a change of it. */
-  readonly #changed = new Map<string, number>();
   /** The beginning of the first poll of the uninterrupted series, and of the last one. */
   #sinceMs = Number.POSITIVE_INFINITY;
   #polledMs = Number.NEGATIVE_INFINITY;
   #triedMs = Number.NEGATIVE_INFINITY;
   /** A poll under way. Resolves with it, or earlier if it takes too long. */
   #flight: Promise<void> | undefined;
-  #isSettling = false;
-  #settledMs = Number.NEGATIVE_INFINITY;
+  /** Infinite while announcements are being settled. */
+  #nextSettleMs = Number.NEGATIVE_INFINITY;
   readonly #salt: string;
-  #rereads = { left: 0, atMs: 0 };
 
   constructor(options: ChangeFeedOptions) {
     this.#options = options;
@@ -113,21 +105,6 @@ export class ChangeFeed {
     return readMs >= this.#sinceMs && this.#clock.now() - this.#polledMs <= maxAgeMs;
   }
 
-  /** Whether a value whose read began at `readMs` may predate a change. */
-  isOutdated(key: string, readMs: number): boolean {
-    return readMs < (this.#changed.get(key) ?? Number.NEGATIVE_INFINITY);
-  }
-
-  /** Whether a value may be read again now although nothing was announced. */
-  mayReread(): boolean {
-    const nowMs = this.#clock.now();
-    const { rereadsPerS = REREADS_PER_S } = this.#options;
-    const gained = ((nowMs - this.#rereads.atMs) * rereadsPerS) / 1000;
-    const left = Math.min(rereadsPerS, this.#rereads.left + gained);
-    this.#rereads = { left: left >= 1 ? left - 1 : left, atMs: nowMs };
-    return left >= 1;
-  }
-
   async #poll(beginMs: number): Promise<void> {
     let announced: Announcement[];
     try {
@@ -135,17 +112,13 @@ export class ChangeFeed {
     } catch {
       return; // the store logs it; values are read one by one meanwhile
     }
-    const endMs = this.#clock.now();
     const beforeMs = this.#polledMs;
-    if (beginMs - beforeMs > MAX_PAUSE_MS || this.#changed.size > MAX_CHANGED) {
-      this.#sinceMs = beginMs;
-      this.#changed.clear();
-    }
+    if (beginMs - beforeMs > MAX_PAUSE_MS) this.#sinceMs = beginMs;
     this.#polledMs = beginMs;
-    const keys = this.#see(announced, endMs);
-    for (const key of keys) this.#changed.set(key, endMs);
+    const nowMs = this.#clock.now();
+    const keys = this.#see(announced, nowMs);
     if (keys.size > 0) for (const listener of this.#listeners) listener(keys, beforeMs);
-    void this.#settleOld(endMs);
+    void this.#settleOld(nowMs);
   }
 
   /** Returns the keys of new announcements and of open intents. */
@@ -171,18 +144,11 @@ export class ChangeFeed {
   }
 
   async #settleOld(nowMs: number): Promise<void> {
-    const { settle } = this.#options;
     const old = [...this.#seen.values()].filter(({ removeMs }) => removeMs < nowMs);
-    const isDue = nowMs - this.#settledMs > SETTLE_INTERVAL_MS;
-    if (!settle || old.length === 0 || this.#isSettling || !isDue) return;
-    this.#isSettling = true;
-    this.#settledMs = nowMs;
-    try {
-      await settle(old);
-    } catch {
-      // The store logs it. A later poll tries again, or another server does.
-    } finally {
-      this.#isSettling = false;
-    }
+    if (old.length === 0 || nowMs < this.#nextSettleMs) return;
+    this.#nextSettleMs = Number.POSITIVE_INFINITY;
+    // The store logs a failure. A later poll tries again, or another server does.
+    await this.#options.settle?.(old).catch(() => {});
+    this.#nextSettleMs = nowMs + SETTLE_INTERVAL_MS;
   }
 }

@@ -1,22 +1,19 @@
 // Lists the names of an owner in pages, from its index in the store and the changes that were announced since it was written. A
 // warm page needs no read but the feed's; a cold one needs the index and the changed names on the page.
-import { LRUCache } from 'lru-cache';
 import { mapBounded } from '../../src/common/map-bounded.ts';
-import { type Clock, orAfter } from '../../src/common/waiting.ts';
+import type { Clock } from '../../src/common/waiting.ts';
 import type { IndexEntry, NameIndex } from '../repository/name-index.ts';
 import type { AdapterRepository } from '../repository/repository.ts';
+import type { Etag } from '../store/store.ts';
 import type { ChangeFeed } from './change-feed.ts';
+import { PolledCache } from './polled-cache.ts';
 
-/** Indexes in memory: 100,000 names with a version each take 50 to 150 MB. A larger index is read for each page. */
+/** Indexes in memory: 100,000 names with a version each take 70 to 170 MB. A larger index is read for each page. */
 const MAX_BYTES = 192 * 2 ** 20;
 /** An owner without names. */
 const OWNER_BYTES = 1_000;
-/** How long a request waits for a slow store if an older list is at hand. */
-const PATIENCE_MS = 500;
 /** The age of a list while no changes can be read. */
 const UNCONFIRMED_MS = 30_000;
-/** More changed names are rather read with a new index. */
-const MAX_CHANGED = 1000;
 
 /** Selects a page of names. */
 export interface NamePageQuery {
@@ -41,20 +38,12 @@ export interface NamePage {
   readonly isLast: boolean;
 }
 
-interface OwnerFlight {
-  readonly changed: Set<string>;
-  readonly outcome: Promise<OwnerNames>;
-}
-
 interface OwnerNames {
   readonly index: NameIndex;
-  readonly readMs: number;
-  /** The feed has missed nothing since then. */
-  readonly sinceMs: number;
-  /** Names that may differ from the index and from `entries`. */
+  /** Names that may differ from the index. */
   readonly changed: Set<string>;
-  /** Names that were read since the index was. Undefined: the name is gone. */
-  readonly entries: Map<string, IndexEntry | undefined>;
+  /** Name → the last read of it that has begun. */
+  readonly reads: Map<string, symbol>;
 }
 
 interface NameListsOptions {
@@ -67,20 +56,23 @@ interface NameListsOptions {
 /** The names of all owners. */
 export class NameLists {
   readonly #repository: AdapterRepository;
-  readonly #feed: ChangeFeed;
-  readonly #pollMs: number;
-  readonly #clock: Clock;
-  readonly #isTidy: boolean;
-  readonly #owners = new LRUCache<string, OwnerNames>({ maxSize: MAX_BYTES });
-  readonly #flights = new Map<string, OwnerFlight>();
+  readonly #options: NameListsOptions;
+  readonly #owners: PolledCache<OwnerNames>;
+  /** Owner → the names that change while its index is read, or did at the last read. */
+  readonly #loading = new Map<string, Set<string>>();
 
-  constructor(repository: AdapterRepository, { feed, pollMs, clock, isTidy }: NameListsOptions) {
+  constructor(repository: AdapterRepository, options: NameListsOptions) {
     this.#repository = repository;
-    this.#feed = feed;
-    this.#pollMs = pollMs;
-    this.#clock = clock;
-    this.#isTidy = isTidy;
-    feed.onChange((names) => {
+    this.#options = options;
+    this.#owners = new PolledCache({
+      ...options,
+      limit: {
+        maxSize: MAX_BYTES,
+        sizeCalculation: ({ value }) => OWNER_BYTES + (value?.index.byteSize ?? 0),
+      },
+      read: (owner) => this.#load(owner),
+    });
+    options.feed.onChange((names) => {
       for (const key of names) {
         const [owner, name] = key.split('/') as [string, string];
         this.changed(owner, name);
@@ -90,116 +82,87 @@ export class NameLists {
 
   /** Notes that a name has changed. */
   changed(owner: string, name: string): void {
-    for (const part of [this.#owners.peek(owner), this.#flights.get(owner)])
-      part?.changed.add(name);
+    this.#loading.get(owner)?.add(name);
+    this.#owners.peek(owner)?.value?.changed.add(name);
   }
 
   /** Returns a page. Rejects with `ServeError` if the store does not answer and the names were never read. */
-  async page(owner: string, query: NamePageQuery): Promise<NamePage> {
-    const state = await this.#open(owner);
-    const candidates = candidatesOf(state, query);
+  async page(
+    owner: string,
+    { from, limit, accept = () => true }: NamePageQuery,
+  ): Promise<NamePage> {
+    const { feed, pollMs } = this.#options;
+    await feed.refresh(pollMs);
+    const state = (await this.#owners.get(owner, UNCONFIRMED_MS))!;
+    if (this.#loading.get(owner) === state.changed) this.#loading.delete(owner);
+    for (const name of state.changed) state.index.add(name);
     const names: ListedName[] = [];
-    for (;;) {
-      const batch: string[] = [];
-      while (batch.length < query.limit - names.length) {
-        const { value, done } = candidates.next();
-        if (done) break;
-        batch.push(value);
-      }
-      if (batch.length === 0) break;
+    let batch: string[] = [];
+    const readBatch = async () => {
       const entries = await mapBounded(batch, (name) => this.#read(owner, name, state));
       for (const [i, entry] of entries.entries()) {
         if (entry) names.push({ owner, name: batch[i]!, entry });
       }
+      batch = [];
+    };
+    for (const name of state.index.namesFrom(from)) {
+      if (!accept(name)) continue;
+      // A name that was removed leaves room for a further one.
+      if (names.length + batch.length === limit) await readBatch();
+      if (names.length === limit) return { names, isLast: false };
+      batch.push(name);
     }
-    return { names, isLast: candidates.next().done === true };
+    await readBatch();
+    return { names, isLast: true };
   }
 
-  async #open(owner: string): Promise<OwnerNames> {
-    await this.#feed.refresh(this.#pollMs);
-    const known = this.#owners.get(owner);
-    const { sinceMs, isFollowing } = this.#feed;
-    const isCurrent = known?.sinceMs === sinceMs && known.entries.size <= MAX_CHANGED;
-    const ageMs = known ? this.#clock.now() - known.readMs : 0;
-    if (isCurrent && (isFollowing || ageMs < UNCONFIRMED_MS)) return known;
-    const flight = this.#flights.get(owner) ?? this.#startLoad(owner);
-    if (!known) return flight.outcome;
-    const outcome = flight.outcome.catch(() => known); // the store logs it; what was known is listed
-    return orAfter(outcome, PATIENCE_MS, known, this.#clock);
-  }
-
-  #startLoad(owner: string): OwnerFlight {
-    const { sinceMs } = this.#feed;
-    const readMs = this.#clock.now();
-    const changed = new Set(this.#feed.announced(owner));
-    const outcome = this.#load(owner, changed).then((index) => {
-      const state = { index, readMs, sinceMs, changed, entries: new Map() };
-      this.#owners.set(owner, state, { size: index.byteSize + OWNER_BYTES });
-      return state;
-    });
-    const flight = { changed, outcome };
-    this.#flights.set(owner, flight);
-    outcome.catch(() => {}).finally(() => this.#flights.delete(owner));
-    return flight;
-  }
-
-  async #load(owner: string, changed: Set<string>): Promise<NameIndex> {
+  async #load(owner: string): Promise<OwnerNames> {
+    const changed = new Set(this.#options.feed.announced(owner));
+    this.#loading.set(owner, changed); // until a page has the result: the cache has it a moment later
     const stored = await this.#repository.readIndex(owner);
-    if (stored?.index) return stored.index;
-    const { sinceMs } = this.#feed;
-    return this.#repository.buildIndex(owner, {
-      damaged: stored?.etag,
-      isStored: this.#isTidy,
-      follower: {
-        keepUp: () => this.#feed.refresh(this.#pollMs),
-        takeChanged() {
-          const names = new Set(changed);
-          changed.clear();
-          return names;
-        },
-        isUnbroken: () => this.#feed.sinceMs === sinceMs,
-      },
-    });
+    const index = stored?.index ?? (await this.#build(owner, changed, stored?.etag));
+    return { index, changed, reads: new Map() };
+  }
+
+  /** Builds an index, and stores it for other servers. It can take longer than announcements are kept. */
+  async #build(owner: string, changed: Set<string>, damaged: Etag | undefined): Promise<NameIndex> {
+    const { feed, pollMs, isTidy } = this.#options;
+    const follow = () => feed.refresh(pollMs);
+    await follow();
+    const { sinceMs } = feed;
+    changed.clear(); // what was announced until now is in the list of objects
+    const index = await this.#repository.buildIndex(owner, follow);
+    await follow();
+    while (changed.size > 0) {
+      const names = [...changed];
+      changed.clear();
+      await this.#repository.readEntries(owner, index, names);
+    }
+    // After an interruption it may lack changes. The next list then builds another one.
+    const isWhole = feed.sinceMs === sinceMs;
+    if (isTidy && isWhole) await this.#repository.storeIndex(owner, index, damaged);
+    return index;
   }
 
   async #read(
     owner: string,
     name: string,
-    { index, changed, entries }: OwnerNames,
+    { index, changed, reads }: OwnerNames,
   ): Promise<IndexEntry | undefined> {
-    const known = () => (entries.has(name) ? entries.get(name) : index.find(name));
-    const entry = known();
-    // A name without an entry is on a damaged line.
-    if (!changed.delete(name) && (entry || entries.has(name))) return entry;
+    const known = index.find(name);
+    // A name without an entry is new, or on a damaged line.
+    if (!changed.delete(name) && known) return known;
+    const read = Symbol(name);
+    reads.set(name, read);
     try {
-      const read = await this.#repository.readEntry({ tenant: owner, name });
-      entries.set(name, read);
-      return read;
+      const entry = await this.#repository.readEntry({ tenant: owner, name });
+      if (reads.get(name) === read) index.set(name, entry);
+      return entry;
     } catch {
       changed.add(name); // the store logs it; what was known is listed
-      return known();
+      return known;
+    } finally {
+      if (reads.get(name) === read) reads.delete(name);
     }
   }
-}
-
-/** Returns the accepted names of the index and of the changes, in order. */
-function* candidatesOf(
-  { index, changed, entries }: OwnerNames,
-  { from, accept = () => true }: NamePageQuery,
-): Generator<string, undefined> {
-  const others = [...new Set([...changed, ...entries.keys()])]
-    .filter((name) => name >= from)
-    .sort();
-  let position = index.positionOf(from);
-  let next = 0;
-  while (position < index.size || next < others.length) {
-    const indexed = position < index.size ? index.nameAt(position) : undefined;
-    const other = others[next];
-    const name =
-      other === undefined || (indexed !== undefined && indexed < other) ? indexed! : other;
-    if (name === indexed) position++;
-    if (name === other) next++;
-    if (accept(name)) yield name;
-  }
-  return undefined;
 }

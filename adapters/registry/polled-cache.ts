@@ -13,8 +13,8 @@ interface PolledCacheOptions<T extends object> {
   /** The maximum age of a value. */
   readonly pollMs: number;
   readonly clock?: Clock;
-  /** The most values, and the most misses, to remember. Default: 10,000, at a few hundred bytes each. */
-  readonly maxRemembered?: number | undefined;
+  /** How many values, and how many misses, to remember. Default: 10,000, at a few hundred bytes each. */
+  readonly limit?: LRUCache.Options<string, PolledValue<T>, unknown>;
   /** Tells which names change. Absent: every value is read again after its poll interval. */
   readonly feed?: ChangeFeed;
   /** Returns the name (`owner/name`) that a key belongs to. Default: the key. */
@@ -27,15 +27,18 @@ export interface PollCall {
   readonly slackMs: number;
 }
 
-const MAX_REMEMBERED = 10_000;
+const LIMIT = entryLimit(10_000);
 /** How long a request waits for a slow source if an older value is at hand. */
 const PATIENCE_MS = 500;
+/** A value is read again after this time, or up to twice as long, because somebody may have changed it without a notice. */
+const TRUST_MS = 900_000;
 
 interface PolledValue<T> {
   /** Undefined if there is none. */
   readonly value: T | undefined;
   /** The time when its read began. */
   readonly readMs: number;
+  readonly trustedMs: number;
   /** If it may have changed since: the time until when it is known to be current. */
   readonly outdatedMs?: number;
 }
@@ -44,6 +47,10 @@ interface Flight<T> {
   readonly outcome: Promise<T | undefined>;
   /** Resolves with the outcome, or earlier if that takes too long. Never rejects. */
   readonly patience: Promise<unknown>;
+  /** Whether the value may have changed since the read began. */
+  isOutdated: boolean;
+  /** Infinite, or until when not to try again after a failure. */
+  untilMs: number;
 }
 
 /** A cache over a changing source. */
@@ -53,29 +60,26 @@ export class PolledCache<T extends object> {
   readonly #values: LRUCache<string, PolledValue<T>>;
   /** Kept apart from the values, so that guessed names evict only each other. */
   readonly #misses: LRUCache<string, PolledValue<T>>;
-  /** Errors of reads, and when to try again. */
-  readonly #failures: LRUCache<string, { error: unknown; untilMs: number }>;
-  readonly #flights = new Map<string, Flight<T>>();
+  /** Reads under way, and failed ones until the next try. */
+  readonly #flights = new LRUCache<string, Flight<T>>(LIMIT);
 
   constructor(options: PolledCacheOptions<T>) {
     this.#options = options;
     this.#clock = options.clock ?? systemClock;
-    const { maxRemembered: max = MAX_REMEMBERED } = options;
-    this.#values = new LRUCache(entryLimit(max));
-    this.#misses = new LRUCache(entryLimit(max));
-    this.#failures = new LRUCache(entryLimit(max));
+    const { limit = LIMIT } = options;
+    this.#values = new LRUCache(limit);
+    this.#misses = new LRUCache(limit);
     options.feed?.onChange((names, beforeMs) => this.#outdate(names, beforeMs));
   }
 
   /** Returns a value that is at most `maxAgeMs` old, unless the source fails. Rejects as `read` does. */
   async get(key: string, maxAgeMs = this.#options.pollMs): Promise<T | undefined> {
     const before = this.peek(key);
-    const isYoung = before && this.#clock.now() - this.#currentMs(before) <= maxAgeMs / 2;
-    if (before && !isYoung) await this.#options.feed?.refresh(maxAgeMs);
+    if (before && this.#ageMs(before) > maxAgeMs / 2) await this.#options.feed?.refresh(maxAgeMs);
     const known = this.peek(key);
-    const ageMs = known ? this.#clock.now() - this.#currentMs(known) : Number.POSITIVE_INFINITY;
-    if (known && ageMs <= maxAgeMs) {
-      if (this.#isDue(known, maxAgeMs)) this.#refresh(key, maxAgeMs - ageMs);
+    const slackMs = known ? maxAgeMs - this.#ageMs(known) : Number.NEGATIVE_INFINITY;
+    if (known && slackMs >= 0) {
+      if (this.#isDue(known, maxAgeMs)) this.#refresh(key, slackMs);
       return known.value;
     }
     const flight = this.#refresh(key, 0);
@@ -108,78 +112,73 @@ export class PolledCache<T extends object> {
     }
   }
 
-  /** Returns until when a value is known to be current. */
-  #currentMs({ readMs, outdatedMs }: PolledValue<T>): number {
-    if (outdatedMs !== undefined) return Math.max(readMs, outdatedMs);
-    return this.#options.feed?.confirmedMs(readMs) ?? readMs;
+  /** Returns for how long a value has not been known to be current. */
+  #ageMs({ readMs, outdatedMs }: PolledValue<T>): number {
+    const { feed } = this.#options;
+    const confirmedMs = outdatedMs ?? feed?.confirmedMs(readMs) ?? readMs;
+    return this.#clock.now() - Math.max(readMs, confirmedMs);
   }
 
   /** Whether to refresh a value that is young enough for now. */
-  #isDue(known: PolledValue<T>, maxAgeMs: number): boolean {
-    const { feed } = this.#options;
-    if (known.outdatedMs !== undefined) return true;
-    const isHalfOld = (sinceMs: number) => this.#clock.now() - sinceMs > maxAgeMs / 2;
-    if (!isHalfOld(known.readMs)) return false;
-    return feed?.covers(known.readMs, maxAgeMs) ? feed.mayReread() : true;
+  #isDue({ readMs, trustedMs, outdatedMs }: PolledValue<T>, maxAgeMs: number): boolean {
+    if (outdatedMs !== undefined) return true;
+    const nowMs = this.#clock.now();
+    const isFollowed = nowMs < trustedMs && this.#options.feed?.covers(readMs, maxAgeMs);
+    return !isFollowed && nowMs - readMs > maxAgeMs / 2;
   }
 
   #outdate(names: ReadonlySet<string>, beforeMs: number): void {
+    const { nameOf = (key) => key } = this.#options;
     for (const part of [this.#values, this.#misses]) {
       for (const [key, known] of [...part.entries()]) {
-        if (names.has(this.#nameOf(key))) part.set(key, { outdatedMs: beforeMs, ...known });
+        if (names.has(nameOf(key))) part.set(key, { outdatedMs: beforeMs, ...known });
       }
     }
-  }
-
-  #nameOf(key: string): string {
-    return this.#options.nameOf?.(key) ?? key;
+    for (const [key, flight] of this.#flights) flight.isOutdated ||= names.has(nameOf(key));
   }
 
   #parts() {
-    return [this.#values, this.#misses, this.#failures, this.#flights];
+    return [this.#values, this.#misses, this.#flights];
   }
 
   /** Starts a read of the key, or joins the one under way. */
   #refresh(key: string, slackMs: number): Flight<T> {
-    const underWay = this.#flights.get(key);
-    if (underWay) return underWay;
-    const failure = this.#failures.get(key);
-    if (failure && this.#clock.now() < failure.untilMs) {
-      return this.#toFlight(Promise.reject(failure.error));
-    }
-    const flight: Flight<T> = this.#toFlight(
-      this.#read(key, slackMs, (): boolean => this.#flights.get(key) === flight),
-    );
-    this.#flights.set(key, flight);
-    return flight;
-  }
-
-  async #read(key: string, slackMs: number, isCurrent: () => boolean): Promise<T | undefined> {
-    const readMs = this.#clock.now();
-    await undefined; // the flight must be in the map before it ends
-    try {
-      const value = await this.#options.read(key, this.peek(key)?.value, { slackMs });
-      if (!isCurrent()) return value;
-      this.forget(key);
-      const cache = value === undefined ? this.#misses : this.#values;
-      const isOutdated = this.#options.feed?.isOutdated(this.#nameOf(key), readMs);
-      cache.set(key, { value, readMs, ...(isOutdated && { outdatedMs: readMs }) });
-      return value;
-    } catch (error) {
-      if (isCurrent()) {
-        this.#flights.delete(key);
-        const untilMs = this.#clock.now() + this.#options.pollMs / 2;
-        this.#failures.set(key, { error, untilMs });
-      }
-      throw error;
-    }
-  }
-
-  #toFlight(outcome: Promise<T | undefined>): Flight<T> {
+    const last = this.#flights.get(key);
+    if (last && this.#clock.now() < last.untilMs) return last;
+    const outcome = this.#read(key, slackMs, () => flight);
     const ended = outcome.then(
       () => {},
       () => {},
     );
-    return { outcome, patience: orAfter(ended, PATIENCE_MS, undefined, this.#clock) };
+    const patience = orAfter(ended, PATIENCE_MS, undefined, this.#clock);
+    const flight: Flight<T> = {
+      outcome,
+      patience,
+      isOutdated: false,
+      untilMs: Number.POSITIVE_INFINITY,
+    };
+    this.#flights.set(key, flight);
+    return flight;
+  }
+
+  /** Reads a value, and keeps the result unless the key was forgotten meanwhile. */
+  async #read(key: string, slackMs: number, flightOf: () => Flight<T>): Promise<T | undefined> {
+    const nowMs = this.#clock.now();
+    await undefined; // the flight must be in the map before it ends
+    const flight = flightOf();
+    try {
+      const value = await this.#options.read(key, this.peek(key)?.value, { slackMs });
+      if (this.#flights.get(key) !== flight) return value;
+      this.forget(key);
+      const cache = value === undefined ? this.#misses : this.#values;
+      const { random = Math.random } = this.#clock;
+      const trustedMs = nowMs + TRUST_MS * (1 + random());
+      const outdated = flight.isOutdated && { outdatedMs: nowMs };
+      cache.set(key, { value, readMs: nowMs, trustedMs, ...outdated });
+      return value;
+    } catch (error) {
+      flight.untilMs = this.#clock.now() + this.#options.pollMs / 2;
+      throw error;
+    }
   }
 }

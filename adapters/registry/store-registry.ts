@@ -1,6 +1,7 @@
 // Finds adapters by name in a store. Aliases are at most one poll interval old, and known names are still served while the
 // store fails. Authorization is up to the caller, who says whose adapters to use.
 import { createHash } from 'node:crypto';
+import { entryLimit } from '../../src/common/entry-limit.ts';
 import { ServeError } from '../../src/common/errors.ts';
 import type { Logger } from '../../src/common/log.ts';
 import { type Clock, deadline, orAfter, systemClock } from '../../src/common/waiting.ts';
@@ -40,8 +41,6 @@ export interface StoreRegistryOptions {
   warm?(part: FoundAdapter['part']): Promise<void>;
   /** The number of names to remember, see `PolledCache`. */
   readonly maxRemembered?: number;
-  /** See `ChangeFeed`. */
-  readonly rereadsPerS?: number;
   /** Whether to store indexes and to remove old announcements, which others may do as well. Default: true. */
   readonly isTidy?: boolean;
   readonly log?: Logger;
@@ -69,12 +68,11 @@ export class StoreAdapters implements AdapterArchive {
     this.#clock = clock;
     this.#repository = repository;
     this.#options = options;
-    const polled = { pollMs, maxRemembered, clock };
+    const polled = { pollMs, clock, ...(maxRemembered && { limit: entryLimit(maxRemembered) }) };
     const feed = new ChangeFeed({
       changes: repository.changes,
       ...(isTidy && { settle: (old) => repository.settleChanges(old) }),
       pollMs,
-      rereadsPerS: options.rereadsPerS,
       clock,
     });
     this.#aliases = new PolledCache({

@@ -3,7 +3,7 @@
 import { mapBounded } from '../../src/common/map-bounded.ts';
 import { TENANT_PATTERN } from '../../src/contracts/tenant.ts';
 import { ifSound, readBody } from '../store/documents.ts';
-import { isConflict, listFolders, type StoreCall } from '../store/store.ts';
+import { type Etag, isConflict, listFolders, type StoreCall } from '../store/store.ts';
 import type { RepositoryParts } from './aliases.ts';
 import type { Announcement } from './changes.ts';
 import type { AdapterName } from './manifest.ts';
@@ -12,8 +12,6 @@ import type { SurveyedName } from './versions.ts';
 
 /** 100,000 names with a version each and an evaluation take 150 MB. Beyond that, lists are built in memory only. */
 const MAX_INDEX_BYTES = 512 * 2 ** 20;
-/** Others merge at most once a minute. */
-const MAX_TRIES = 5;
 
 const indexKey = (tenant: string) => `${tenant}/.index/names`;
 
@@ -21,26 +19,7 @@ const indexKey = (tenant: string) => `${tenant}/.index/names`;
 interface StoredIndex {
   /** Undefined if the object is damaged. */
   readonly index: NameIndex | undefined;
-  readonly etag: string;
-}
-
-/** Follows the announced changes of a tenant's names while an index is built. */
-interface IndexFollower {
-  /** Called before each read. */
-  keepUp(): Promise<void>;
-  /** Returns the names that were announced since the last call. */
-  takeChanged(): ReadonlySet<string>;
-  /** Whether no announcement can have been missed. */
-  isUnbroken(): boolean;
-}
-
-/** How an index is built. */
-interface BuildOptions extends StoreCall {
-  readonly follower: IndexFollower;
-  /** Whether to store it for other servers. */
-  readonly isStored: boolean;
-  /** The state of the damaged index that it replaces. */
-  readonly damaged?: string | undefined;
+  readonly etag: Etag;
 }
 
 /** Reads a tenant's index. Undefined if there is none. */
@@ -73,85 +52,79 @@ export async function readEntry(
   return { aliases: current, previous, ...optional, versions: manifests.map(toListedVersion) };
 }
 
-/** Builds a tenant's index from one list of its objects, a read for each version and one for each name's aliases. */
-export async function buildIndex(
+/** Reads names into an index. */
+export async function readEntries(
   parts: RepositoryParts,
-  tenant: string,
-  { damaged, follower, isStored, ...call }: BuildOptions,
-): Promise<NameIndex> {
-  const read = async (names: Iterable<string>, known?: ReadonlyMap<string, SurveyedName>) => {
-    const entries = await mapBounded([...names], async (name) => {
-      await follower.keepUp();
-      const numbers = known?.get(name)?.versions;
-      return [name, await readEntry(parts, { tenant, name }, { numbers, ...call })] as const;
-    });
-    return new Map(entries);
-  };
-  await follower.keepUp();
-  follower.takeChanged(); // what was announced before the list is in it
-  const surveyed = await parts.versions.survey(tenant, call);
-  let index = NameIndex.empty(tenant).with(await read(surveyed.keys(), surveyed));
-  await follower.keepUp();
-  for (let names = follower.takeChanged(); names.size > 0; names = follower.takeChanged()) {
-    index = index.with(await read(names));
-  }
-  // After an interruption it may lack changes. The next list then builds another one.
-  if (isStored && index.size > 0 && follower.isUnbroken()) {
-    await storeIndex(parts, tenant, index, { ifMatch: damaged, ...call });
-  }
-  return index;
-}
-
-/** Stores a new index. Without it, each server builds its own, so a failure is only logged. */
-async function storeIndex(
-  { documents: { store, log } }: RepositoryParts,
   tenant: string,
   index: NameIndex,
-  { ifMatch, ...call }: StoreCall & { ifMatch: string | undefined },
-): Promise<void> {
-  const bytes = index.serialize();
-  if (bytes.length > MAX_INDEX_BYTES) return;
-  const condition = ifMatch === undefined ? { ifAbsent: true as const } : { ifMatch };
-  try {
-    await store.put(indexKey(tenant), bytes, { ...condition, ...call });
-  } catch (err) {
-    call.signal?.throwIfAborted();
-    if (!isConflict(err)) log?.warn({ err, tenant }, 'the index of a tenant was not stored');
-  }
-}
-
-/** Reads names again and writes them to the tenant's index, if it has one. */
-async function refreshIndex(
-  parts: RepositoryParts,
-  tenant: string,
   names: readonly string[],
   call?: StoreCall,
 ): Promise<void> {
-  for (let attempt = 1; ; attempt++) {
-    const stored = await readIndex(parts, tenant, call);
-    if (!stored?.index) return;
-    const entries = await mapBounded(names, (name) => readEntry(parts, { tenant, name }, call));
-    const changed = stored.index.with(new Map(names.map((name, i) => [name, entries[i]])));
-    try {
-      const condition = { ifMatch: stored.etag, ...call };
-      await parts.documents.store.put(indexKey(tenant), changed.serialize(), condition);
-      return;
-    } catch (error) {
-      if (!isConflict(error) || attempt === MAX_TRIES) throw error;
-    }
+  const entries = await mapBounded(names, (name) => readEntry(parts, { tenant, name }, call));
+  for (const [i, name] of names.entries()) index.set(name, entries[i]);
+}
+
+/**
+ * Builds a tenant's index from one list of its objects, a read for each version and one for each name's aliases. `beforeRead` is
+ * called before each name.
+ */
+export async function buildIndex(
+  parts: RepositoryParts,
+  tenant: string,
+  beforeRead: () => Promise<void>,
+): Promise<NameIndex> {
+  const index = new NameIndex(tenant);
+  const surveyed = await parts.versions.survey(tenant);
+  await mapBounded([...surveyed], async ([name, { versions: numbers }]) => {
+    await beforeRead();
+    index.set(name, await readEntry(parts, { tenant, name }, { numbers }));
+  });
+  return index;
+}
+
+/** Writes an index in the place of the one in this state. Resolves with false if others came first. */
+async function putIndex(
+  { documents: { store } }: RepositoryParts,
+  tenant: string,
+  index: NameIndex,
+  { before, ...call }: StoreCall & { readonly before: Etag | undefined },
+): Promise<boolean> {
+  const condition = before === undefined ? { ifAbsent: true as const } : { ifMatch: before };
+  try {
+    await store.put(indexKey(tenant), index.serialize(), { ...condition, ...call });
+    return true;
+  } catch (error) {
+    if (isConflict(error)) return false;
+    throw error;
   }
 }
 
-/** Writes what was announced to the indexes, and removes the announcements. */
+/** Stores a new index, in the place of a damaged one if there is one. Without it each server builds its own. */
+export async function storeIndex(
+  parts: RepositoryParts,
+  tenant: string,
+  index: NameIndex,
+  damaged: Etag | undefined,
+): Promise<void> {
+  if (index.size === 0 || index.byteSize > MAX_INDEX_BYTES) return;
+  await putIndex(parts, tenant, index, { before: damaged }).catch(() => {}); // the store logs it
+}
+
+/** Writes what was announced to the indexes, and removes the announcements, except if others write an index at that time. */
 export async function settleChanges(
   parts: RepositoryParts,
   announcements: readonly Announcement[],
-  call?: StoreCall,
+  call: StoreCall = {},
 ): Promise<void> {
   for (const tenant of new Set(announcements.map((one) => one.tenant))) {
     const ofTenant = announcements.filter((one) => one.tenant === tenant);
-    const names = [...new Set(ofTenant.map(({ name }) => name))];
-    await refreshIndex(parts, tenant, names, call);
+    const stored = await readIndex(parts, tenant, call);
+    if (stored?.index) {
+      const names = [...new Set(ofTenant.map(({ name }) => name))];
+      await readEntries(parts, tenant, stored.index, names, call);
+      if (!(await putIndex(parts, tenant, stored.index, { before: stored.etag, ...call })))
+        continue;
+    }
     await parts.changes.remove(ofTenant, call);
   }
 }
@@ -178,17 +151,12 @@ function* differingNames(
   index: NameIndex,
   surveyed: ReadonlyMap<string, SurveyedName>,
 ): Generator<string> {
-  const stateOf = (versions: readonly number[], etag?: string) => `${versions.join()} ${etag}`;
-  const left = new Map(surveyed);
-  for (let i = 0; i < index.size; i++) {
-    const name = index.nameAt(i);
-    const entry = index.entryAt(i);
-    const found = left.get(name);
-    left.delete(name);
-    const known = entry?.versions.map(({ version }) => version) ?? [];
-    const isSame =
-      found && stateOf(found.versions, found.aliasesEtag) === stateOf(known, entry?.aliasesEtag);
-    if (!isSame) yield name;
+  const stateOf = (versions: readonly number[] = [], etag?: string) => `${versions} ${etag}`;
+  for (const name of new Set([...index.namesFrom(''), ...surveyed.keys()])) {
+    const known = index.find(name);
+    const found = surveyed.get(name);
+    const numbers = known?.versions.map(({ version }) => version);
+    const knownState = stateOf(numbers, known?.aliasesEtag);
+    if (knownState !== stateOf(found?.versions, found?.aliasesEtag)) yield name;
   }
-  yield* left.keys();
 }

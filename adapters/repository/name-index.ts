@@ -1,6 +1,5 @@
-// A tenant's names in one object, so that a list needs one read instead of several for each name. One line per name, sorted:
-// pages are found without parsing the other lines, and a change replaces its lines only. The index repeats what other objects
-// say, so it can be built again at any time.
+// A tenant's names in one object, so that a list needs one read instead of several for each name. One line per name, sorted, and
+// a line is parsed only when its name is listed. The index repeats what other objects say, so it can be built again at any time.
 import { z } from 'zod';
 import { type Aliases, manifestSchema, type VersionManifest } from './manifest.ts';
 
@@ -34,9 +33,6 @@ export interface IndexEntry extends Pick<Aliases, 'aliases' | 'previous' | 'abou
   readonly versions: readonly ListedVersion[];
 }
 
-/** Names with their new entries; undefined removes a name. */
-export type IndexChanges = ReadonlyMap<string, IndexEntry | undefined>;
-
 const headerSchema = z.object({
   schema: z.literal(1),
   tenant: z.string(),
@@ -46,6 +42,9 @@ const headerSchema = z.object({
 const MAX_HEADER_BYTES = 256;
 const NEWLINE = 0x0a;
 const TAB = 0x09;
+/** A name in memory, next to its line. */
+const NAME_BYTES = 200;
+const NO_LINE = Buffer.alloc(0);
 
 /** Returns the part of a manifest that lists show. Of the metrics, they show the evaluation only. */
 export function toListedVersion({ metrics, labels, ...manifest }: VersionManifest): ListedVersion {
@@ -57,118 +56,93 @@ export function toListedVersion({ metrics, labels, ...manifest }: VersionManifes
   });
 }
 
-/** The names of a tenant at one time. */
+/** The names of a tenant. */
 export class NameIndex {
   readonly #tenant: string;
-  readonly #lines: Buffer;
-  /** The offset of each line, and the end of the last one. */
-  readonly #starts: Uint32Array;
+  /** Name → its line. An empty one belongs to a name whose entry is unknown. */
+  readonly #lines = new Map<string, Buffer>();
+  #lineBytes = 0;
+  /** Sorted. Undefined after the names have changed. Never changed itself, because pages are still reading it. */
+  #names: readonly string[] | undefined;
 
-  private constructor(tenant: string, lines: Buffer) {
+  constructor(tenant: string) {
     this.#tenant = tenant;
-    this.#lines = lines;
-    const starts = [0];
-    for (let end = lines.indexOf(NEWLINE); end >= 0; end = lines.indexOf(NEWLINE, end + 1)) {
-      starts.push(end + 1);
-    }
-    this.#starts = Uint32Array.from(starts);
   }
 
-  /** An index without names. */
-  static empty(tenant: string): NameIndex {
-    return new NameIndex(tenant, Buffer.alloc(0));
-  }
-
-  /** Parses an index. Undefined if it is damaged or another tenant's. Lines are only parsed when they are read. */
+  /** Parses an index. Undefined if it is damaged or another tenant's. */
   static parse(tenant: string, source: Uint8Array): NameIndex | undefined {
     const bytes = Buffer.from(source.buffer, source.byteOffset, source.byteLength);
     const end = bytes.subarray(0, MAX_HEADER_BYTES).indexOf(NEWLINE);
     const header = headerSchema.safeParse(parseJson(bytes.subarray(0, Math.max(0, end))));
     const lines = bytes.subarray(end + 1);
     if (header.data?.tenant !== tenant || header.data.bytes !== lines.length) return undefined;
-    return new NameIndex(tenant, lines);
+    const index = new NameIndex(tenant);
+    for (let start = 0; start < lines.length; ) {
+      const next = lines.indexOf(NEWLINE, start) + 1 || lines.length;
+      const name = lines.toString('latin1', start, lines.indexOf(TAB, start));
+      index.#setLine(name, lines.subarray(start, next));
+      start = next;
+    }
+    return index;
   }
 
-  /** The bytes from which `parse` makes an equal index. */
+  /** Returns the bytes from which `parse` makes an equal index. */
   serialize(): Uint8Array {
-    const header = { schema: 1, tenant: this.#tenant, bytes: this.#lines.length };
-    return Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), this.#lines]);
+    const header = { schema: 1, tenant: this.#tenant, bytes: this.#lineBytes };
+    const lines = this.#sorted().map((name) => this.#lines.get(name)!);
+    return Buffer.concat([Buffer.from(`${JSON.stringify(header)}\n`), ...lines]);
   }
 
   /** The number of names. */
   get size(): number {
-    return this.#starts.length - 1;
+    return this.#lines.size;
   }
 
   get byteSize(): number {
-    return this.#lines.length + this.#starts.byteLength;
+    return this.#lineBytes + this.#lines.size * NAME_BYTES;
   }
 
-  /** Returns the position of the first name that is not before this one. */
-  positionOf(name: string): number {
-    let [low, high] = [0, this.size];
+  /** Lists the names from this one on, as they are now. */
+  *namesFrom(from: string): Generator<string, undefined> {
+    const names = this.#sorted();
+    let [low, high] = [0, names.length];
     while (low < high) {
       const middle = (low + high) >>> 1;
-      if (this.nameAt(middle) < name) low = middle + 1;
+      if (names[middle]! < from) low = middle + 1;
       else high = middle;
     }
-    return low;
+    for (; low < names.length; low++) yield names[low]!;
+    return undefined;
   }
 
-  nameAt(position: number): string {
-    const start = this.#starts[position]!;
-    return this.#lines.toString('latin1', start, this.#lines.indexOf(TAB, start));
-  }
-
-  /** Returns an entry; undefined if its line is damaged. */
-  entryAt(position: number): IndexEntry | undefined {
-    const line = this.#lineAt(position);
-    const entry = parseJson(line.subarray(line.indexOf(TAB) + 1));
-    return isEntry(entry) ? entry : undefined;
-  }
-
-  /** Returns an entry by its name; undefined if there is none. */
+  /** Returns a name's entry; undefined if there is none, or if its line is damaged. */
   find(name: string): IndexEntry | undefined {
-    const position = this.positionOf(name);
-    const isThere = position < this.size && this.nameAt(position) === name;
-    return isThere ? this.entryAt(position) : undefined;
+    const line = this.#lines.get(name);
+    return line && (parseJson(line.subarray(line.indexOf(TAB) + 1)) as IndexEntry | undefined);
   }
 
-  /** Returns the index after changes. */
-  with(changes: IndexChanges): NameIndex {
-    const parts: Buffer[] = [];
-    let copied = 0;
-    const copyTo = (position: number) => {
-      parts.push(this.#lines.subarray(this.#starts[copied], this.#starts[position]));
-      copied = position;
-    };
-    for (const [name, entry] of [...changes].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      const position = this.positionOf(name);
-      copyTo(position);
-      if (position < this.size && this.nameAt(position) === name) copied++;
-      if (entry) parts.push(Buffer.from(`${name}\t${JSON.stringify(entry)}\n`));
-    }
-    copyTo(this.size);
-    return new NameIndex(this.#tenant, Buffer.concat(parts));
+  /** Lists a name whose entry is not known yet. Does nothing if it is there. */
+  add(name: string): void {
+    if (!this.#lines.has(name)) this.#setLine(name, NO_LINE);
   }
 
-  #lineAt(position: number): Buffer {
-    return this.#lines.subarray(this.#starts[position], this.#starts[position + 1]! - 1);
+  /** Replaces a name's entry. Without one, removes the name. */
+  set(name: string, entry: IndexEntry | undefined): void {
+    this.#setLine(name, entry && Buffer.from(`${name}\t${JSON.stringify(entry)}\n`));
   }
-}
 
-/** A full check of ten thousand entries takes longer than a page may. */
-function isEntry(value: unknown): value is IndexEntry {
-  const { aliases, previous, versions } = (value ?? {}) as Partial<IndexEntry>;
-  const isVersion = (one: Partial<ListedVersion> | null) =>
-    Number.isInteger(one?.version) && Array.isArray(one?.targets) && typeof one?.files === 'object';
-  return (
-    typeof aliases === 'object' &&
-    typeof previous === 'object' &&
-    Array.isArray(versions) &&
-    versions.length > 0 &&
-    versions.every(isVersion)
-  );
+  #setLine(name: string, line: Buffer | undefined): void {
+    const before = this.#lines.get(name);
+    this.#lineBytes += (line?.length ?? 0) - (before?.length ?? 0);
+    if (!before !== !line) this.#names = undefined;
+    if (line) this.#lines.set(name, line);
+    else this.#lines.delete(name);
+  }
+
+  #sorted(): readonly string[] {
+    this.#names ??= [...this.#lines.keys()].sort();
+    return this.#names;
+  }
 }
 
 function parseJson(bytes: Buffer): unknown {

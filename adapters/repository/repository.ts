@@ -8,7 +8,14 @@ import { type ObjectStore, type StoreCall, type StoredObject, StoreError } from 
 import { changeAbout } from './about.ts';
 import { AliasStore, moveAlias, type RepositoryParts, rollback } from './aliases.ts';
 import { ChangeLog } from './changes.ts';
-import { buildIndex, readEntry, readIndex, settleChanges } from './indexing.ts';
+import {
+  buildIndex,
+  readEntries,
+  readEntry,
+  readIndex,
+  settleChanges,
+  storeIndex,
+} from './indexing.ts';
 import {
   keys,
   NAME_PATTERN,
@@ -65,6 +72,8 @@ export function createRepository(
     listVersions: listVersions.bind(null, parts),
     readIndex: readIndex.bind(null, parts),
     buildIndex: buildIndex.bind(null, parts),
+    storeIndex: storeIndex.bind(null, parts),
+    readEntries: readEntries.bind(null, parts),
     settleChanges: settleChanges.bind(null, parts),
     readEntry: readEntry.bind(null, parts),
     moveAlias: moveAlias.bind(null, parts),

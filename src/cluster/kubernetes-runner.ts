@@ -8,7 +8,7 @@ import { type Backoff, retry, sleep } from '../common/waiting.ts';
 import type { EventMessage, TrainerMessage } from '../contracts/training-messages.ts';
 import type { JobRunner, RunEnd, RunEndMessage, RunRequest, StopSignals } from '../jobs/runner.ts';
 import { type ApiClient, ClusterUnavailable } from './api-client.ts';
-import { beginAttempt, type MessageBatch, type OpenedAttempt, takeAttempt } from './attempt.ts';
+import type { MessageBatch } from './attempt.ts';
 import {
   jobNameOf,
   type KubernetesPhase,
@@ -21,6 +21,7 @@ import {
   waitingReason,
 } from './kubernetes-job.ts';
 import { MessageReader } from './messages.ts';
+import { beginAttempt, type OpenedAttempt, takeAttempt } from './open-attempt.ts';
 
 /** Settings of the Kubernetes runner. */
 export interface KubernetesRunnerOptions extends ManifestOptions {

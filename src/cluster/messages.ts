@@ -10,8 +10,8 @@ import type { Logger } from '../common/log.ts';
 import { mapBounded } from '../common/map-bounded.ts';
 import { type Backoff, retry } from '../common/waiting.ts';
 import type { TrainerMessage } from '../contracts/training-messages.ts';
-import { describePath, fetchFile } from '../jobs/run-archive.ts';
 import type { RunEnd } from '../jobs/runner.ts';
+import { describePath, fetchFile } from '../jobs/stored-files.ts';
 import { type Attempt, type MessageBatch, PATH_KEYS, type StoredMessage } from './attempt.ts';
 
 /** Settings of a `MessageWriter`. */

@@ -7,8 +7,8 @@ import { makeFolder } from '../common/folders.ts';
 import type { Logger } from '../common/log.ts';
 import { type Backoff, retry } from '../common/waiting.ts';
 import type { Fault } from '../contracts/training-messages.ts';
-import { fetchFile } from '../jobs/run-archive.ts';
 import { type JobRunner, type RunEnd, RunStop, type TrainerJob } from '../jobs/runner.ts';
+import { fetchFile } from '../jobs/stored-files.ts';
 import { type Attempt, type AttemptRecord, inputKey } from './attempt.ts';
 import { MessageWriter } from './messages.ts';
 

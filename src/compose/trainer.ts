@@ -23,7 +23,7 @@ import {
   createStorePublisher,
   type FinishedAdapter,
   type Publisher,
-} from '../../trainer/run/result-files.ts';
+} from '../../trainer/run/publish-result.ts';
 import {
   createRunFolder,
   openRunFolder,

@@ -158,9 +158,6 @@ const chatFinishReasonSchema = z.enum([
   'tool_calls',
   'function_call',
 ]);
-/** The reason that a choice ended. */
-export type WireFinishReason = z.infer<typeof finishReasonSchema>;
-
 const promptLogprobsSchema = z
   .array(
     z

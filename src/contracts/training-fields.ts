@@ -208,16 +208,6 @@ export function helpOf(row: Pick<TrainingSetting, 'help' | 'default' | 'fallback
   return absent === '' ? row.help : `${row.help} (default: ${absent})`;
 }
 
-/** The table of settings in Markdown, for docs/training.md. */
-export function trainingSettingsTable(): string {
-  const rows = ROWS.map(([key, row]) => {
-    const flag = flagKind(row) ? `\`${flagOf(key)}\`` : '';
-    const absent = row.isRequired ? 'required' : absentValue(row);
-    return `| \`${key}\` | ${flag} | ${absent} | ${row.help} |\n`;
-  });
-  return `| key | flag | default | meaning |\n|---|---|---|---|\n${rows.join('')}`;
-}
-
 /** Returns the fields of the form of a new job: hyperparameters of all objectives, of one, and other settings. */
 export function formFields() {
   const fields = ROWS.flatMap(([, row]) => {
@@ -292,7 +282,7 @@ function flagOf(key: string): string {
 }
 
 /** Describes what a job uses without the setting. Empty if nothing. */
-function absentValue(row: Pick<TrainingSetting, 'default' | 'fallback'>): string {
+export function absentValue(row: Pick<TrainingSetting, 'default' | 'fallback'>): string {
   if (row.fallback !== undefined) return row.fallback;
   if (row.default === undefined) return '';
   return Array.isArray(row.default) ? row.default.join(', ') : String(row.default);

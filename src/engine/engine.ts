@@ -45,7 +45,7 @@ const FLOAT_NAMES: Readonly<Record<FloatType, string>> = { float32: 'f32', float
 
 /** The model and the limits of an engine. */
 export interface EngineOptions {
-  /** A folder that `ensureServingFiles` created. */
+  /** A folder that `buildServingFiles` created. */
   readonly servingDir: string;
   /** KV cache slots. */
   readonly slotCount: number;

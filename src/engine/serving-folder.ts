@@ -33,7 +33,7 @@ export interface ServingModel {
   readonly file: MappedFile;
 }
 
-/** Maps a folder that `ensureServingFiles` created. Throws `FileError` if its version differs or it is incomplete. */
+/** Maps a folder that `buildServingFiles` created. Throws `FileError` if its version differs or it is incomplete. */
 export function openServingFolder(dir: string): ServingModel {
   const layout = readLayout(dir);
   const file = mapFile(path.join(dir, WEIGHTS_FILE));

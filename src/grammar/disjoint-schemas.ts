@@ -11,7 +11,7 @@ import {
   type StringRule,
   typesOf,
 } from './normalized-schema.ts';
-import { hasOthers } from './object-members.ts';
+import { hasOthers, type MemberSource } from './object-members.ts';
 import { memberParts } from './schema-check.ts';
 import { type JsonType, TYPES } from './schema-keywords.ts';
 import { toTextRule } from './schema-strings.ts';
@@ -20,20 +20,18 @@ import { TextLanguage } from './text-language.ts';
 /** Members that distinguish schemas are at most this deep inside them. */
 const MAX_DEPTH = 4;
 
-/** The questions that a comparison asks a converter. */
-interface FactSource {
-  readonly reading: SchemaReading;
-  gather(parts: readonly Part[]): Normalized;
-  satisfies(value: unknown, part: Part): boolean;
-}
+/** The part of a converter that a comparison needs. */
+type SchemaSource = Pick<MemberSource, 'gather' | 'satisfies'>;
 
 /** Compares schemas in pairs. */
 export class DisjointSchemas {
-  readonly #source: FactSource;
+  readonly #source: SchemaSource;
+  readonly #reading: SchemaReading;
   readonly #members = new Map<Normalized, Map<string, Normalized | undefined>>();
 
-  constructor(source: FactSource) {
+  constructor(source: SchemaSource, reading: SchemaReading) {
     this.#source = source;
+    this.#reading = reading;
   }
 
   /** Returns a schema combined with a normalized one; undefined if no value satisfies both. */
@@ -53,7 +51,7 @@ export class DisjointSchemas {
     };
     if (written.values) return written.values.value.every(fails(other));
     if (other.values) return other.values.value.every(fails(written));
-    const types = sharedTypes(written, other, this.#source.reading);
+    const types = sharedTypes(written, other, this.#reading);
     const isDisjointIn = (type: JsonType) =>
       type === 'object'
         ? this.#haveDisjointMembers(written, other, depth)
@@ -94,7 +92,7 @@ export class DisjointSchemas {
   #isWritten(normal: Normalized, name: string): boolean {
     return (
       normal.required.some(({ value }) => value === name) ||
-      hasOthers(normal, this.#source.reading) ||
+      hasOthers(normal, this.#reading) ||
       normal.alternatives.length > 0 ||
       normal.objects.some((rule) => memberParts(rule, name).length > 0)
     );
@@ -127,7 +125,9 @@ export class DisjointSchemas {
 
 /** Returns the types of values that are written for one and satisfy the other. */
 function sharedTypes(written: Normalized, other: Normalized, reading: SchemaReading): JsonType[] {
-  const own = typesOf(written, reading) ?? TYPES;
+  // Alternatives can add types.
+  const own =
+    (written.alternatives.length > 0 ? written.types : typesOf(written, reading)) ?? TYPES;
   const all = other.types ?? TYPES;
   return TYPES.filter((type) => includesType(own, type) && includesType(all, type));
 }

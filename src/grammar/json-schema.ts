@@ -6,7 +6,7 @@ import type { SchemaReading } from '../contracts/generation.ts';
 import { arrayPattern, containingPattern, setPattern } from './array-pattern.ts';
 import { DisjointSchemas } from './disjoint-schemas.ts';
 import { ContradictionError, GrammarError, located } from './grammar-error.ts';
-import { ANY_ARRAY, ANY_OBJECT, ANY_VALUE } from './json-text.ts';
+import { ANY_VALUE } from './json-text.ts';
 import {
   type Alternatives,
   combine,
@@ -32,24 +32,20 @@ const MAX_DEPTH = 64;
 /** The options of oneOf are compared in pairs. */
 const MAX_OPTIONS = 256;
 
-const NOTHING = choice();
-
-/** The pattern of the values that a schema allows, and why a part of it allows none. */
-interface ConvertedSchema {
-  readonly pattern: TextPattern;
-  readonly fault: ContradictionError | undefined;
-}
-
-/** Converts a schema. Throws `GrammarError` with the path inside the schema. */
-export function convertSchema(schema: unknown, reading: SchemaReading = {}): ConvertedSchema {
-  return new SchemaConverter(schema, reading).run();
+/**
+ * Returns the pattern of the values that a schema allows, and why the first part that allows none does not. Throws `GrammarError`
+ * with the path inside the schema.
+ */
+export function convertSchema(schema: unknown, reading: SchemaReading = {}) {
+  return new SchemaConverter(schema, reading).run({ schema, path: '#' });
 }
 
 class SchemaConverter implements MemberSource {
   readonly reading: SchemaReading;
-  readonly #root: Part;
   readonly #reader: SchemaReader;
+  /** Compares what is written, and all values. */
   readonly #disjoint: DisjointSchemas;
+  readonly #disjointInAll: DisjointSchemas;
   readonly #strings = new StringPatterns();
   /** The rule of each list of schemas that apply together. Schemas can contain themselves. */
   readonly #rules = new Map<string, PatternRule>();
@@ -65,13 +61,13 @@ class SchemaConverter implements MemberSource {
 
   constructor(root: unknown, reading: SchemaReading) {
     this.reading = reading;
-    this.#root = { schema: root, path: '#' };
     this.#reader = new SchemaReader(root);
-    this.#disjoint = new DisjointSchemas(this);
+    this.#disjoint = new DisjointSchemas(this, reading);
+    this.#disjointInAll = new DisjointSchemas(this, { isOpen: true, isUntyped: true });
   }
 
-  run(): ConvertedSchema {
-    const pattern = this.convert([this.#root]);
+  run(root: Part) {
+    const pattern = this.convert([root]);
     for (let next = this.#open.pop(); next; next = this.#open.pop()) next();
     return { pattern, fault: this.#fault };
   }
@@ -128,7 +124,7 @@ class SchemaConverter implements MemberSource {
     } catch (error) {
       if (!(error instanceof ContradictionError)) throw error;
       this.#fault ??= error;
-      return NOTHING;
+      return choice();
     }
   }
 
@@ -180,15 +176,19 @@ class SchemaConverter implements MemberSource {
 
   /** Returns the options of oneOf, each with the opposites of those that its values may match. */
   #exclusive({ options, path }: Alternatives, base: Normalized): Part[][] {
-    if (options.length > MAX_OPTIONS) {
+    if (options.length > MAX_OPTIONS)
       throw new GrammarError(`has more than ${MAX_OPTIONS} schemas. Use anyOf`, path);
-    }
     const normal = options.map((option) => this.#disjoint.normalizedOf(base, option));
     return options.flatMap((option, i) => {
       const own = normal[i];
       if (!own) return [];
+      const overlaps = (j: number, disjoint: DisjointSchemas) =>
+        j !== i && normal[j] !== undefined && !disjoint.areDisjoint(own, normal[j]);
+      const written = options.map((_, j) => overlaps(j, this.#disjoint));
+      // An opposite can add types and members to what is written. Next to one, only proofs for all values hold.
+      const hasOpposites = written.includes(true);
       const overlapping = options.filter(
-        (_, j) => j !== i && normal[j] && !this.#disjoint.areDisjoint(own, normal[j]),
+        (_, j) => written[j] || (hasOpposites && overlaps(j, this.#disjointInAll)),
       );
       return [
         [option, ...overlapping.map((other) => ({ ...other, schema: this.#reader.negate(other) }))],
@@ -224,7 +224,7 @@ class SchemaConverter implements MemberSource {
       throw new GrammarError(`excludes an ${type}, which is not supported`, path);
     switch (type) {
       case 'object':
-        return this.#object(normal, path);
+        return located(path, () => objectPattern(objectShape(normal, path, this)));
       case 'array':
         return this.#array(normal, path);
       case 'string':
@@ -236,12 +236,6 @@ class SchemaConverter implements MemberSource {
       default:
         return numberPattern(type, normal, path);
     }
-  }
-
-  #object(normal: Normalized, path: string): TextPattern {
-    const isPlain = normal.objects.length + normal.required.length + normal.names.length === 0;
-    if (isPlain && !normal.limits.minProperties && !normal.limits.maxProperties) return ANY_OBJECT;
-    return located(path, () => objectPattern(objectShape(normal, path, this)));
   }
 
   #array(normal: Normalized, path: string): TextPattern {
@@ -261,8 +255,6 @@ class SchemaConverter implements MemberSource {
         containingPattern(this.convert(rest), this.convert([...rest, ...contains]), bounds),
       );
     }
-    const isAny = bounds.min === 0 && bounds.max === Number.POSITIVE_INFINITY;
-    if (length + rest.length === 0 && isAny) return ANY_ARRAY;
     const first = Array.from({ length }, (_, i) => this.convert(itemAt(i)));
     return arrayPattern(first, this.convert(rest), bounds);
   }

@@ -22,7 +22,7 @@ export const MAX_DIGITS = 15;
 /** The digits of a number without bounds, before and after the point. They may be rounded. Python writes up to 17. */
 const MAX_FREE_DIGITS = 20;
 
-export const DIGIT = chars('09');
+const DIGIT = chars('09');
 const HEX = chars('09afAF');
 
 /** Characters that a JSON string may contain unescaped: not the quote, not the backslash, no control character. */
@@ -174,8 +174,6 @@ export const ANY_VALUE: TextPattern = recursive((value) =>
     text('null'),
   ),
 );
-export const ANY_OBJECT = objectOf(ANY_VALUE);
-export const ANY_ARRAY = arrayOf(ANY_VALUE);
 
 function objectOf(value: TextPattern): TextPattern {
   const members = commaSeparated(member(ANY_STRING, value), 0, Number.POSITIVE_INFINITY);

@@ -16,9 +16,9 @@ const MAX_DECIMALS = 20;
 
 const BOUNDS = ['minimum', 'exclusiveMinimum', 'maximum', 'exclusiveMaximum'] as const;
 
-/** A value that numbers are compared with: a bound, or an excluded value. */
-interface Comparison {
-  readonly value: number;
+/** A value that numbers are compared with, a bound or an excluded value, and the orders that they may have. */
+interface Comparison extends Digits {
+  readonly sign: number;
   readonly isAllowed: OrderTest;
 }
 
@@ -29,13 +29,13 @@ export function numberPattern(
   path: string,
 ): TextPattern {
   const bounds = BOUNDS.flatMap((name) => {
-    const value = limits[name]?.value;
-    return value === undefined ? [] : [{ value, isAllowed: LIMITS[name].isAllowed }];
+    const limit = limits[name];
+    return limit ? [comparison(limit, LIMITS[name].isAllowed)] : [];
   });
   const others = excluded
     .filter((value) => typeof value === 'number')
-    .map((value) => ({ value, isAllowed: (order: number) => order !== 0 }));
-  const comparisons: Comparison[] = [...bounds, ...others];
+    .map((value) => comparison({ value, path }, (order) => order !== 0));
+  const comparisons = [...bounds, ...others];
   const steps = multiples.filter(({ value }) => !(value === 1 && type === 'integer'));
   if (comparisons.length + steps.length === 0) return type === 'integer' ? ANY_INTEGER : ANY_NUMBER;
   return located(steps[0]?.path ?? path, () => {
@@ -68,14 +68,24 @@ function greatestDivisor(one: number, other: number): number {
   return other === 0 ? one : greatestDivisor(other, one % other);
 }
 
-/** Returns the digits of a number before and after the point, without trailing zeros. */
-function digitsOf(value: number): { readonly whole: string; readonly fraction: string } {
+/** The digits of a number before and after the point, without trailing zeros. */
+interface Digits {
+  readonly whole: string;
+  readonly fraction: string;
+}
+
+function digitsOf(value: number): Digits {
   const [whole = '0', fraction = ''] = value
     .toLocaleString('en', { useGrouping: false, maximumFractionDigits: MAX_DECIMALS })
     .split('.');
   if (Number(`${whole}.${fraction}`) !== value)
     throw new GrammarError(`must have at most ${MAX_DECIMALS} decimals`);
   return { whole, fraction };
+}
+
+function comparison({ value, path }: Located<number>, isAllowed: OrderTest): Comparison {
+  const digits = located(path, () => digitsOf(Math.abs(value)));
+  return { ...digits, sign: value < 0 ? -1 : 1, isAllowed };
 }
 
 /** Returns the pattern of the numbers of a sign, if there can be any. 0 is positive. */
@@ -85,19 +95,17 @@ function signed(
   type: 'number' | 'integer',
   multiple: Multiple | undefined,
 ): TextPattern[] {
-  const isSame = ({ value }: Comparison) => (value < 0 ? -1 : 1) === sign;
-  if (comparisons.some((one) => !isSame(one) && !one.isAllowed(sign))) return [];
-  const magnitudes = comparisons.filter(isSame).map(({ value, isAllowed }) => ({
-    ...digitsOf(Math.abs(value)),
-    isAllowed: (order: number) => isAllowed(sign * order),
-  }));
+  if (comparisons.some((one) => one.sign !== sign && !one.isAllowed(sign))) return [];
+  const magnitudes = comparisons
+    .filter((one) => one.sign === sign)
+    .map((one) => ({ ...one, isAllowed: (order: number) => one.isAllowed(sign * order) }));
   if (sign > 0) return [decimals(magnitudes, type, multiple)];
-  const zero = { whole: '0', fraction: '', isAllowed: LIMITS.exclusiveMinimum.isAllowed };
+  const zero = comparison({ value: 0, path: '' }, LIMITS.exclusiveMinimum.isAllowed);
   return [sequence(text('-'), decimals([...magnitudes, zero], type, multiple))];
 }
 
 /** The digits so far. */
-interface Digits {
+interface Progress {
   readonly isFraction: boolean;
   /** The number of digits before the point, or after it. */
   readonly length: number;
@@ -105,7 +113,7 @@ interface Digits {
   readonly isZero: boolean;
   /** Their order relative to as many digits of each value. */
   readonly orders: readonly number[];
-  /** Of all digits, divided by the step. */
+  /** The rest of all digits when divided by the step. */
   readonly remainder: number;
 }
 
@@ -114,22 +122,22 @@ interface Digits {
  * multiples.
  */
 function decimals(
-  values: readonly (ReturnType<typeof digitsOf> & { readonly isAllowed: OrderTest })[],
+  values: readonly Comparison[],
   type: 'number' | 'integer',
   multiple: Multiple | undefined,
 ): TextPattern {
   const { divisor, decimals: missing } = multiple ?? { divisor: 1, decimals: 0 };
   const most = Math.max(MIN_DIGITS, Math.floor(MAX_REMAINDERS / divisor));
+  const maxFraction = type === 'integer' ? 0 : multiple ? missing : MAX_DIGITS;
   const maxWhole = smallest([
     largest([MAX_DIGITS, ...values.map(({ whole }) => whole.length + 1)]),
     ...values.filter(({ isAllowed }) => !isAllowed(1)).map(({ whole }) => whole.length),
-    ...(multiple ? [Math.min(MAX_DIGITS - missing, most)] : []),
+    ...(multiple ? [Math.min(MAX_DIGITS - maxFraction, most)] : []),
   ]);
-  const maxFraction = type === 'integer' ? 0 : multiple ? missing : MAX_DIGITS;
   /** A whole part with fewer digits than that of a value is less. */
-  const pointOrders = ({ isFraction, length, orders }: Digits) =>
+  const pointOrders = ({ isFraction, length, orders }: Progress) =>
     orders.map((order, i) => (!isFraction && length < values[i]!.whole.length ? -1 : order));
-  const after = (state: Digits, digit: number): Digits => {
+  const after = (state: Progress, digit: number): Progress => {
     const { isFraction, length, remainder } = state;
     const orders = values.map(({ whole, fraction }, i) => {
       if (!isFraction && length >= whole.length) return 1;
@@ -147,7 +155,7 @@ function decimals(
     };
   };
   const start = { isFraction: false, length: 0, isZero: false, orders: values.map(() => 0) };
-  return stateGraph<Digits>(
+  return stateGraph<Progress>(
     { ...start, remainder: 0 },
     {
       canEnd(state) {
@@ -157,7 +165,7 @@ function decimals(
         );
         return (
           state.length > 0 &&
-          (state.remainder * 10 ** Math.max(0, missing - written)) % divisor === 0 &&
+          withZeros(state.remainder, missing - written, divisor) === 0 &&
           values.every(({ isAllowed }, i) => isAllowed(orders[i]!))
         );
       },
@@ -167,7 +175,7 @@ function decimals(
           orders[i] !== 0 && !isAllowed(orders[i]!);
         if (isFraction && values.some(isOver)) return [];
         const hasMore = isFraction ? length < maxFraction : !isZero && length < maxWhole;
-        const targets = new Map<string, { pairs: string; to: Digits }>();
+        const targets = new Map<string, { pairs: string; to: Progress }>();
         for (let digit = 0; hasMore && digit < 10; digit++) {
           const to = after(state, digit);
           const key = Object.values(to).join();
@@ -185,4 +193,9 @@ function decimals(
       },
     },
   );
+}
+
+/** Returns the remainder after some zeros. Their power of ten may be too large to be exact. */
+function withZeros(remainder: number, zeros: number, divisor: number): number {
+  return zeros <= 0 ? remainder : withZeros((remainder * 10) % divisor, zeros - 1, divisor);
 }

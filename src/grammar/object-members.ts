@@ -5,7 +5,7 @@ import { ANY_STRING, characterExcept, insideString, oneCharacter } from './json-
 import type { Normalized, Part } from './normalized-schema.ts';
 import type { ObjectShape } from './object-pattern.ts';
 import { memberParts } from './schema-check.ts';
-import { boundsOf, isEnforced, toTextRule } from './schema-strings.ts';
+import { boundsOf, isEnforced, quoted, toTextRule } from './schema-strings.ts';
 import { stateGraph } from './state-graph.ts';
 import { MAX_LABELS, TextLanguage, type TextRule } from './text-language.ts';
 import { choice, type TextPattern, text } from './text-pattern.ts';
@@ -168,8 +168,4 @@ function textExcept(texts: readonly string[]): TextPattern {
       },
     },
   );
-}
-
-function quoted(key: TextPattern): TextPattern {
-  return { kind: 'sequence', items: [text('"'), key, text('"')] };
 }

@@ -101,15 +101,16 @@ export const LIMITS = {
 export type LimitName = keyof typeof LIMITS;
 
 const NUMBERS = ['number', 'integer'] as const;
-const count = (type: JsonType): Keyword => {
-  return { check: isCount, expected: 'a whole number of at least 0', types: [type] };
-};
-const bound: Keyword = { check: isNumber, expected: 'a number', types: NUMBERS };
-/** In draft 4 these were flags next to `minimum` and `maximum`. */
-const strictBound: Keyword = {
-  ...bound,
-  check: (value) => isNumber(value) || isFlag(value),
-};
+const limits = Object.fromEntries(
+  Object.entries(LIMITS).map(([name, { type }]): [string, Keyword] => {
+    if (type !== 'number')
+      return [name, { check: isCount, expected: 'a whole number of at least 0', types: [type] }];
+    // In draft 4, exclusive bounds were flags next to the others.
+    const check: Check = (value) =>
+      isNumber(value) || (name.startsWith('exclusive') && isFlag(value));
+    return [name, { check, expected: 'a number', types: NUMBERS }];
+  }),
+);
 const schema: Keyword = { check: isSchema, expected: 'a schema', holds: 'schema' };
 const schemas: Keyword = {
   check: areSchemas,
@@ -155,8 +156,6 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   required: { check: isTexts, expected: 'an array of strings', types: ['object'] },
   additionalProperties: { ...schema, types: ['object'] },
   propertyNames: { ...schema, types: ['object'], since: 6 },
-  minProperties: count('object'),
-  maxProperties: count('object'),
   dependencies: {
     check: isObjectOf((value) => isSchema(value) || isTexts(value)),
     expected: 'an object of schemas and arrays of strings',
@@ -181,16 +180,12 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
   // It counts only next to a list of `items`, which is from a draft that has both.
   additionalItems: { ...schema, types: ['array'] },
   prefixItems: { ...schemas, types: ['array'], since: 2020 },
-  minItems: count('array'),
-  maxItems: count('array'),
   // An array of at most one item has no duplicates.
   uniqueItems: { check: isFlag, expected: 'a boolean', types: ['array'] },
   contains: { ...schema, types: ['array'], since: 6 },
   minContains: { ...refused, types: ['array'], since: 2019, next: 'contains' },
   maxContains: { ...refused, types: ['array'], since: 2019, next: 'contains' },
   unevaluatedItems: { ...refused, types: ['array'], since: 2019 },
-  minLength: count('string'),
-  maxLength: count('string'),
   pattern: { check: isText, expected: 'a string', types: ['string'] },
   format: { check: isText, expected: 'a string', types: ['string'] },
   contentEncoding: {
@@ -201,10 +196,7 @@ export const KEYWORDS: Readonly<Record<string, Keyword>> = {
     assertedUntil: 7,
   },
   contentMediaType: { ...refused, types: ['string'], since: 7, assertedUntil: 7 },
-  minimum: bound,
-  maximum: bound,
-  exclusiveMinimum: strictBound,
-  exclusiveMaximum: strictBound,
+  ...limits,
   multipleOf: {
     check: (value) => isNumber(value) && (value as number) > 0,
     expected: 'a number above 0',

@@ -60,12 +60,14 @@ export function negations(
     ),
     ...refuse(patterns.length < strings.length, 'string', 'format'),
     ...objects.flatMap(({ properties }) =>
-      [...properties].filter(isDemanding).map(([value, part]) =>
-        object({
-          required: [{ value, path: part.path }],
-          objects: [memberRule(value, negate(part))],
-        }),
-      ),
+      [...properties]
+        .filter(([, part]) => !allowsAll(part))
+        .map(([value, part]) =>
+          object({
+            required: [{ value, path: part.path }],
+            objects: [memberRule(value, negate(part))],
+          }),
+        ),
     ),
     ...refuse(
       objects.some((rule) => rule.patterns.some(({ part }) => !allowsAll(part))),
@@ -113,8 +115,6 @@ function negateLimit(name: LimitName, { value, path }: Located<number>): Normali
   if (type !== 'number' && limit < 0) return [];
   return [new Normalized({ types: [type], limits: { [opposite]: { value: limit, path } } })];
 }
-
-const isDemanding = ([, part]: readonly [string, Part]) => !allowsAll(part);
 
 /** Whether a schema obviously allows every value. */
 function allowsAll({ schema }: Part): boolean {

@@ -131,7 +131,8 @@ function isUnbounded({ min, max }: TextLength): boolean {
   return min === 0 && max === Number.POSITIVE_INFINITY;
 }
 
-function quoted(inner: TextPattern): TextPattern {
+/** Matches a text between quotes. */
+export function quoted(inner: TextPattern): TextPattern {
   return sequence(text('"'), inner, text('"'));
 }
 

@@ -3,9 +3,8 @@ import { charge } from './budget.ts';
 import { GrammarError } from './grammar-error.ts';
 import { MAX_CODE_POINT, type TextPattern } from './text-pattern.ts';
 
-const MAX_POSITIONS = 20_000;
-
-/** The memory of a state or a position, of a number in one, and of a move to another state. */
+/** The memory of a position, of a state, of a number in one, and of a move to another state. */
+const POSITION_BYTES = 256;
 const STATE_BYTES = 128;
 const NUMBER_BYTES = 16;
 const MOVE_BYTES = 40;
@@ -97,9 +96,7 @@ class TextMachine {
     const key = `${at} ${after}`;
     const known = ofPattern.get(key);
     if (known !== undefined) return known;
-    if (this.#positions.length >= MAX_POSITIONS)
-      throw new GrammarError('is too large. Lower the counts');
-    charge('expression', STATE_BYTES);
+    charge('expression', POSITION_BYTES);
     ofPattern.set(key, this.#positions.length);
     return this.#positions.push({ pattern, at, after }) - 1;
   }

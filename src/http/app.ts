@@ -12,25 +12,27 @@ import { type AppOptions, createDeps, type Deps, type LineUsers } from './deps.t
 import { createLineApp } from './lines.ts';
 import { addPublishedRoutes } from './routes/adapters.ts';
 import { addBatchRoutes } from './routes/batches.ts';
-import { addChatRoute } from './routes/chat.ts';
-import { addCompletionsRoute } from './routes/completions.ts';
 import { addConversationRoutes } from './routes/conversations.ts';
 import { addDocumentRoute } from './routes/document.ts';
 import { addFileRoutes } from './routes/files.ts';
 import { addFineTuningRoutes } from './routes/fine-tuning.ts';
+import {
+  addChatRoutes,
+  addCompletionRoutes,
+  addMessageRoutes,
+  addResponseRoutes,
+} from './routes/generation.ts';
 import { addGraderRoutes } from './routes/graders.ts';
 import { addHealthRoutes } from './routes/health.ts';
 import { addKeptResponseRoutes } from './routes/kept-responses.ts';
 import { addLoadRoutes, addPrefetchRoute } from './routes/load-adapters.ts';
 import { addMeRoute } from './routes/me.ts';
-import { addMessageRoutes } from './routes/messages.ts';
 import { addMetricsRoute, addRouterMetricsRoute } from './routes/metrics.ts';
 import { addModelRoutes } from './routes/models.ts';
 import { addPageRoutes } from './routes/pages.ts';
 import { addClassifyRoute, addEmbeddingsRoute } from './routes/pooled.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addRequestsRoute } from './routes/requests.ts';
-import { addResponsesRoutes } from './routes/responses.ts';
 import { addTinkerRoutes } from './routes/tinker.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
 import { addUnsupportedRoutes } from './routes/unsupported.ts';
@@ -94,11 +96,11 @@ export function createApp(
   app.use(methodNotAllowed({ app, onMethodNotAllowed: refuseMethod(app) }));
   for (const name of options.unwritable ?? []) refuseFeature(app, SERVER_FOLDERS[name]);
   addModelRoutes(app, deps);
-  addCompletionsRoute(app, deps);
-  addChatRoute(app, deps);
+  addCompletionRoutes(app, deps);
+  addChatRoutes(app, deps);
   addEmbeddingsRoute(app, deps);
   addClassifyRoute(app, deps);
-  addResponsesRoutes(app, deps);
+  addResponseRoutes(app, deps);
   addMessageRoutes(app, deps);
   if (options.keptResponses) addKeptResponseRoutes(app, options.keptResponses);
   if (options.conversations) addConversationRoutes(app, options.conversations, deps.limits);

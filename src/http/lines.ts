@@ -3,10 +3,8 @@
 import { OpenAPIHono } from '@hono/zod-openapi';
 import type { LineRequest, RunLine } from '../batches/context.ts';
 import type { Deps } from './deps.ts';
-import { addChatRoute } from './routes/chat.ts';
-import { addCompletionsRoute } from './routes/completions.ts';
+import { addChatRoutes, addCompletionRoutes, addResponseRoutes } from './routes/generation.ts';
 import { addEmbeddingsRoute } from './routes/pooled.ts';
-import { addResponsesRoutes } from './routes/responses.ts';
 import { createErrorHandler } from './wire/errors.ts';
 import { assignRequestId, type HttpEnv, limitRate, observeHttp } from './wire/middleware.ts';
 
@@ -36,9 +34,9 @@ function createRoutes(deps: Deps): OpenAPIHono<HttpEnv> {
     await next();
   });
   app.use(limitRate(deps.rateLimits));
-  addCompletionsRoute(app, deps);
-  addChatRoute(app, deps);
+  addCompletionRoutes(app, deps);
+  addChatRoutes(app, deps);
   addEmbeddingsRoute(app, deps);
-  addResponsesRoutes(app, deps);
+  addResponseRoutes(app, deps);
   return app;
 }

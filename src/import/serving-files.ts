@@ -63,16 +63,6 @@ interface ServingFilesOptions extends ServingCache {
   signal?: AbortSignal;
 }
 
-/** Returns the folder with the artifact's serving files, building it first if necessary. */
-export async function ensureServingFiles(
-  artifact: Artifact,
-  options: ServingFilesOptions,
-): Promise<string> {
-  const dir = servingFolder(artifact.info.digest, options);
-  if (!isBuilt(dir)) await buildServingFiles(artifact, options);
-  return dir;
-}
-
 /**
  * Builds the artifact's serving files, verifies them, and replaces the existing folder. Engines that have mapped the old files
  * keep them.

@@ -13,7 +13,7 @@ import {
   type TrainerRequest,
 } from '../contracts/training-messages.ts';
 import { MIN_EXAMPLES } from './check-rows.ts';
-import { holdsRun, relocateRun } from './run-archive.ts';
+import { holdsRun, relocateRun } from './run-copy.ts';
 import type {
   JobRunner,
   PlanOutcome,

@@ -8,14 +8,8 @@ import type { Fault, JobPlan } from '../contracts/training-messages.ts';
 import { fileFault } from '../rows/file-fault.ts';
 import { excessDetail } from './check-rows.ts';
 import type { JobsContext } from './context.ts';
-import {
-  advance,
-  type JobRecord,
-  messageEvent,
-  type NewEvent,
-  withFault,
-  withInterruption,
-} from './job.ts';
+import { withInterruption } from './interrupted-job.ts';
+import { advance, type JobRecord, messageEvent, type NewEvent, withFault } from './job.ts';
 import { InputFault, JobFolder } from './job-folder.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 import type { Task } from './lease-worker.ts';

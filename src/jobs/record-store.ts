@@ -234,7 +234,11 @@ export class RecordStore<R extends LeasedRecord> {
     return marks;
   }
 
-  /** A mark's length tells the state, because lists show it; its content only makes two marks differ. */
+  /**
+   * A mark's length tells the state, because lists show it; its content only makes two marks differ. The state cannot move into
+   * the key while servers of 0.3.0 share the store: they take all of the key behind the id for the tenant, so they would miss the
+   * record. A second object with the state in its key would keep an old state when they change the record.
+   */
   #markOf(record: R): Uint8Array {
     return Buffer.from(randomUUID().padEnd(MIN_MARK_BYTES + this.#stateCode(record)));
   }

@@ -20,7 +20,7 @@ export interface RunRequest {
   readonly gate: GateSettings;
   /** Whether `runDir` contains a run to resume. */
   readonly isResume: boolean;
-  /** Of the lease that the run starts under. Later leases have higher ones. */
+  /** The fencing token of the lease that the run starts under. Later leases have larger ones. */
   readonly fencingToken: number;
   /** Planned peak memory in bytes. */
   readonly memoryBytes?: number | undefined;

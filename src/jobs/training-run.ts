@@ -12,22 +12,17 @@ import type {
   TrainerMessage,
 } from '../contracts/training-messages.ts';
 import type { JobsContext, RunObserver } from './context.ts';
-import {
-  advance,
-  type JobRecord,
-  messageEvent,
-  type NewEvent,
-  withFault,
-  withInterruption,
-} from './job.ts';
+import { withInterruption } from './interrupted-job.ts';
+import { advance, type JobRecord, messageEvent, type NewEvent, withFault } from './job.ts';
 import { InputFault, JobFolder } from './job-folder.ts';
 import { type JobLease, LeaseLost } from './lease.ts';
 import type { Task } from './lease-worker.ts';
 import type { RunArchive } from './run-archive.ts';
 import { archiveOf } from './run-archive.ts';
-import { RunJournal, runEvent } from './run-journal.ts';
+import { RunJournal } from './run-journal.ts';
 import { RunResults } from './run-results.ts';
 import { type RunEnd, type RunRequest, RunStop } from './runner.ts';
+import { runEvent } from './trainer-events.ts';
 
 const UNOBSERVED: RunObserver = {
   trainingBegan() {},

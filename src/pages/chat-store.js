@@ -80,7 +80,7 @@ export class ChatStore {
   async save(mine) {
     const key = [this.#tenant, mine.id];
     const { chats, summaries, committed } = this.#begin();
-    // If reading fails, the transaction does, too.
+    // If reading fails, so does the transaction.
     const stored = toStoredChat(await toPromise(chats.get(key)).catch(() => undefined));
     const revision = stored?.revision ?? 0;
     const turns = stored && revision !== mine.revision ? joinTurns(mine, stored) : mine.turns;

@@ -173,7 +173,7 @@ export const SETTINGS = defineSettings({
     schema: z.enum(['int8', 'int4', 'nf4', 'f32'], 'must be int8, int4, nf4 or f32').optional(),
   },
   kv: {
-    help: 'format of cached keys and values: int8 (a quarter of the memory), f16 (half of it; f32 where lorikeet has no operators of its own) or f32 (exact) (default: f16)',
+    help: "format of cached keys and values: int8 (a quarter of the memory), f16 (half of it; f32 where lorikeet's operators are missing) or f32 (exact) (default: f16)",
     schema: z.enum(['int8', 'f16', 'f32'], 'must be int8, f16 or f32').optional(),
   },
   toolFormat: {

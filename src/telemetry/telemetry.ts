@@ -4,6 +4,7 @@ import { LRUCache } from 'lru-cache';
 import type { StartPhases } from '../common/start-phases.ts';
 import { VERSION } from '../common/version.ts';
 import type { DiskTierStats, EngineInfo } from '../contracts/engine.ts';
+import { type ArrivedRequest, Exchange } from './exchange.ts';
 import {
   AdapterNames,
   createEngineMetrics,
@@ -13,12 +14,14 @@ import {
 } from './figures.ts';
 import { GEN_AI } from './gen-ai.ts';
 import { type LabelsOf, ROUTER_METRICS } from './instruments.ts';
+import { JobTrace, type TracedRun } from './job-trace.ts';
 import { Metrics } from './metrics.ts';
 import { writePrometheusText } from './prometheus-text.ts';
 import { RequestLog } from './request-log.ts';
 import { RequestObserver } from './request-observer.ts';
 import { RequestTrace, type TracedRequest } from './request-trace.ts';
-import type { SpanAttributes, TraceSpan, Tracing } from './tracing.ts';
+import { OTHER, TopLabels } from './top-labels.ts';
+import type { Tracing } from './tracing.ts';
 
 /** The most tenants, and the most adapters, to show by name. Each has about 150 series. */
 const MAX_SHOWN = 32;
@@ -58,46 +61,6 @@ export interface ShownAdapter {
   readonly owner: string;
   /** Without version or alias. */
   readonly name: string;
-}
-
-/** An HTTP request, for its span. */
-interface ArrivedRequest {
-  readonly name: string;
-  readonly attributes: SpanAttributes;
-  header(name: string): string | undefined;
-}
-
-/**
- * One HTTP request, from its arrival to the end of its response. A stream continues after its handler has returned, so
- * everything that still works on it holds the exchange.
- */
-export class Exchange {
-  /** The arrival of the request, in monotonic milliseconds. */
-  readonly startMs: number;
-  readonly span: TraceSpan | undefined;
-  #holders = 0;
-  #isNamed = false;
-
-  constructor(startMs: number, span: TraceSpan | undefined) {
-    this.startMs = startMs;
-    this.span = span;
-  }
-
-  /** Names the span. The first name stays, because the route's handler is more specific than the middleware. */
-  nameSpan(name: string): void {
-    if (!this.#isNamed) this.span?.setName(name);
-    this.#isNamed = true;
-  }
-
-  /** Keeps the span open until `release`. */
-  hold(): void {
-    this.#holders++;
-  }
-
-  /** Ends the span if nobody else holds it. */
-  release(): void {
-    if (--this.#holders === 0) this.span?.end();
-  }
 }
 
 /** Counts and traces what this server does. */
@@ -262,137 +225,5 @@ export class Telemetry {
     const [tenant, adapter] = key.split(SEPARATOR) as [string, string];
     this.metrics.drop({ tenant, adapter });
     this.metrics.drop({ [GEN_AI.requestModel]: adapter });
-  }
-}
-
-/** The name of all values that are not shown. */
-export const OTHER = 'other';
-
-/** The number of other values to count for each shown one. */
-const CANDIDATES_PER_PLACE = 8;
-/** Counts are halved after this many uses per shown value, so values that are no longer used disappear. */
-const USES_PER_PLACE = 256;
-/**
- * A new value needs this many times the uses of the least used one. Otherwise two equally used values would keep replacing each
- * other.
- */
-const LEAD = 2;
-
-/** The number of shown values. */
-interface TopLabelsOptions {
-  /** The most values to show. */
-  readonly places: number;
-  /** Called when a value is no longer shown, because its series must be deleted. */
-  onDrop(value: string): void;
-}
-
-/** The most used values of a label. */
-export class TopLabels {
-  readonly #options: TopLabelsOptions;
-  readonly #top = new Map<string, number>();
-  readonly #candidates: LRUCache<string, number>;
-  #uses = 0;
-
-  constructor(options: TopLabelsOptions) {
-    this.#options = options;
-    this.#candidates = new LRUCache({ max: options.places * CANDIDATES_PER_PLACE });
-  }
-
-  /** Counts a use of the value, and returns the label to show for it. */
-  use(value: string): string {
-    if (value === OTHER) return OTHER;
-    if (++this.#uses >= this.#options.places * USES_PER_PLACE) this.#age();
-    const count = this.#top.get(value);
-    if (count !== undefined || this.#top.size < this.#options.places) {
-      this.#top.set(value, (count ?? 0) + 1);
-      return value;
-    }
-    const uses = (this.#candidates.get(value) ?? 0) + 1;
-    const [last, least] = this.#least();
-    if (uses < LEAD * (least + 1)) {
-      this.#candidates.set(value, uses);
-      return OTHER;
-    }
-    this.#top.delete(last);
-    this.#options.onDrop(last);
-    this.#candidates.delete(value);
-    this.#top.set(value, uses);
-    return value;
-  }
-
-  #least(): [value: string, uses: number] {
-    let least: [string, number] = ['', Number.POSITIVE_INFINITY];
-    for (const entry of this.#top) if (entry[1] < least[1]) least = entry;
-    return least;
-  }
-
-  #age(): void {
-    this.#uses = 0;
-    for (const [value, count] of this.#top) this.#top.set(value, count / 2);
-    for (const [value, count] of [...this.#candidates.entries()].reverse()) {
-      this.#candidates.set(value, count / 2); // oldest first, to keep their order
-    }
-  }
-}
-
-// Traces a training run on this server: the job's span, with child spans for epochs and for other work, such as fetching files
-// and publishing. Only names, counts and times reach a span.
-
-/** A run of a job. */
-interface TracedRun {
-  readonly id: string;
-  readonly tenant: string;
-  /** The number of the job's lease. A run that continues on another server gets a separate trace. */
-  readonly attempt: number;
-}
-
-/** The trace of one run. */
-class JobTrace {
-  readonly #tracing: Tracing;
-  readonly #span: TraceSpan;
-  /** An epoch that never ends is not exported. */
-  #epoch: TraceSpan | undefined;
-  #epochCount = 0;
-
-  constructor(tracing: Tracing, { id, tenant, attempt }: TracedRun) {
-    this.#tracing = tracing;
-    this.#span = tracing.root('fine_tuning', {
-      'lorikeet.job.id': id,
-      'lorikeet.job.attempt': attempt,
-      'lorikeet.tenant': tenant,
-    });
-  }
-
-  /** Starts the first epoch. */
-  trainingBegan(): void {
-    this.#epoch = this.#span.startChild('epoch', { 'lorikeet.job.epoch': ++this.#epochCount });
-  }
-
-  /** Ends an epoch and starts the next. */
-  epochEnded(step: number): void {
-    this.#epoch?.setAttributes({ 'lorikeet.job.step': step });
-    this.#epoch?.end();
-    this.trainingBegan();
-  }
-
-  /** Runs `act` in a span. Its log lines carry the span's ids. */
-  async during<T>(phase: string, act: () => Promise<T>): Promise<T> {
-    const parent = phase === 'checkpoint' ? (this.#epoch ?? this.#span) : this.#span;
-    const span = parent.startChild(phase, {});
-    try {
-      return await this.#tracing.within(span, act);
-    } catch (error) {
-      span.setFailed(error instanceof Error ? error.name : 'unknown');
-      throw error;
-    } finally {
-      span.end();
-    }
-  }
-
-  /** Ends the trace. */
-  ended(status: string, error: string | undefined): void {
-    this.#span.setAttributes({ 'lorikeet.job.status': status });
-    if (error !== undefined) this.#span.setFailed(error);
-    this.#span.end();
   }
 }

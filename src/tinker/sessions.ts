@@ -1,5 +1,5 @@
-// The sessions of Tinker's protocol: who is connected, with which models in training and which sampling sessions. A session ends when its
-// client finishes it or is no longer heard.
+// The sessions of Tinker's protocol: who is connected, with which models in training and which sampling sessions. A session ends
+// when its client finishes it or is no longer heard.
 import { fieldError, ServeError } from '../common/errors.ts';
 import type { Logger } from '../common/log.ts';
 import { adapterOfRun } from '../contracts/tinker-path.ts';

@@ -1,5 +1,5 @@
-// Sessions of Tinker's protocol: models in training, sampling sessions, and the futures of their requests. A trainer process computes, the
-// completions route samples, and the store keeps what is saved.
+// Sessions of Tinker's protocol: models in training, sampling sessions, and the futures of their requests. A trainer process
+// computes, the completions route samples, and the store keeps what is saved.
 import { randomInt } from 'node:crypto';
 import { utimes } from 'node:fs/promises';
 import path from 'node:path';

@@ -5,6 +5,7 @@ import fc from 'fast-check';
 import { AdapterCache, type Lease } from '../../adapters/cache/cache.ts';
 import { type AdapterWeights, toWeights } from '../../adapters/peft/weights.ts';
 import { ServeError } from '../../src/common/errors.ts';
+import { withResolvers } from '../../src/common/waiting.ts';
 import type { AdapterSource } from '../../src/contracts/generation.ts';
 import { plainSource } from './sources.ts';
 
@@ -22,39 +23,35 @@ function opening(loadAdapter: (source: AdapterSource) => Promise<AdapterWeights>
   };
 }
 
-/** A loader whose loads end when the test says so. */
-function createGate() {
+/** A cache whose loads end when the test says so. */
+function createGatedCache(options: { maxParallelLoads?: number } = {}) {
   const started: string[] = [];
-  const open = new Map<string, { resolve(w: AdapterWeights): void; reject(e: unknown): void }>();
+  const loads = new Map<string, ReturnType<typeof withResolvers<AdapterWeights>>>();
+  const openAdapter = opening(({ digest }) => {
+    started.push(digest);
+    loads.set(digest, withResolvers());
+    return loads.get(digest)!.promise;
+  });
   return {
+    cache: new AdapterCache({ capacityBytes: 100, openAdapter, ...options }),
     started,
-    openAdapter: opening(({ digest }) => {
-      started.push(digest);
-      return new Promise<AdapterWeights>((resolve, reject) =>
-        open.set(digest, { resolve, reject }),
-      );
-    }),
-    finish: (digest: string, byteSize = 10) =>
-      open.get(digest)!.resolve(weightsOf(digest, byteSize)),
-    fail: (digest: string, error: unknown) => open.get(digest)!.reject(error),
+    finish: (digest: string) => loads.get(digest)!.resolve(weightsOf(digest)),
+    fail: (digest: string, error: Error) => loads.get(digest)!.reject(error),
   };
 }
 
-function createPlainCache(capacityBytes: number, byteSize = 10) {
+function createPlainCache(capacityBytes: number, options: { now?: () => number } = {}) {
   const loaded: string[] = [];
-  const cache = new AdapterCache({
-    capacityBytes,
-    openAdapter: opening(async ({ digest }) => {
-      loaded.push(digest);
-      return weightsOf(digest, byteSize);
-    }),
+  const openAdapter = opening(async ({ digest }) => {
+    loaded.push(digest);
+    return weightsOf(digest);
   });
+  const cache = new AdapterCache({ capacityBytes, openAdapter, ...options });
   return { cache, loaded };
 }
 
 test('T18, I11: a hundred leases at once make one load, and all see its weights', async () => {
-  const gate = createGate();
-  const cache = new AdapterCache({ capacityBytes: 100, ...gate });
+  const { cache, ...gate } = createGatedCache();
   const waiting = Array.from({ length: 100 }, () => cache.lease(source('a')));
   gate.finish('a');
   const leases = await Promise.all(waiting);
@@ -68,8 +65,7 @@ test('T18, I11: a hundred leases at once make one load, and all see its weights'
 });
 
 test('an aborted waiter leaves, and the load goes on for the others', async () => {
-  const gate = createGate();
-  const cache = new AdapterCache({ capacityBytes: 100, ...gate });
+  const { cache, ...gate } = createGatedCache();
   const controller = new AbortController();
   const first = cache.lease(source('a'), { signal: controller.signal });
   const second = cache.lease(source('a'));
@@ -83,8 +79,7 @@ test('an aborted waiter leaves, and the load goes on for the others', async () =
 });
 
 test('a load whose waiters all left in time is not begun; one under way is kept', async () => {
-  const gate = createGate();
-  const cache = new AdapterCache({ capacityBytes: 100, maxParallelLoads: 1, ...gate });
+  const { cache, ...gate } = createGatedCache({ maxParallelLoads: 1 });
   const controller = new AbortController();
   const leases = ['a', 'b'].map((d) => cache.lease(source(d), { signal: controller.signal }));
   controller.abort();
@@ -103,8 +98,7 @@ test('an aborted signal gets no lease', async () => {
 });
 
 test('loads run side by side, but no more than the limit', async () => {
-  const gate = createGate();
-  const cache = new AdapterCache({ capacityBytes: 100, maxParallelLoads: 2, ...gate });
+  const { cache, ...gate } = createGatedCache({ maxParallelLoads: 2 });
   const leases = ['a', 'b', 'c'].map((digest) => cache.lease(source(digest)));
   assert.deepEqual(gate.started, ['a', 'b']);
   gate.finish('b');
@@ -133,12 +127,8 @@ test('F32, I05: a leased adapter is never evicted', async () => {
 test('where leases fill the cache the next one waits until one is released', async () => {
   const { cache } = createPlainCache(20);
   const held = await Promise.all([cache.lease(source('a')), cache.lease(source('b'))]);
-  let isLoaded = false;
-  const waiting = cache.lease(source('c')).finally(() => {
-    isLoaded = true;
-  });
-  await nextTurn();
-  assert.equal(isLoaded, false);
+  const waiting = cache.lease(source('c'));
+  assert.equal(await Promise.race([waiting, nextTurn('none')]), 'none');
   held[0]?.release();
   using lease = await waiting;
   assert.equal(lease.weights.digest, 'c');
@@ -237,8 +227,7 @@ test('one that gives up while it waits for room leaves nothing behind', async ()
 
 test('what is kept warm outlives what is asked for more often, until its time is over', async () => {
   let nowMs = 0;
-  const openAdapter = opening(async ({ digest }) => weightsOf(digest));
-  const cache = new AdapterCache({ capacityBytes: 20, now: () => nowMs, openAdapter });
+  const { cache } = createPlainCache(20, { now: () => nowMs });
   (await cache.lease(source('warm'), { keepWarmMs: 1000 })).release();
   const use = async (digest: string) => (await cache.lease(source(digest))).release();
   for (const digest of ['a', 'a', 'a', 'b']) await use(digest);
@@ -250,15 +239,7 @@ test('what is kept warm outlives what is asked for more often, until its time is
 
 test("T17: one owner's two hundred adapters never evict another's within its share", async () => {
   let nowMs = 0;
-  const loaded: string[] = [];
-  const cache = new AdapterCache({
-    capacityBytes: 80,
-    now: () => nowMs,
-    openAdapter: opening(async ({ digest }) => {
-      loaded.push(digest);
-      return weightsOf(digest);
-    }),
-  });
+  const { cache } = createPlainCache(80, { now: () => nowMs });
   const use = async (digest: string, owner: string) =>
     (await cache.lease({ ...source(digest), owner })).release();
   await use('beta-1', 'beta');
@@ -307,8 +288,7 @@ test('a refusal is remembered for a while, a failure is not', async () => {
 });
 
 test('I11: a failed load fails each of its waiters', async () => {
-  const gate = createGate();
-  const cache = new AdapterCache({ capacityBytes: 100, ...gate });
+  const { cache, ...gate } = createGatedCache();
   const waiting = [1, 2, 3].map(() => cache.lease(source('a')));
   gate.fail('a', new ServeError('adapter_checksum_mismatch', 'changed'));
   for (const lease of waiting) await assert.rejects(lease, { code: 'adapter_checksum_mismatch' });

@@ -15,14 +15,13 @@ const ALL = { from: '', limit: 1000 };
 const named = (name: string) => ({ name, selector: { kind: 'alias', alias: 'latest' } }) as const;
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
-/** A server over a store that counts what this server asks of it. Without rereads it depends on announcements alone. */
-function openServer(inner: ObjectStore, rereadsPerS = 0) {
+/** A server over a store that counts what this server asks of it. */
+function openServer(inner: ObjectStore) {
   const clock = { nowMs: 0 };
   const store = watchStore(inner);
   const { repository } = createPublished(store);
   const adapters = new StoreAdapters(repository, {
     pollMs: POLL_MS,
-    rereadsPerS,
     clock: { ...systemClock, now: () => clock.nowMs, random: () => 0 },
   });
   const versionOf = async (name: string) => {
@@ -42,7 +41,7 @@ test('a busy server asks the store less than five times a second for any number 
   const { publish, repository } = createPublished(watchStore(inner));
   const names = Array.from({ length: 60 }, (_, i) => `name-${i}`);
   for (const name of names) await publish('acme', name);
-  const { clock, store, versionOf } = openServer(inner, 2);
+  const { clock, store, versionOf } = openServer(inner);
   const useAll = async (seconds: number) => {
     for (let s = 0; s < seconds; s++) {
       clock.nowMs += 1000;

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { type PollCall, PolledCache } from '../../adapters/registry/polled-cache.ts';
-import { systemClock } from '../../src/common/waiting.ts';
+import { systemClock, withResolvers } from '../../src/common/waiting.ts';
 
 const POLL_MS = 2000;
 const fail = () => Promise.reject(new Error('the source fails'));
@@ -78,12 +78,12 @@ describe('a value', () => {
 
   test('that was forgotten is read again, also where a read was under way', async () => {
     const { state, cache } = setUp();
-    let end = (_: Value) => {};
-    state.read = () => new Promise((resolve) => (end = resolve));
+    const { promise, resolve } = withResolvers<Value>();
+    state.read = () => promise;
     const before = cache.get('a');
     await settle();
     cache.forget('a');
-    end({ revision: 1 });
+    resolve({ revision: 1 });
     assert.deepEqual(await before, { revision: 1 });
     state.read = undefined;
     state.source = { revision: 2 };
@@ -146,8 +146,8 @@ describe('while the source fails', () => {
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const { state, cache } = setUp();
     await cache.get('a');
-    let end = (_: Value) => {};
-    state.read = () => new Promise((resolve) => (end = resolve));
+    const { promise, resolve } = withResolvers<Value>();
+    state.read = () => promise;
     state.nowMs = POLL_MS + 1;
     const waiting = [cache.get('a'), cache.get('a')];
     await settle();
@@ -156,7 +156,7 @@ describe('while the source fails', () => {
     assert.deepEqual(await Promise.all(waiting), [{ revision: 1 }, { revision: 1 }]);
     assert.deepEqual(await cache.get('a'), { revision: 1 });
     assert.equal(state.reads, 2);
-    end({ revision: 2 });
+    resolve({ revision: 2 });
     await settle();
     assert.deepEqual(await cache.get('a'), { revision: 2 });
   });

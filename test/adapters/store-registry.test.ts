@@ -560,4 +560,6 @@ function setUpOver(store: Parameters<typeof createPublished>[0]) {
   return new Registry({ base: BASE, store: new StoreAdapters(repository, { pollMs: POLL_MS }) });
 }
 
-const bytesOf = async (store: ObjectStore, key: string) => readAll((await store.get(key))!);
+async function bytesOf(store: ObjectStore, key: string): Promise<Buffer> {
+  return readAll((await store.get(key))!);
+}

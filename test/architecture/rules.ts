@@ -72,6 +72,7 @@ export const LAYERS: readonly Layer[] = [
     name: 'http routes',
     files: /^src\/http\/routes\//,
     may: [
+      'http dialects',
       'http request',
       'http generation',
       'http schema',
@@ -103,6 +104,13 @@ export const LAYERS: readonly Layer[] = [
     ],
   },
   {
+    // One API for generating text each.
+    name: 'http dialects',
+    files: /^src\/http\/dialects\//,
+    may: ['http request', 'http schema', 'http wire', 'tools'],
+    types: ['http generation', 'conversations', 'tokenizer'],
+  },
+  {
     // From a checked body to sequences.
     name: 'http request',
     files: /^src\/http\/request\//,
@@ -115,14 +123,14 @@ export const LAYERS: readonly Layer[] = [
       'tokenizer',
       'tools',
     ],
-    types: ['conversations', 'cache'],
+    types: ['cache'],
   },
   {
-    // From tokens to the client.
+    // From sequences to the client.
     name: 'http generation',
     files: /^src\/http\/generation\//,
-    may: ['http wire', 'registry', 'tokenizer', 'tools'],
-    types: ['http schema', 'tiers', 'engine client', 'scheduler', 'usage', 'telemetry'],
+    may: ['http wire', 'registry', 'tokenizer'],
+    types: ['tiers', 'engine client', 'scheduler', 'usage', 'telemetry', 'tools'],
   },
   {
     name: 'http schema',
@@ -220,7 +228,7 @@ const SINGLE_IMPORTERS: readonly (readonly [RegExp, RegExp])[] = [
   [/^onnxruntime/, /^src\/ort\//],
   [/^@aws-sdk\//, /^adapters\/store\/s3\.ts$/],
   // ONNX models, and the event files of TensorBoard.
-  [/^@bufbuild\//, /^(src\/onnx\/|src\/tinker\/|trainer\/run\/metrics\.ts$)/],
+  [/^@bufbuild\//, /^(src\/onnx\/|src\/tinker\/|trainer\/run\/event-file\.ts$)/],
   [/^@huggingface\/(hub|gguf)/, /^src\/(import|formats)\//],
   [/^@huggingface\/(tokenizers|jinja)/, /^src\/tokenizer\//],
   // The contracts use the schema library that comes with hono's package.
@@ -353,7 +361,7 @@ export function lateAwaitFaults(files: readonly SourceFile[]): string[] {
 
 /**
  * Words that the glossary gives up (`word` or `word` in `folder`, in its last column), in code below the folders. `word*` stands
- * for all names that contain the word; texts for users may have it.
+ * for all names that contain the word. Texts for users may have these words.
  */
 export function glossaryFaults(document: string, files: readonly SourceFile[]): string[] {
   const rows = [...document.matchAll(/^\|[^|\n]*\|[^|\n]*\|([^|\n]*`[^|\n]*)\|$/gm)];
@@ -366,9 +374,10 @@ export function glossaryFaults(document: string, files: readonly SourceFile[]): 
       .flatMap((file) =>
         words!
           .filter(([, word]) =>
-            word!.endsWith('*')
-              ? new RegExp(word!.slice(0, -1), 'i').test(withoutTexts(code(file)))
-              : new RegExp(`\\b${word}\\b`).test(code(file)),
+            (word!.endsWith('*')
+              ? new RegExp(word!.slice(0, -1), 'i')
+              : new RegExp(`\\b${word}\\b`)
+            ).test(withoutTexts(code(file))),
           )
           .map(([, word]) => `${file.path}: the glossary has another name for ${word}`),
       );

@@ -5,7 +5,7 @@
 
 import { setTimeout } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
-import { postJson } from '../api.ts';
+import { ask } from '../api.ts';
 import { startServing } from '../e2e/program.ts';
 import { givenOrFetched } from '../e2e/served.ts';
 import { readOptions } from '../options.ts';
@@ -84,11 +84,7 @@ async function timeOf(work: () => Promise<void>): Promise<number> {
 async function answerInStreams(): Promise<void> {
   const waiting = bodies(lines).values();
   const work = async () => {
-    for (const body of waiting) {
-      const response = await postJson(`${server.url}${ENDPOINT}`, body);
-      if (response.status !== 200) throw new Error(await response.text());
-      await response.json();
-    }
+    for (const body of waiting) await ask(`${server.url}${ENDPOINT}`, body);
   };
   await Promise.all(Array.from({ length: slots }, work));
 }

@@ -1,5 +1,7 @@
 // `npm run bench:constrained`: streams with a JSON schema of their own each, against the same streams without one, in turns.
 // Arguments: --model NAME|DIR  --rounds N
+
+import { fetchJson } from '../api.ts';
 import { readOptions } from '../options.ts';
 import { chatTokens } from './measure.ts';
 import { processorLine } from './processor.ts';
@@ -20,7 +22,7 @@ const formatOf = (schema: object) => ({
 /** Tokens and steps per second of streams that all run at once. */
 async function measureStreams(url: string, isConstrained: boolean): Promise<[number, number]> {
   const steps = async () =>
-    ((await (await fetch(`${url}/health`)).json()) as { engine: { steps: number } }).engine.steps;
+    (await fetchJson<{ engine: { steps: number } }>(`${url}/health`)).engine.steps;
   const first = await steps();
   const startedMs = performance.now();
   const counts = await Promise.all(
@@ -31,13 +33,8 @@ async function measureStreams(url: string, isConstrained: boolean): Promise<[num
       const messages = [{ role: 'user', content: `Tell me about the number ${i}.` }];
       const limits = { max_tokens: STREAM_TOKENS, min_tokens: STREAM_TOKENS };
       const format = isConstrained ? formatOf(required) : {};
-      return chatTokens(url, {
-        model: 'base',
-        cache_prompt: false,
-        messages,
-        ...limits,
-        ...format,
-      });
+      const body = { model: 'base', cache_prompt: false, messages, ...limits, ...format };
+      return chatTokens(url, body);
     }),
   );
   const seconds = (performance.now() - startedMs) / 1000;

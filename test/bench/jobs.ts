@@ -7,7 +7,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { setTimeout } from 'node:timers/promises';
-import { postJson } from '../api.ts';
+import { ask, fetchJson } from '../api.ts';
 import { type Serving, startServing } from '../e2e/program.ts';
 import { givenOrFetched } from '../e2e/served.ts';
 import { readOptions } from '../options.ts';
@@ -179,7 +179,7 @@ async function createJob(url: string): Promise<void> {
   const form = new FormData();
   form.set('purpose', 'fine-tune');
   form.set('file', new Blob([rows.join('\n')]), 'rows.jsonl');
-  const { id: file } = await call<{ id: string }>(`${url}/v1/files`, {
+  const { id: file } = await fetchJson<{ id: string }>(`${url}/v1/files`, {
     method: 'POST',
     body: form,
   });
@@ -192,7 +192,7 @@ async function createJob(url: string): Promise<void> {
     },
     ...(isRewarded && { lorikeet: { completion_length: 32 } }),
   };
-  const { id } = await post<{ id: string }>(`${url}/v1/fine_tuning/jobs`, body);
+  const { id } = await ask<{ id: string }>(`${url}/v1/fine_tuning/jobs`, body);
   await until('its first step', async () => (await stepOf(url, id)) > 0);
 }
 
@@ -201,7 +201,7 @@ async function stepOf(url: string, job: string): Promise<number> {
   interface Events {
     readonly data: readonly { readonly message: string }[];
   }
-  const { data } = await call<Events>(`${url}/v1/fine_tuning/jobs/${job}/events?limit=20`);
+  const { data } = await fetchJson<Events>(`${url}/v1/fine_tuning/jobs/${job}/events?limit=20`);
   const steps = data.flatMap(({ message }) => /^Step (\d+)\//.exec(message)?.[1] ?? []);
   return Number(steps[0] ?? 0);
 }
@@ -227,19 +227,6 @@ function machineTicks(): { busy: number; all: number } {
 
 function trainerOf({ child }: Serving): number | undefined {
   return childrenOf(child.pid!).find((pid) => /trainer\/main\.(ts|js)/.test(commandOf(pid)));
-}
-
-async function post<T>(url: string, body: object): Promise<T> {
-  return readJson<T>(await postJson(url, body));
-}
-
-async function call<T>(url: string, init?: RequestInit): Promise<T> {
-  return readJson<T>(await fetch(url, init));
-}
-
-async function readJson<T>(response: Response): Promise<T> {
-  if (!response.ok) throw new Error(`${response.url}: ${response.status} ${await response.text()}`);
-  return (await response.json()) as T;
 }
 
 function summary({ gapsMs, tokensPerS, jobCores }: Round): string {

@@ -1,5 +1,6 @@
 // What is measured on one running server, besides decoding under load: prefill, time to first token, NLL.
-import { postJson } from '../api.ts';
+import type { ChatCompletion } from '../../src/contracts/openai.ts';
+import { ask } from '../api.ts';
 
 /** Ids of ordinary words in most vocabularies: above the control tokens, below the rare ones. */
 const FIRST_ID = 300;
@@ -50,17 +51,13 @@ interface Completion {
   readonly choices: readonly { readonly logprobs?: { token_logprobs: (number | null)[] } }[];
 }
 
-async function complete(url: string, body: Record<string, unknown>): Promise<Completion> {
-  const whole = { model: 'base', temperature: 0, ...body };
-  const response = await postJson(`${url}/v1/completions`, whole);
-  if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
-  return (await response.json()) as Completion;
+function complete(url: string, body: Record<string, unknown>): Promise<Completion> {
+  return ask<Completion>(`${url}/v1/completions`, { model: 'base', temperature: 0, ...body });
 }
 
 /** Answers a chat, and returns the number of generated tokens. */
 export async function chatTokens(url: string, body: object): Promise<number> {
-  const response = await postJson(`${url}/v1/chat/completions`, { temperature: 0, ...body });
-  if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`);
-  const { usage } = (await response.json()) as { usage: { completion_tokens: number } };
+  const whole = { temperature: 0, ...body };
+  const { usage } = await ask<ChatCompletion>(`${url}/v1/chat/completions`, whole);
   return usage.completion_tokens;
 }

@@ -5,7 +5,7 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import path from 'node:path';
-import { postJson } from '../api.ts';
+import { ask } from '../api.ts';
 import { whenServed } from '../e2e/program.ts';
 import { readOptions } from '../options.ts';
 import { cpuMs, enginePidOf, statusKb } from '../processes.ts';
@@ -98,13 +98,7 @@ async function serve(variant: Variant): Promise<{ child: ChildProcess; url: stri
 }
 
 async function complete(url: string, name: string): Promise<void> {
-  const response = await postJson(`${url}/v1/completions`, {
-    model: name,
-    prompt: 'A bird',
-    max_tokens: 1,
-  });
-  const text = await response.text();
-  if (!response.ok) throw new Error(text);
+  await ask(`${url}/v1/completions`, { model: name, prompt: 'A bird', max_tokens: 1 });
 }
 
 /** Nothing from a checkout that does not tell them. */

@@ -7,7 +7,8 @@ import {
   createChatLogprobs,
   createTokenNames,
   LogprobsText,
-} from '../../src/http/generation/logprobs.ts';
+  toChatLogprob,
+} from '../../src/http/dialects/logprobs.ts';
 import { DEFAULT_LIMITS } from '../../src/http/wire/limits.ts';
 import { createByteTokenizer } from '../http/served.ts';
 
@@ -23,13 +24,13 @@ const WAYS: Readonly<Record<string, () => Way>> = {
   text() {
     const text = new LogprobsText(createChatLogprobs(names));
     const end = () => Buffer.concat(text.toJson().map((part) => Buffer.from(part)));
-    return { add: (token) => text.add(token), end };
+    return { add: (token) => text.add([token]), end };
   },
   objects() {
-    const objects = createChatLogprobs(names);
+    const content: object[] = [];
     return {
-      add: (token) => objects.add(token),
-      end: () => Buffer.from(JSON.stringify(objects.take())),
+      add: (token) => content.push(toChatLogprob(token, names)),
+      end: () => Buffer.from(JSON.stringify({ content, refusal: null })),
     };
   },
 };

@@ -6,8 +6,8 @@ import { test } from 'node:test';
 import { measureKvScales, perTokenCalibration } from '../../src/compose/calibration.ts';
 import { openServingFolder, readKvScales } from '../../src/engine/serving-folder.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { KV_SCALES_FILE } from '../../src/model/kv-scales.ts';
+import { ensureServingFiles } from '../ensure-serving-files.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
 test('they are kept beside the serving files, unless the base has no tokenizer', async (t) => {

@@ -3,8 +3,8 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { packingOfFiles } from '../../src/compose/prepared-base.ts';
 import { type Int8Hardware, usablePackings } from '../../src/engine/int8-form.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import type { RowPacking } from '../../src/model/row-weights.ts';
+import { ensureServingFiles } from '../ensure-serving-files.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
 
 const VNNI: Int8Hardware = { features: ['avx512-vnni'], ownInstructions: 'avx512-vnni' };

@@ -3,12 +3,12 @@ import { readFileSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import { servingSize } from '../../src/compose/models.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { rowLinears } from '../../src/model/row-weights.ts';
 import { WEIGHTS_MODES } from '../../src/model/serving-weights.ts';
 import { TARGETS_OF } from '../../src/model/target-modules.ts';
 import { runLorikeet } from '../e2e/program.ts';
+import { ensureServingFiles } from '../ensure-serving-files.ts';
 import { SMOLLM2, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
 
 const ASKED = {

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { FIELD_PAGES, fieldTables } from '../../src/http/schema/documented-fields.ts';
+import { FIELD_PAGES, fieldTables } from '../../scripts/documented-fields.ts';
 
 test('the pages list the request fields of the server', () => {
   for (const [name, table] of Object.entries(fieldTables())) {

@@ -13,7 +13,14 @@ import { quantile } from '../bench/quantile.ts';
 import { stream } from '../bench/tiers/stream.ts';
 import { enginePidOf, statusKb } from '../processes.ts';
 import { until } from '../until.ts';
-import { createKey, runLorikeet, type Serving, serveFor, startServing, succeed } from './program.ts';
+import {
+  createKey,
+  runLorikeet,
+  type Serving,
+  serveFor,
+  startServing,
+  succeed,
+} from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const PATTERN_ADAPTERS = 12;

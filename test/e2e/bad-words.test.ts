@@ -3,6 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { Completion } from '../../src/contracts/openai.ts';
+import { ask } from '../api.ts';
 import { serveFor } from './program.ts';
 
 const PROMPTS = ['Alice was', 'The Queen said', '"I should think', 'Once upon a time', 'They all'];
@@ -12,13 +13,7 @@ for (const drafts of ['off', 'ngram'])
     const server = await serveFor(t, ['--model', 'models/toy', '--drafts', drafts]);
     const complete = async (prompt: string, fields: object = {}) => {
       const body = { model: 'base', prompt, max_tokens: 60, temperature: 0, ...fields };
-      const response = await fetch(`${server.url}/v1/completions`, {
-        method: 'POST',
-        headers: { 'content-type': 'application/json' },
-        body: JSON.stringify(body),
-      });
-      const answer = (await response.json()) as Completion;
-      assert.equal(response.status, 200, JSON.stringify(answer));
+      const answer = await ask<Completion>(`${server.url}/v1/completions`, body);
       return answer.choices.map(({ text }) => text);
     };
     let banned = 0;

@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import OpenAI, { toFile } from 'openai';
+import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { until } from '../until.ts';
 import { type Serving, startServing } from './program.ts';
@@ -97,7 +98,7 @@ async function runPlan(t: TestContext, { adapters, lines: count, kills }: Plan):
   const compare = async () => {
     for (const { custom_id, body } of waiting) {
       const { status_code, body: batched } = byId.get(custom_id)!;
-      const single = await askOnce(server, body);
+      const single = await postJson(`${server.url}${ENDPOINT}`, body);
       assert.equal(status_code, single.status, custom_id);
       const [one, other] = [comparable(batched), comparable(await single.json())];
       assert.deepEqual(one.rest, other.rest, custom_id);
@@ -137,11 +138,6 @@ async function readResults(client: OpenAI, file: string | undefined): Promise<Re
     .trim()
     .split('\n')
     .map((line) => JSON.parse(line) as Result);
-}
-
-async function askOnce({ url }: Serving, body: object): Promise<Response> {
-  const headers = { 'content-type': 'application/json' };
-  return fetch(`${url}${ENDPOINT}`, { method: 'POST', headers, body: JSON.stringify(body) });
 }
 
 /** Ids and times differ between two requests. What was cached depends on the requests before. */

@@ -10,6 +10,7 @@ import { toolFormat, writeCalls } from '../../src/tools/formats.ts';
 import { compiled } from '../grammar/compiled.ts';
 import { idsOf } from '../grammar/written.ts';
 import { createByteTokenizer } from '../http/served.ts';
+import { pluck } from '../pluck.ts';
 import { type Case, fetchCases } from './bfcl.ts';
 import { type Serving, startServing } from './program.ts';
 import { fetchBase, preparedHome } from './served.ts';
@@ -60,10 +61,7 @@ describe('cases of BFCL', { skip: 'reason' in fetched ? fetched.reason : false }
         }) && matcher.canEnd
       );
     });
-    assert.deepEqual(
-      impossible.map(({ id }) => id),
-      [],
-    );
+    assert.deepEqual(pluck(impossible, 'id'), []);
   });
 
   const skip = 'reason' in base ? base.reason : !isLong && 'LORIKEET_E2E_LONG is not set';

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { ClassificationList } from '../../src/contracts/openai.ts';
-import { postJson } from '../api.ts';
+import { ask } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { importBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
@@ -32,23 +32,13 @@ for (const [base, kind] of [
     const adapters = temporaryFolder(t);
     const script = path.resolve('test/e2e/classify.py');
     const folder = path.join(adapters, 'mood');
-    const expected = pythonJson<number[][]>([
-      script,
-      source,
-      kind,
-      JSON.stringify(PROMPTS),
-      folder,
-    ]);
+    const made = [script, source, kind, JSON.stringify(PROMPTS), folder];
+    const expected = pythonJson<number[][]>(made);
     const model = await importBase(t, source);
     const args = ['--model', model, '--weights', 'f32', '--kv', 'f32', '--adapters', adapters];
     const serving = await serveFor(t, args);
-    const response = await postJson(`${serving.url}/classify`, {
-      model: 'mood',
-      input: PROMPTS,
-      use_activation: false,
-    });
-    assert.equal(response.status, 200, await response.clone().text());
-    const { data } = (await response.json()) as ClassificationList;
+    const body = { model: 'mood', input: PROMPTS, use_activation: false };
+    const { data } = await ask<ClassificationList>(`${serving.url}/classify`, body);
     assert.equal(data.length, PROMPTS.length);
     data.forEach(({ probs, label }, i) => {
       const worst = Math.max(...expected[i]!.map((score, k) => Math.abs(score - probs[k]!)));

@@ -12,8 +12,9 @@ import type { FineTuningJob } from '../../src/contracts/fine-tuning-api.ts';
 import { readArtifactInfo } from '../../src/import/artifact.ts';
 import { NO_STEPS } from '../../src/tinker/loss-curve.ts';
 import { Runs } from '../../src/tinker/runs.ts';
-import { postJson } from '../api.ts';
+import { ask, fetchJson, postJson } from '../api.ts';
 import { freePort } from '../free-port.ts';
+import { pluck } from '../pluck.ts';
 import { skipUnlessLong, testUnless } from '../shared.ts';
 import { until } from '../until.ts';
 import {
@@ -79,7 +80,7 @@ async function trainJobs(): Promise<void> {
   const [training_file, validation_file] = [await upload('train', 40), await upload('held-out', 8)];
   const created = await Promise.all(
     [1, 2].map((n_epochs) =>
-      post('/v1/fine_tuning/jobs', {
+      createJob({
         model: 'base',
         training_file,
         validation_file,
@@ -89,28 +90,23 @@ async function trainJobs(): Promise<void> {
     ),
   );
   jobs = await Promise.all(created.map(({ id }) => ended(id)));
-  assert.deepEqual(
-    jobs.map(({ status }) => status),
-    ['succeeded', 'succeeded'],
-  );
+  assert.deepEqual(pluck(jobs, 'status'), ['succeeded', 'succeeded']);
 }
 
-async function post(where: string, body: unknown): Promise<FineTuningJob> {
-  return (await (await postJson(pages.server.url + where, body)).json()) as FineTuningJob;
-}
+const createJob = (body: unknown) =>
+  ask<FineTuningJob>(`${pages.server.url}/v1/fine_tuning/jobs`, body);
 
 async function upload(name: string, rows: number): Promise<string> {
   const form = new FormData();
   form.append('purpose', 'fine-tune');
   form.append('file', new Blob([numberRows(rows).join('\n')]), `${name}.jsonl`);
-  const response = await fetch(`${pages.server.url}/v1/files`, { method: 'POST', body: form });
-  return ((await response.json()) as { id: string }).id;
+  const sent = { method: 'POST', body: form };
+  return (await fetchJson<{ id: string }>(`${pages.server.url}/v1/files`, sent)).id;
 }
 
 function ended(id: string): Promise<FineTuningJob> {
   const findEnded = async () => {
-    const response = await fetch(`${pages.server.url}/v1/fine_tuning/jobs/${id}`);
-    const job = (await response.json()) as FineTuningJob;
+    const job = await fetchJson<FineTuningJob>(`${pages.server.url}/v1/fine_tuning/jobs/${id}`);
     return job.finished_at !== null && job;
   };
   return until(`the end of ${id}`, findEnded, { deadlineMs: TRAINED_MS, pollMs: 250 });
@@ -242,7 +238,7 @@ test('a job that failed says what to try, and the form is filled with it', async
   const { training_file, validation_file } = jobs[0]!;
   const hyperparameters = { n_epochs: 1, learning_rate_multiplier: 1e-9 };
   const request = { model: 'base', training_file, validation_file, hyperparameters };
-  const failed = await ended((await post('/v1/fine_tuning/jobs', request)).id);
+  const failed = await ended((await createJob(request)).id);
   assert.equal(failed.error?.code, 'gate_failed');
   const page = await open(t, `/fine-tuning#${failed.id}`);
   await page.locator('.notice', { hasText: 'from 1e-9 to 1.' }).waitFor();

@@ -19,7 +19,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import type { Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
-import { postJson } from '../api.ts';
+import { ask, postJson } from '../api.ts';
 import { tinyModel } from '../fixtures.ts';
 import { until } from '../until.ts';
 import { runLorikeet, type Serving, startServing, succeed } from './program.ts';
@@ -48,13 +48,11 @@ function weightsFile(): string {
   return path.join(cache, folder!, 'weights.bin');
 }
 
-const post = (url: string, body: Record<string, unknown>) =>
-  postJson(`${url}/v1/completions`, { model: 'base', prompt: [1, 2, 3], logprobs: 1, ...body });
+const COMMON = { model: 'base', prompt: [1, 2, 3], logprobs: 1, ignore_eos: true };
 
 async function answer(url: string): Promise<unknown> {
-  const response = await post(url, { max_tokens: 4, temperature: 0, ignore_eos: true });
-  assert.equal(response.status, 200);
-  return ((await response.json()) as { choices: unknown }).choices;
+  const body = { ...COMMON, max_tokens: 4, temperature: 0 };
+  return (await ask<{ choices: unknown }>(`${url}/v1/completions`, body)).choices;
 }
 
 async function servedOnce(): Promise<{ choices: unknown; error: string }> {
@@ -132,7 +130,9 @@ test('damage that the sample misses is found after the start: the stream ends wi
   const server = await startServing(args, home);
   try {
     assert.equal(await readyStatus(server), 200);
-    const stream = await post(server.url, { max_tokens: 8000, ignore_eos: true, stream: true });
+    const stream = await postJson(`${server.url}/v1/completions`, {
+      ...{ ...COMMON, max_tokens: 8000, stream: true },
+    });
     assert.equal(stream.status, 200);
     let lowest = 200;
     const text = stream.text();

@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { EmbeddingList } from '../../src/contracts/openai.ts';
-import { postJson } from '../api.ts';
+import { ask } from '../api.ts';
 import { importBase } from '../imported-base.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { serveFor } from './program.ts';
@@ -36,23 +36,14 @@ for (const [base, adapters] of Object.entries(MODELS)) {
     const folder = path.join(golden!, 'adapters');
     const model = await importBase(t, source);
     const script = path.resolve('test/e2e/embed.py');
-    const expected = pythonJson<Expected>([
-      script,
-      source,
-      JSON.stringify(PROMPTS),
-      ...adapters.map((name) => path.join(folder, name)),
-    ]);
+    const folders = adapters.map((name) => path.join(folder, name));
+    const expected = pythonJson<Expected>([script, source, JSON.stringify(PROMPTS), ...folders]);
     const args = ['--model', model, '--weights', 'f32', '--adapters', folder];
     const serving = await serveFor(t, [...args, '--kv', 'f32']);
     for (const name of ['base', ...adapters]) {
       for (const pooling of ['mean', 'last'] as const) {
-        const response = await postJson(`${serving.url}/v1/embeddings`, {
-          model: name,
-          input: PROMPTS,
-          pooling,
-        });
-        assert.equal(response.status, 200, await response.clone().text());
-        const { data } = (await response.json()) as EmbeddingList;
+        const body = { model: name, input: PROMPTS, pooling };
+        const { data } = await ask<EmbeddingList>(`${serving.url}/v1/embeddings`, body);
         const want = expected[name]![pooling];
         assert.equal(data.length, want.length);
         data.forEach(({ embedding }, i) => {

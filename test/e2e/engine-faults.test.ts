@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { postJson } from '../api.ts';
+import { fetchJson, postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { enginePidOf } from '../processes.ts';
+import { until } from '../until.ts';
 import { type Serving, serveFor } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
@@ -16,10 +17,9 @@ const LONG = { prompt: Array(8).fill('The'), max_tokens: 120, n: 8, stream: true
 const NAMES = ['one', 'two', 'three'];
 for (const [i, name] of NAMES.entries()) writeToyAdapter(path.join(home, 'served', name), i + 1);
 
-async function startServer(t: TestContext): Promise<Serving> {
+function startServer(t: TestContext): Promise<Serving> {
   const args = ['--model', 'models/toy', '--adapters', path.join(home, 'served'), '--slots', '6'];
-  const server = await serveFor(t, args, home);
-  return server;
+  return serveFor(t, args, home);
 }
 
 function enginePid({ child }: Serving): number {
@@ -57,14 +57,12 @@ async function untilReadyzIs(
   status: number,
   deadlineMs: number,
 ): Promise<{ status: string }> {
-  const deadline = performance.now() + deadlineMs;
-  for (;;) {
+  const find = async () => {
     const response = await fetch(`${url}/readyz`);
-    if (response.status === status) return response.json() as Promise<{ status: string }>;
-    await response.text();
-    assert.ok(performance.now() < deadline, `/readyz is not ${status} within ${deadlineMs} ms`);
-    await new Promise((resolve) => setTimeout(resolve, 50));
-  }
+    const document = (await response.json()) as { status: string };
+    return response.status === status && document;
+  };
+  return until(`${status} from /readyz`, find, { deadlineMs, pollMs: 50 });
 }
 
 test('F01, T30: an engine that is killed while idle is replaced, and /readyz says so meanwhile', {
@@ -103,9 +101,7 @@ test('F02: when the engine is killed, all requests end within a second, a stream
 });
 
 async function quarantined({ url }: Serving): Promise<string[]> {
-  const { data } = (await (await fetch(`${url}/v1/quarantine`)).json()) as {
-    data: { kind: string }[];
-  };
+  const { data } = await fetchJson<{ data: { kind: string }[] }>(`${url}/v1/quarantine`);
   return data.map(({ kind }) => kind).sort();
 }
 
@@ -142,8 +138,9 @@ test('T32: an adapter in two steps that ended in SIGSEGV is refused with 503 unt
   assert.match(await refused.text(), /"code":"quarantined"/);
   assert.equal((await complete(server, 'two')).status, 200);
   assert.deepEqual(await quarantined(server), ['adapter', 'request']);
-  const cleared = await fetch(`${server.url}/v1/quarantine`, { method: 'DELETE' });
-  assert.equal(((await cleared.json()) as { released: string[] }).released.length, 2);
+  const quarantine = `${server.url}/v1/quarantine`;
+  const cleared = await fetchJson<{ released: string[] }>(quarantine, { method: 'DELETE' });
+  assert.equal(cleared.released.length, 2);
   assert.equal((await complete(server, 'one')).status, 200);
 });
 

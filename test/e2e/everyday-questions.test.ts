@@ -4,7 +4,7 @@ import { mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { ChatCompletion } from '../../src/contracts/openai.ts';
-import { postJson } from '../api.ts';
+import { ask } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { serveFor } from './program.ts';
 import { fetchBase } from './served.ts';
@@ -32,13 +32,9 @@ test('most answers to everyday questions end by themselves', { skip }, async (t)
   const waiting = questions.entries();
   const askInTurn = async () => {
     for (const [i, content] of waiting) {
-      const response = await postJson(`${server.url}/v1/chat/completions`, {
-        model: 'base',
-        messages: [{ role: 'user', content }],
-        max_tokens: MAX_TOKENS,
-        seed: i + 1,
-      });
-      const { choices } = (await response.json()) as ChatCompletion;
+      const messages = [{ role: 'user', content }];
+      const body = { model: 'base', messages, max_tokens: MAX_TOKENS, seed: i + 1 };
+      const { choices } = await ask<ChatCompletion>(`${server.url}/v1/chat/completions`, body);
       if (choices[0]!.finish_reason !== 'stop') endless.push(content);
     }
   };

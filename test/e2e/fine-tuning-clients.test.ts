@@ -9,6 +9,7 @@ import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { promisify } from 'node:util';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { type Controlled, controlJob } from './control-job.ts';
 import { serveFor } from './program.ts';
 import { pythonWith } from './python-venv.ts';
@@ -119,10 +120,7 @@ function assertControlled(seen: Controlled, steps: number): void {
     'The job has successfully completed',
     `New fine-tuned model created: ${seen.model}`,
   ]);
-  assert.deepEqual(
-    seen.checkpoints.map(({ step }) => step),
-    [steps],
-  );
+  assert.deepEqual(pluck(seen.checkpoints, 'step'), [steps]);
   const [header, ...lines] = seen.table.trim().split('\n');
   assert.match(header!, /^step,train_loss,train_accuracy,valid_loss,valid_mean_token_accuracy/);
   assert.equal(lines.length, steps);

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before } from 'node:test';
 import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
+import { postJson } from '../api.ts';
 import { testUnless } from '../shared.ts';
 import { until } from '../until.ts';
 import { type Serving, startServing } from './program.ts';
@@ -76,12 +77,7 @@ function leftovers(): string[] {
 
 test('a folder without room is no reason to refuse its feature: there may be room later', async () => {
   assert.throws(() => mkdirSync(path.join(batches, 'a')), { code: 'ENOSPC' });
-  const response = await fetch(`${server.url}/v1/batches`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: '{}',
-  });
-  assert.equal(response.status, 400);
+  assert.equal((await postJson(`${server.url}/v1/batches`, {})).status, 400);
 });
 
 test('T35: an upload on a full disk is answered with 507 at once, and leaves nothing', async () => {

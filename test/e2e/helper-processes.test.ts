@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { HELPERS } from '../../src/common/job-process.ts';
+import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { childrenOf, commandOf, enginePidOf } from '../processes.ts';
 import { testUnless } from '../shared.ts';
@@ -13,11 +14,8 @@ import { writeToyAdapter } from './toy-adapter.ts';
 
 /** Asks for a completion. */
 async function complete({ url }: Serving, body: object): Promise<{ status: number; text: string }> {
-  const response = await fetch(`${url}/v1/completions`, {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify({ model: 'base', prompt: 'a', max_tokens: 2, ...body }),
-  });
+  const whole = { model: 'base', prompt: 'a', max_tokens: 2, ...body };
+  const response = await postJson(`${url}/v1/completions`, whole);
   return { status: response.status, text: await response.text() };
 }
 
@@ -36,10 +34,7 @@ test('T34: the helper processes of a server and its engine are those that its me
   const file = path.join(patterns, 'adapter_config.json');
   const config = JSON.parse(readFileSync(file, 'utf8'));
   writeFileSync(file, JSON.stringify({ ...config, target_modules: '.*\\.(q_proj|v_proj)' }));
-  const server = await startServing(
-    ['--model', path.resolve('models/toy'), '--adapters', adapters],
-    home,
-  );
+  const server = await startServing(['--model', 'models/toy', '--adapters', adapters], home);
   t.after(() => server.child.kill('SIGKILL'));
   const constraints = [1, 17_000].map((length) => ({
     structured_outputs: { choice: ['a', 'b'.repeat(length)] },

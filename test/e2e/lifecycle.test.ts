@@ -5,7 +5,8 @@ import { cpSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { postJson } from '../api.ts';
+import type { Completion } from '../../src/contracts/openai.ts';
+import { ask, postJson } from '../api.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { runLorikeet, startServing, succeed } from './program.ts';
 
@@ -38,9 +39,8 @@ test('import --json prints its result as JSON', { skip }, async () => {
 test('an imported base is served by its name, and SIGTERM ends with 0', { skip }, async () => {
   const server = await startServing(['--model', 'tied'], home);
   assert.equal((await fetch(`${server.url}/health`)).status, 200);
-  const response = await post(server.url, { ...completion, max_tokens: 4 });
-  assert.equal(response.status, 200);
-  const { usage } = (await response.json()) as { usage: { completion_tokens: number } };
+  const body = { ...completion, max_tokens: 4 };
+  const { usage } = await ask<Completion>(`${server.url}/v1/completions`, body);
   assert.equal(usage.completion_tokens, 4);
   assert.equal(await server.stop(), 0);
 });

@@ -15,7 +15,7 @@ import {
   textOf,
 } from './browser.ts';
 import { chat, send } from './playground-page.ts';
-import { createKey, runLorikeet, startServing } from './program.ts';
+import { createKey, runLorikeet, serveFor, startServing } from './program.ts';
 
 const PAGES = ['/', '/fine-tuning', '/adapters', '/status', '/docs'];
 const keys: Record<string, { id: string; key: string }> = {};
@@ -218,13 +218,11 @@ test('a prompt typed before the server had keys is not stored as the chat of who
   await waitForName(page, 'local');
   await page.locator('#chosen', { hasText: 'toy' }).waitFor({ state: 'attached' });
   await keyless.stop();
-  const { out } = await runLorikeet(['keys', 'create', '--tenant', 'acme', '--json'], home);
-  const server = await startServing([...flags, '--port', port], home);
-  t.after(() => server.stop());
-  await page.locator('#prompt').fill('a secret of local');
-  await page.locator('#prompt').press('Enter');
+  const { key } = await createKey('acme', home);
+  await serveFor(t, [...flags, '--port', port], home);
+  await send(page, 'a secret of local');
   await page.locator('#account-dialog').waitFor();
-  await Promise.all([page.waitForEvent('load'), signIn(page, JSON.parse(out).key)]);
+  await Promise.all([page.waitForEvent('load'), signIn(page, key)]);
   await waitForName(page, 'acme');
   await page.locator('#chats-help', { hasText: 'No chats yet' }).waitFor();
   const owners = (await savedChats(page)).map(([[tenant]]) => tenant);

@@ -7,6 +7,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { promisify } from 'node:util';
 import type { Page } from 'playwright-core';
+import { pluck } from '../pluck.ts';
 import {
   accessFaults,
   openPage,
@@ -95,10 +96,7 @@ test('a failed turn leaves the chat, and its text returns', async (t) => {
   await chat(page, 'Again');
   assert.equal(await page.locator('.turn').count(), 2);
   assert.equal(await page.locator('.turn.failed').count(), 0);
-  assert.deepEqual(
-    bodies[0]!.messages.map(({ role }) => role),
-    ['user', 'assistant', 'user'],
-  );
+  assert.deepEqual(pluck(bodies[0]!.messages, 'role'), ['user', 'assistant', 'user']);
   assert.ok(bodies[0]!.messages.every(({ content }) => content !== '' && content !== tooLong));
 });
 
@@ -707,10 +705,7 @@ test('no text is lost if the server dies, and the chat continues when it is back
   await page.getByRole('button', { name: 'Retry: toy' }).click();
   await page.locator('.turn').last().locator('.facts', { hasText: 'token' }).waitFor();
   assert.equal(await page.locator('.turn.failed').count(), 0);
-  assert.deepEqual(
-    bodies[0]!.messages.map(({ role }) => role),
-    ['user', 'assistant', 'user'],
-  );
+  assert.deepEqual(pluck(bodies[0]!.messages, 'role'), ['user', 'assistant', 'user']);
 });
 
 test('the part of an answer that arrived before the connection broke off is kept', async (t) => {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import type { Page } from 'playwright-core';
-import { postJson } from '../api.ts';
+import { fetchJson, postJson } from '../api.ts';
 import {
   accessFaults,
   jsonlFile,
@@ -187,20 +187,12 @@ test('the status page counts requests while it is open', async (t) => {
 for (const [name, options] of Object.entries({ desktop: {}, phone: PHONE })) {
   test(`nothing moves while the pages load on a ${name}`, async (t) => {
     const { page } = await open(t, '/pages/icon.svg', options);
-    const listed = await fetch(`${pages.server.url}/v1/fine_tuning/jobs`);
-    const { data } = (await listed.json()) as { data: { id: string }[] };
-    const paths = [
-      '/',
-      '/fine-tuning',
-      `/fine-tuning#${data[0]!.id}`,
-      '/adapters',
-      '/status',
-      '/docs',
-    ];
-    const loads = await measureLoads(
-      page,
-      paths.map((where) => `${pages.server.url}${where}`),
-    );
+    const jobs = `${pages.server.url}/v1/fine_tuning/jobs`;
+    const { data } = await fetchJson<{ data: { id: string }[] }>(jobs);
+    const job = `/fine-tuning#${data[0]!.id}`;
+    const paths = ['/', '/fine-tuning', job, '/adapters', '/status', '/docs'];
+    const urls = paths.map((where) => `${pages.server.url}${where}`);
+    const loads = await measureLoads(page, urls);
     for (const [i, { shift }] of loads.entries()) assert.ok(shift < 0.05, `${paths[i]}: ${shift}`);
   });
 }

@@ -21,8 +21,6 @@ const PREFERRED = 'Blue.';
 /** Half by similarity, half for any answer. */
 const GRADER = JSON.parse(readFileSync('test/e2e/data/grader.json', 'utf8'));
 
-/** The reward shows that Python computed it from the row and the completion. */
-
 /** Rewards what the row wants, and, to have something to learn, the length of the completion. */
 const PYTHON_GRADER = {
   type: 'python',
@@ -104,15 +102,13 @@ async function createJob(client: OpenAI, file: string, method: Method): Promise<
 /** Requests take CPU time from the job. */
 const PATIENTLY = { pollMs: 200, deadlineMs: 300_000 };
 
-const endOf = ({ fineTuning: { jobs } }: OpenAI, id: string) =>
-  until(
-    'the job',
-    async () => {
-      const now = await jobs.retrieve(id);
-      return ['succeeded', 'failed'].includes(now.status) ? now : undefined;
-    },
-    PATIENTLY,
-  );
+function endOf({ fineTuning: { jobs } }: OpenAI, id: string) {
+  const findEnded = async () => {
+    const now = await jobs.retrieve(id);
+    return ['succeeded', 'failed'].includes(now.status) && now;
+  };
+  return until('the job', findEnded, PATIENTLY);
+}
 
 async function withNode(baseURL: string, file: string, method: Method): Promise<Seen> {
   const client = new OpenAI({ baseURL, apiKey: 'none' });
@@ -226,14 +222,9 @@ describe('a job of the official clients', () => {
     const { id: training_file } = await client.files.create({ file, purpose: 'fine-tune' });
     const hyperparameters = { n_epochs: 1, batch_size: 10, learning_rate_multiplier: 20 };
     const reinforcement = { grader: PYTHON_GRADER, hyperparameters };
-    const body = {
-      ...{
-        model: 'base',
-        training_file,
-        method: { type: 'reinforcement' as const, reinforcement },
-      },
-      lorikeet: { completions: 2, completion_length: 4 },
-    } as const;
+    const method = { type: 'reinforcement' as const, reinforcement };
+    const lorikeet = { completions: 2, completion_length: 4 };
+    const body = { model: 'base', training_file, method, lorikeet };
     return { client, job: await client.fineTuning.jobs.create(body) };
   };
 

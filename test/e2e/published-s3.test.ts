@@ -11,6 +11,7 @@ import { type AdapterRepository, createRepository } from '../../adapters/reposit
 import { fetchVersion } from '../../adapters/repository/versions.ts';
 import { writeAdapter } from '../adapters/repository/shelf.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { testUnless } from '../shared.ts';
 import { outputOf } from './program.ts';
 import { openStore, prepareS3Server, startS3Server, storeEnvironment } from './s3-server.ts';
@@ -129,10 +130,7 @@ test('T22: ten processes that publish at once bring ten versions, none lost', as
   );
   for (const { closed, output } of runs) assert.deepEqual(await closed, [0, null], output.error);
   const versions = await repository.listVersions('local', 'zen');
-  assert.deepEqual(
-    versions.map(({ version }) => version),
-    [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
-  );
+  assert.deepEqual(pluck(versions, 'version'), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
   assert.equal(new Set(versions.map(({ digest }) => digest)).size, 10);
   assert.equal(await readLatest(repository), 10);
 });

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import path from 'node:path';
 import { test } from 'node:test';
 import OpenAI from 'openai';
+import { pluck } from '../pluck.ts';
 import { until } from '../until.ts';
 import { openShell, PAGE_TIMEOUT_MS, typePage } from './checkout-shell.ts';
 import { answerOf, examplesOf } from './documents.ts';
@@ -39,7 +40,7 @@ test('the commands and programs of README work', { timeout: PAGE_TIMEOUT_MS }, a
   ]);
   const examples = examplesOf(PAGE);
   assert.deepEqual(
-    responses.map(({ model }) => model),
+    pluck(responses, 'model'),
     examples.map(({ body }) => body['model']),
   );
   for (const [i, { answer }] of examples.entries()) {

@@ -19,7 +19,7 @@ import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts'
 import { writeAdapter } from '../../trainer/run/result-files.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnlessLong } from '../shared.ts';
+import { sharedPath, skipUnlessLong, testUnless } from '../shared.ts';
 import { argmaxOver } from '../trainer/teacher-forced.ts';
 import { trainModel } from '../trainer/tiny-training.ts';
 import {
@@ -170,11 +170,9 @@ test("peft's first values follow from its seed", { skip }, async (t) => {
 });
 
 /** Whole runs take minutes on two cores. */
-const skipLong = skip || skipUnlessLong;
+const longTest = testUnless(skip || skipUnlessLong);
 
-test("zen's whole run follows peft's, and is served as the trainer evaluates it", {
-  skip: skipLong,
-}, async (t) => {
+longTest("zen's whole run follows peft's, and is served as the trainer evaluates it", async (t) => {
   const { model, adapter, client } = await follow(t, 'zen', 'moods/zen');
   for (const { promptIds } of await heldOut(dir, path.join(data!, 'moods/zen/test.jsonl'), 8)) {
     const { tokenIds } = await generate(client, adapter, { promptIds, maxTokens: 48 });
@@ -183,9 +181,7 @@ test("zen's whole run follows peft's, and is served as the trainer evaluates it"
   }
 });
 
-test("wordnet's whole run follows peft's, and its adapter answers as well", {
-  skip: skipLong,
-}, async (t) => {
+longTest("wordnet's whole run follows peft's, and its adapter answers as well", async (t) => {
   const { adapter, client, after } = await follow(t, 'wordnet', 'wordnet');
   const rows = await heldOut(dir, path.join(data!, 'wordnet/test.jsonl'), 200);
   const answers = await greedyAnswers(client, adapter, { dir, rows, maxTokens: 8 });

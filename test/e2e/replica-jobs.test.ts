@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { after, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
+import { pluck } from '../pluck.ts';
 import { skipUnlessLong } from '../shared.ts';
 import { skipWithoutBalancer } from './balancer.ts';
 import { type Fleet, startFleet } from './fleet.ts';
@@ -72,7 +73,7 @@ test('a job whose servers are killed one after the other is made once, trained o
   );
   // The result and its epochs' snapshots, each published once.
   assert.deepEqual(
-    stormy!.map(({ digest }) => digest),
+    pluck(stormy!, 'digest'),
     reference!.map(({ digest }) => digest),
   );
 

@@ -6,19 +6,20 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { postJson } from '../api.ts';
 import { QV_R8, writeAdapters } from '../bench/adapters.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { freePort } from '../free-port.ts';
-import { skipUnlessLong } from '../shared.ts';
+import { skipUnlessLong, testUnless } from '../shared.ts';
 import { parsePrometheusText } from '../telemetry/prometheus-parser.ts';
 import { until } from '../until.ts';
 import { findPicker } from './endpoint-picker/picker.ts';
-import { type Serving, startServing } from './program.ts';
+import { outputOf, type Serving, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
 
+const test = testUnless(skipUnlessLong);
 const TOY = path.resolve('models/toy');
 const SERVERS = 3;
 const ADAPTERS = 12;
@@ -147,8 +148,12 @@ async function measure(t: TestContext, url: string, servers: readonly Server[]):
   return { prefixes, one, nine };
 }
 
-/** Starts a router, and collects what it prints. */
-function start(t: TestContext, command: string, args: readonly string[]) {
+/** Starts a router. Resolves with the first result of `find`, which looks at what the router prints. */
+async function start<T>(
+  t: TestContext,
+  [command, ...args]: readonly [string, ...string[]],
+  find: (printed: string) => T | undefined | false | Promise<T | undefined | false>,
+): Promise<T> {
   const child = spawn(command, args, {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: { ...process.env, LITELLM_MASTER_KEY: KEY, LITELLM_LOCAL_MODEL_COST_MAP: 'True' },
@@ -157,13 +162,12 @@ function start(t: TestContext, command: string, args: readonly string[]) {
     child.kill('SIGKILL');
     if (child.exitCode === null && child.signalCode === null) await once(child, 'exit');
   });
-  const output = { text: '' };
-  for (const stream of [child.stdout, child.stderr]) {
-    stream.on('data', (chunk) => {
-      output.text += chunk;
-    });
-  }
-  return { output, isOver: () => child.exitCode !== null };
+  const output = outputOf(child);
+  return until(command, () => {
+    const printed = output.out + output.error;
+    assert.ok(child.exitCode === null, printed);
+    return find(printed);
+  });
 }
 
 async function answers(url: string): Promise<boolean> {
@@ -172,49 +176,36 @@ async function answers(url: string): Promise<boolean> {
   return response?.ok === true;
 }
 
-test('the endpoint picker sends prompts to their prefixes, and requests to their adapters', {
-  skip: skipUnlessLong,
-}, async (t) => {
+test('the endpoint picker sends prompts to their prefixes, and requests to their adapters', async (t) => {
   const picker = findPicker();
   if ('reason' in picker) return t.skip(picker.reason);
   const servers = await startServers(t);
   const addresses = servers.map(
     ({ serving, metricsPort }) => `${new URL(serving.url).host}/${metricsPort}`,
   );
-  const router = start(t, picker.file, ['proxy', ...addresses]);
-  const url = await until('the picker', () => {
-    assert.ok(!router.isOver(), router.output.text);
-    return /http:\S+/.exec(router.output.text)?.[0];
-  });
+  const command = [picker.file, 'proxy', ...addresses] as const;
+  const url = await start(t, command, (printed) => /http:\S+/.exec(printed)?.[0]);
   const { prefixes, one, nine } = await measure(t, url, servers);
   assert.ok(prefixes.share >= 0.99 && prefixes.cached >= 0.7);
   assert.ok(one.share >= 0.99 && one.loads === ADAPTERS);
   assert.ok(nine.share >= 0.6);
 });
 
-test('vllm-router keeps shared prefixes together, and loses nothing', {
-  skip: skipUnlessLong,
-}, async (t) => {
+test('vllm-router keeps shared prefixes together, and loses nothing', async (t) => {
   const python = await pythonWith(path.resolve('test/e2e/vllm-router.txt'));
   if ('reason' in python) return t.skip(python.reason);
   const servers = await startServers(t);
   const port = await freePort();
   const urls = servers.map(({ serving }) => serving.url);
   const args = ['--host', '127.0.0.1', '--port', `${port}`, '--worker-urls', ...urls];
-  const program = ['-m', 'vllm_router.launch_router', ...args];
-  const router = start(t, python.python, program);
   const url = `http://127.0.0.1:${port}`;
-  await until('vllm-router', async () => {
-    assert.ok(!router.isOver(), router.output.text);
-    return answers(`${url}/readiness`);
-  });
+  const command = [python.python, '-m', 'vllm_router.launch_router', ...args] as const;
+  await start(t, command, () => answers(`${url}/readiness`));
   const { prefixes } = await measure(t, url, servers);
   assert.ok(prefixes.share >= 0.9);
 });
 
-test("LiteLLM's proxy finds every adapter on every server, and retries away from a dead one", {
-  skip: skipUnlessLong,
-}, async (t) => {
+test("LiteLLM's proxy finds every adapter on every server, and retries away from a dead one", async (t) => {
   const python = await pythonWith(path.resolve('test/e2e/litellm-proxy.txt'));
   if ('reason' in python) return t.skip(python.reason);
   const servers = await startServers(t);
@@ -232,12 +223,9 @@ test("LiteLLM's proxy finds every adapter on every server, and retries away from
   writeFileSync(config, JSON.stringify({ model_list: deployments, router_settings }));
   const program = 'from litellm import run_server; run_server()';
   const args = ['--config', config, '--host', '127.0.0.1', '--port', `${port}`];
-  const router = start(t, python.python, ['-c', program, ...args]);
   const url = `http://127.0.0.1:${port}`;
-  await until('LiteLLM', async () => {
-    assert.ok(!router.isOver(), router.output.text);
-    return answers(`${url}/health/liveliness`);
-  });
+  const command = [python.python, '-c', program, ...args] as const;
+  await start(t, command, () => answers(`${url}/health/liveliness`));
   await measure(t, url, servers);
   servers[0]!.serving.child.kill('SIGKILL');
   for (let n = 0; n < 30; n++) await complete(url, `${QV_R8.label}-${n % ADAPTERS}`, `again ${n}`);

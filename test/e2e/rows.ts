@@ -1,7 +1,7 @@
 // Rows to train on without a tokenizer, what a server makes of them, and the lines of a run's files.
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { postJson } from '../api.ts';
+import { ask } from '../api.ts';
 import { seededRandom } from '../fixtures.ts';
 
 /** Ids that follow each other in a fixed order, below 90: something to learn, for every base. */
@@ -28,20 +28,16 @@ export function readLines(file: string): Record<string, unknown>[] {
   return lines.map((line) => JSON.parse(line));
 }
 
+interface Scored {
+  readonly choices: [{ logprobs: { token_logprobs: number[] } }];
+}
+
 /** The mean loss of the rows' tokens from the second on, by the server's own log-probabilities. */
 export async function servedLoss(url: string, model: string): Promise<number> {
   const logprobs: number[] = [];
   for (const prompt of letterRows()) {
-    const response = await postJson(`${url}/v1/completions`, {
-      model,
-      prompt,
-      max_tokens: 0,
-      echo: true,
-      logprobs: 0,
-    });
-    const { choices } = (await response.json()) as {
-      choices: [{ logprobs: { token_logprobs: number[] } }];
-    };
+    const body = { model, prompt, max_tokens: 0, echo: true, logprobs: 0 };
+    const { choices } = await ask<Scored>(`${url}/v1/completions`, body);
     logprobs.push(...choices[0].logprobs.token_logprobs.slice(1));
   }
   return -logprobs.reduce((sum, value) => sum + value, 0) / logprobs.length;

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { CALIBRATION_TEXT } from '../../src/calibration/text.ts';
-import { postJson } from '../api.ts';
+import { ask } from '../api.ts';
 import { serveFor } from './program.ts';
 import { fetchBase, preparedHome } from './served.ts';
 
@@ -72,8 +72,6 @@ async function inTurns<T>(
 
 async function complete(url: string, body: object): Promise<string> {
   const whole = { max_tokens: TOKENS, temperature: 0, ignore_eos: true, ...body };
-  const response = await postJson(`${url}/v1/completions`, whole);
-  assert.equal(response.status, 200, await response.clone().text());
-  const { choices } = (await response.json()) as { choices: { text: string }[] };
+  const { choices } = await ask<{ choices: { text: string }[] }>(`${url}/v1/completions`, whole);
   return choices[0]!.text;
 }

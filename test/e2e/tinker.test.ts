@@ -11,7 +11,9 @@ import { promisify } from 'node:util';
 import { WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import type { TinkerRun } from '../../src/contracts/tinker-runs.ts';
+import { ask, fetchJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { skipUnlessLong } from '../shared.ts';
 import { createKey, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
 import { fetchBase } from './served.ts';
@@ -19,7 +21,6 @@ import { fetchBase } from './served.ts';
 const run = promisify(execFile);
 const python = await pythonWith(path.resolve('test/e2e/tinker.txt'));
 const skip = 'reason' in python ? python.reason : false;
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 
 interface Understood {
   names: string[];
@@ -54,56 +55,44 @@ async function trainWithClient(
   assert.ok('python' in python);
   const { key } = await createKey('acme', home, '--prefix', 'tml-');
   assert.match(key, /^tml-lorikeet_/);
-  const args = ['--model', model, '--slots', '4', '--base-alias', ALIAS];
-  const server = await startServing(args, home, { LORIKEET_KEYS: path.join(home, 'keys.json') });
+  const flags = ['--model', model, '--slots', '4', '--base-alias', ALIAS];
+  const server = await startServing(flags, home, { LORIKEET_KEYS: path.join(home, 'keys.json') });
   try {
     const script = path.resolve('test/e2e/tinker_client.py');
-    const { stdout } = await run(
-      python.python,
-      [script, server.url, key, ALIAS, JSON.stringify(tokens)],
-      {
-        env: { PATH: process.env['PATH'], TINKER_TELEMETRY: '0', HOME: home },
-      },
-    );
+    const env = { PATH: process.env['PATH'], TINKER_TELEMETRY: '0', HOME: home };
+    const args = [script, server.url, key, ALIAS, JSON.stringify(tokens)];
+    const { stdout } = await run(python.python, args, { env });
     const understood = JSON.parse(stdout.trim().split('\n').at(-1)!) as Understood;
-    const response = await fetch(`${server.url}/v1/completions`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json', authorization: `Bearer ${key}` },
-      body: JSON.stringify({
-        model: understood.weights,
-        prompt: tokens.slice(0, 3),
-        max_tokens: 3,
-      }),
-    });
-    assert.equal(response.status, 200, 'a saved path answers as a model');
-    const [id] = understood.models;
-    const described = await fetch(`${server.url}/api/v1/training_runs/${id}`, {
-      headers: { 'x-api-key': key },
-    });
-    return { ...understood, run: ((await described.json()) as TinkerRun).lorikeet };
+    const body = { model: understood.weights, prompt: tokens.slice(0, 3), max_tokens: 3 };
+    const headers = { authorization: `Bearer ${key}` };
+    await ask(`${server.url}/v1/completions`, body, { headers }); // a saved path answers as a model
+    const url = `${server.url}/api/v1/training_runs/${understood.models[0]}`;
+    const described = await fetchJson<TinkerRun>(url, { headers: { 'x-api-key': key } });
+    return { ...understood, run: described.lorikeet };
   } finally {
     await server.stop();
   }
 }
 
-for (const { what, base, tokens, needsTime } of [
+const BASES = [
   {
     what: 'the toy base',
+    skip,
     base: async () => ({ dir: 'models/toy' }),
     tokens: [5, 6, 7, 8, 9, 10, 11, 12],
-    needsTime: false,
+    count: 24,
   },
-  // The capital of France is Paris, not
   {
     what: 'SmolLM2-135M',
+    skip: skip || skipUnlessLong,
     base: fetchBase,
-    tokens: [504, 3575, 282, 4649, 314, 7042, 28, 441],
-    needsTime: true,
+    tokens: [504, 3575, 282, 4649, 314, 7042, 28, 441], // The capital of France is Paris, not
+    count: 64,
   },
-] as const) {
-  test(`Tinker's client trains, samples, saves and resumes on ${what}`, {
-    skip: skip || (needsTime && !isLong && 'LORIKEET_E2E_LONG is not set'),
-  }, async (t) => {
+];
+
+for (const { what, skip, base, tokens } of BASES) {
+  test(`Tinker's client trains, samples, saves and resumes on ${what}`, { skip }, async (t) => {
     const model = await base();
     if ('reason' in model) return t.skip(model.reason);
     const result = await trainWithClient(model.dir, { tokens, home: temporaryFolder(t) });
@@ -197,12 +186,9 @@ function readWeights(home: string, { path: name }: Survived): Buffer {
   return readFileSync(path.join(version, WEIGHTS_FILE));
 }
 
-for (const { what, base, count, needsTime } of [
-  { what: 'the toy base', base: async () => ({ dir: 'models/toy' }), count: 24, needsTime: false },
-  { what: 'SmolLM2-135M', base: fetchBase, count: 64, needsTime: true },
-] as const) {
+for (const { what, skip, base, count } of BASES) {
   test(`a client continues after kill -9 of the trainer and of the server, to the same bytes, on ${what}`, {
-    skip: skip || (needsTime && !isLong && 'LORIKEET_E2E_LONG is not set'),
+    skip,
   }, async (t) => {
     const model = await base();
     if ('reason' in model) return t.skip(model.reason);

@@ -10,7 +10,7 @@ import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.
 import { assembleTightBatch } from '../../trainer/data/micro-batch.ts';
 import { openAdapter } from '../../trainer/job/adapter-plan.ts';
 import { clipFactor, createAdamW, globalNorm } from '../../trainer/optimizer.ts';
-import { postJson } from '../api.ts';
+import { ask } from '../api.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
 import { openBase } from '../imported-base.ts';
@@ -103,13 +103,8 @@ test('a trained classifier is published, and served with the scores of transform
   const adapter = path.join(run, 'adapter');
   const expected = pythonJson<number[][]>([script, plain, adapter, JSON.stringify(texts)]);
   const serving = await serveFor(t, ['--model', plain, '--weights', 'f32', '--kv', 'f32'], home);
-  const response = await postJson(`${serving.url}/classify`, {
-    model: 'kinds',
-    input: texts,
-    use_activation: false,
-  });
-  assert.equal(response.status, 200, await response.clone().text());
-  const { data } = (await response.json()) as ClassificationList;
+  const body = { model: 'kinds', input: texts, use_activation: false };
+  const { data } = await ask<ClassificationList>(`${serving.url}/classify`, body);
   for (const [i, { probs, label }] of data.entries()) {
     const difference = worstDifference(Float32Array.from(probs), Float32Array.from(expected[i]!));
     assert.ok(difference < 2e-4, `text ${i} is off by ${difference}`);

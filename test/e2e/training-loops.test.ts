@@ -7,6 +7,7 @@ import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { promisify } from 'node:util';
 import { temporaryFolder } from '../fixtures.ts';
+import { pluck } from '../pluck.ts';
 import { type Serving, startServing } from './program.ts';
 import { pythonPath, skipWithout } from './python.ts';
 import { RECIPE_BASE, writeRecipeFolder } from './recipe-folder.ts';
@@ -64,10 +65,7 @@ describe('recipes of the cookbook', { skip }, () => {
     assert.equal(first.metrics.length, STEPS);
     const [start, end] = [first.metrics[0]!, first.metrics.at(-1)!];
     assert.ok(end['train_mean_nll']! < start['train_mean_nll']! / 5, JSON.stringify(first.metrics));
-    assert.deepEqual(
-      first.checkpoints.map(({ name }) => name),
-      ['000010', 'final'],
-    );
+    assert.deepEqual(pluck(first.checkpoints, 'name'), ['000010', 'final']);
 
     const warm = { name: 'warm', batch: 0, state_path: first.checkpoints.at(-1)!['state_path'] };
     mkdirSync(path.join(logs, 'rl'));

@@ -9,11 +9,12 @@ import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
 import { usablePackings } from '../../src/engine/int8-form.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
-import { type Calibration, ensureServingFiles } from '../../src/import/serving-files.ts';
+import type { Calibration } from '../../src/import/serving-files.ts';
 import { type RowPacking, rowLinears } from '../../src/model/row-weights.ts';
 import { TARGETS_OF, type TargetName, targetNames } from '../../src/model/target-modules.ts';
 import type { TableChange } from '../../src/model/vocabulary-changes.ts';
 import { ownInstructions } from '../../src/ort/own-operators.ts';
+import { ensureServingFiles } from '../ensure-serving-files.ts';
 import {
   type TinyModel,
   temporaryFolder,

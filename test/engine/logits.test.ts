@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { isFiniteRow, type LogitsRow, scoreToken, selectTop } from '../../src/engine/logits.ts';
+import { pluck } from '../pluck.ts';
 
 const logits = Float32Array.from({ length: 500 }, (_, id) => ((id * 37) % 100) / 10);
 
@@ -27,10 +28,7 @@ test("log-probabilities are the log-softmax of the raw logits, with or without t
   for (const row of [{ logits }, narrowed]) {
     const score = scoreToken(row, 3, 2);
     assert.ok(Math.abs(score.logprob - (logits[3]! - logSumExp(logits))) < 1e-9);
-    assert.deepEqual(
-      score.top.map(({ id }) => id),
-      [27, 127],
-    );
+    assert.deepEqual(pluck(score.top, 'id'), [27, 127]);
     assert.ok(Math.abs(score.top[0]!.logprob - (logits[27]! - logSumExp(logits))) < 1e-9);
   }
   assert.deepEqual(scoreToken({ logits }, 3, 0).top, []);

@@ -6,10 +6,10 @@ import type { SlotId } from '../../src/engine/batch.ts';
 import { measureInputs } from '../../src/engine/calibration.ts';
 import { Engine } from '../../src/engine/engine.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { outputVector, type VectorName } from '../../src/model/adapter-vectors.ts';
 import type { TargetName } from '../../src/model/target-modules.ts';
 import { ownInstructions } from '../../src/ort/own-operators.ts';
+import { ensureServingFiles } from '../ensure-serving-files.ts';
 import { temporaryFolder, tinyAdapter, tinyModel, wideAdapter } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
 

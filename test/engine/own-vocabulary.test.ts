@@ -12,6 +12,7 @@ import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { ownVocabulary, servingFolder, tinyModel } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
+import { pluck } from '../pluck.ts';
 import { ForcedLeases } from '../scheduler/fake-engine.ts';
 
 const model = tinyModel();
@@ -95,12 +96,9 @@ test('new tokens within a cached prefix are those of their adapter, and nobody e
   for (const adapter of [longer, other, longer, other]) {
     answers.push({ adapter, ...(await ask(adapter, { promptIds })) });
   }
+  assert.deepEqual(pluck(answers, 'cached'), [0, 0, CACHED, CACHED]);
   assert.deepEqual(
-    answers.map(({ cached }) => cached),
-    [0, 0, CACHED, CACHED],
-  );
-  assert.deepEqual(
-    answers.slice(2).map(({ tokens }) => tokens),
+    pluck(answers.slice(2), 'tokens'),
     answers.slice(0, 2).map(({ tokens }) => tokens),
   );
   for (const { adapter, tokens } of answers.slice(0, 2)) assertGreedy(adapter, promptIds, tokens);

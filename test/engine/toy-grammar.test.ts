@@ -1,28 +1,22 @@
 // Constrained answers of the committed base in f32: the real engine, scheduler and tokenizer.
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createLog } from '../../src/common/log.ts';
 import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import { type Constraint, type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { PartialDecode } from '../../src/engine/batch.ts';
-import { Engine } from '../../src/engine/engine.ts';
-import { Grammars } from '../../src/grammar/grammars.ts';
-import { readArtifact } from '../../src/import/artifact.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { NgramProposer } from '../../src/scheduler/drafter.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
-import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
-import { temporaryFolder } from '../fixtures.ts';
 import { compiled } from '../grammar/compiled.ts';
 import { FakeLeases } from '../scheduler/fake-engine.ts';
 import { generate, tokensOf } from '../scheduler/generate.ts';
 import { ScriptedProposer, spoil } from '../scheduler/proposers.ts';
+import { openToy } from './toy.ts';
 
-const TOY = 'models/toy';
 const STOP = 3;
 /** The toy's vocabulary has no double quote. */
 const INTENT: Constraint = {
@@ -43,20 +37,8 @@ const CONSTRAINTS: Constraint[] = [
   { kind: 'regex', pattern: '[A-Z][a-z]{2,8} (was|is) \\d{2,4}\\.' },
 ];
 
-async function toyEngine(t: TestContext, slotCount: number): Promise<Engine> {
-  const artifact = readArtifact(TOY);
-  const cacheDir = temporaryFolder(t);
-  const servingDir = await ensureServingFiles(artifact, { weights: 'f32', cacheDir });
-  artifact.tensors.close();
-  const engine = await Engine.create({ servingDir, slotCount, maxSeqLength: 256 });
-  t.after(() => engine.release());
-  return engine;
-}
-
 test('a constrained answer is the same alone, among others, with drafts and with logprobs', async (t) => {
-  const engine = await toyEngine(t, 8);
-  const tokenizer = (await loadTokenizer(TOY))!;
-  const grammars = new Grammars(tokenizer, engine.info.vocabSize);
+  const { engine, tokenizer, grammars } = await openToy(t, 8);
   const promptIds = tokenizer.encode('Alice was beginning to get very tired', { specials: false });
   const samplings = [
     GREEDY,
@@ -66,29 +48,18 @@ test('a constrained answer is the same alone, among others, with drafts and with
   let forced = 0;
   for (const constraint of CONSTRAINTS) {
     for (const sampling of samplings) {
-      const request: GenerationRequest = {
-        promptIds,
-        maxTokens: 120,
-        stopTokenIds: [STOP],
-        sampling,
-      };
-      const one = (changes: object = {}) => {
-        return {
-          request: { ...request, ...changes },
-          matcher: grammars.createMatcher(compiled(constraint)),
-        };
-      };
+      const request = { promptIds, maxTokens: 120, stopTokenIds: [STOP], sampling };
+      const one = (changes: object = {}) => ({
+        request: { ...request, ...changes },
+        matcher: grammars.createMatcher(compiled(constraint)),
+      });
       const alone = await generate(engine, [one()]);
       const scored = { sampling: { ...sampling, topLogprobs: 2 } };
       const single = await generate(engine, [one(scored)]);
-      const crowd = await generate(engine, [
-        one(),
-        ...Array.from({ length: 5 }, () => one()),
-        one(scored),
-      ]);
-      const drafted = await generate(engine, [
-        { ...one(), proposer: new NgramProposer(promptIds) },
-      ]);
+      const six = Array.from({ length: 6 }, () => one());
+      const crowd = await generate(engine, [...six, one(scored)]);
+      const proposer = new NgramProposer(promptIds);
+      const drafted = await generate(engine, [{ ...one(), proposer }]);
       const wanted = tokensOf(alone.events[0]!);
       for (const { events } of [single, crowd, drafted]) {
         for (const own of events) assert.deepEqual(tokensOf(own), wanted);
@@ -108,9 +79,7 @@ test('a constrained answer is the same alone, among others, with drafts and with
 });
 
 test('forced text saves a third of the steps of an intent', async (t) => {
-  const engine = await toyEngine(t, 1);
-  const tokenizer = (await loadTokenizer(TOY))!;
-  const grammars = new Grammars(tokenizer, engine.info.vocabSize);
+  const { engine, grammars } = await openToy(t, 1);
   const request = { promptIds: [1, 2, 3], maxTokens: 120, stopTokenIds: [STOP], sampling: GREEDY };
   const matcher = grammars.createMatcher(compiled(INTENT));
   const { stats } = await generate(engine, [{ request, matcher }]);
@@ -121,9 +90,7 @@ test('forced text saves a third of the steps of an intent', async (t) => {
 });
 
 test('max_tokens cuts forced text at any place', async (t) => {
-  const engine = await toyEngine(t, 1);
-  const tokenizer = (await loadTokenizer(TOY))!;
-  const grammars = new Grammars(tokenizer, engine.info.vocabSize);
+  const { engine, tokenizer, grammars } = await openToy(t, 1);
   const constraint: Constraint = { kind: 'text', text: '{a rather long name: and a value}' };
   const sampling = GREEDY;
   const all: number[][] = [];
@@ -147,9 +114,8 @@ test('max_tokens cuts forced text at any place', async (t) => {
 });
 
 test('F39: rows with drafts or forced tokens whose runs are terminated get the tokens that they have alone', async (t) => {
-  const engine = await toyEngine(t, 4);
+  const { engine, grammars } = await openToy(t, 4);
   const { vocabSize } = engine.info;
-  const grammars = new Grammars((await loadTokenizer(TOY))!, vocabSize);
   const text = { kind: 'text', text: 'The Queen of Hearts was not in the garden. ' } as const;
   const ask = (i: number, constraint?: Constraint): GenerationRequest => ({
     promptIds: [5 + i, 7, 9],

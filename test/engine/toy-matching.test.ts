@@ -1,23 +1,18 @@
 // Ambiguous constraints of one tenant beside the rows of another: the real engine, scheduler and matchers, and a virtual clock.
 import assert from 'node:assert/strict';
-import { type TestContext, test } from 'node:test';
+import { test } from 'node:test';
 import { type Constraint, type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
-import { Engine } from '../../src/engine/engine.ts';
 import { createSampler } from '../../src/engine/sampling/sampler.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
-import { readArtifact } from '../../src/import/artifact.ts';
-import { ensureServingFiles } from '../../src/import/serving-files.ts';
 import { FairQueue } from '../../src/scheduler/fair-queue.ts';
 import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import { Scheduler } from '../../src/scheduler/scheduler.ts';
 import { createSequence } from '../../src/scheduler/sequence.ts';
-import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
-import { temporaryFolder } from '../fixtures.ts';
 import { ambiguous } from '../grammar/ambiguous.ts';
 import { compiled } from '../grammar/compiled.ts';
 import { tokensOf } from '../scheduler/generate.ts';
+import { openToy } from './toy.ts';
 
-const TOY = 'models/toy';
 /** The work that a step may do after one that took no time on the clock. */
 const LEAST_WORK = 10_000;
 /** The places of a state of `ambiguous(600)`, and a byte visits up to twice as many. */
@@ -46,19 +41,7 @@ interface Step {
   readonly charged: ReadonlyMap<string, number>;
 }
 
-async function open(t: TestContext) {
-  const artifact = readArtifact(TOY);
-  const servingDir = await ensureServingFiles(artifact, {
-    weights: 'f32',
-    cacheDir: temporaryFolder(t),
-  });
-  artifact.tensors.close();
-  const engine = await Engine.create({ servingDir, slotCount: 10, maxSeqLength: 256 });
-  t.after(() => engine.release());
-  return { engine, tokenizer: (await loadTokenizer(TOY))! };
-}
-
-type Stage = Awaited<ReturnType<typeof open>>;
+type Stage = Awaited<ReturnType<typeof openToy>>;
 
 /** Runs them all. `stepMs`: how long a step takes on the clock. */
 async function play(
@@ -132,7 +115,7 @@ const ATTACKS: [name: string, constraint: Constraint][] = [
 
 for (const [name, constraint] of ATTACKS) {
   test(`T44: another tenant has a token in every step beside ${name} that is too ambiguous`, async (t) => {
-    const stage = await open(t);
+    const stage = await openToy(t, 10);
     const victims: Actor[] = [
       { tenant: 'good', request: request(1) },
       {
@@ -166,7 +149,7 @@ for (const [name, constraint] of ATTACKS) {
 }
 
 test('a row that sits steps out has the tokens that it has in long steps', async (t) => {
-  const stage = await open(t);
+  const stage = await openToy(t, 10);
   const actors = attackers({ kind: 'regex', pattern: `the Queen${pattern}` });
   const [slow, fast] = [await play(stage, actors, 0), await play(stage, actors, 1000)];
   const tokens = (steps: readonly Step[], id: number) =>

@@ -7,6 +7,7 @@ import { test } from 'node:test';
 import type { Constraint } from '../../src/contracts/generation.ts';
 import { ConstraintCompiler } from '../../src/grammar/compiler.ts';
 import { compileConstraint } from '../../src/grammar/constraint.ts';
+import { pluck } from '../pluck.ts';
 import { refusalOf } from './refusals.ts';
 import { SCHEMAS } from './schemas.ts';
 
@@ -91,10 +92,7 @@ test('equal constraints are compiled once', async () => {
   const both = await Promise.all([compiler.compile(SMALL), compiler.compile({ ...SMALL })]);
   assert.deepEqual(both[0], both[1]);
   await compiler.compile(SMALL);
-  assert.deepEqual(
-    children.slice(before).map(({ results }) => results),
-    [1],
-  );
+  assert.deepEqual(pluck(children.slice(before), 'results'), [1]);
 });
 
 test('a process that dies is replaced', async () => {

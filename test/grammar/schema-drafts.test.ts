@@ -238,6 +238,25 @@ const REFUSED: readonly [name: string, schema: object, path: string, message: Re
     /overlaps with others/,
   ],
   [
+    'oneOf with an overlap of a type that only the opposite of another schema adds',
+    {
+      oneOf: [
+        { type: 'integer', minItems: 2 },
+        { exclusiveMaximum: -0.9, minItems: 1 },
+        { minItems: 0 },
+      ],
+    },
+    '#/oneOf/0/type',
+    /overlaps with others/,
+  ],
+  [
+    'a bound with too many decimals',
+    { type: 'number', multipleOf: 1, exclusiveMinimum: 1e-25 },
+    '#/exclusiveMinimum',
+    /at most 20 decimals/,
+  ],
+  ['a large step', { multipleOf: 501 }, '#/multipleOf', /at most 500/],
+  [
     'different items that are not listed',
     { type: 'array', items: { type: 'string' }, uniqueItems: true },
     '#/uniqueItems',

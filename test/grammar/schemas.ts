@@ -136,6 +136,21 @@ const TABLE: Record<string, [schema: unknown, valid: unknown[], invalid: unknown
     [5, 10, 20],
     [0, 25, 7],
   ],
+  'multiples of two fractions': [
+    { type: 'number', multipleOf: 0.5, allOf: [{ multipleOf: 0.75 }] },
+    [0, 1.5, -3, 4.5],
+    [0.5, 0.75, 2],
+  ],
+  'multiples within bounds, except some': [
+    { type: 'integer', multipleOf: 5, minimum: -10, not: { enum: [0, 15] } },
+    [-10, -5, 5, 10, 20],
+    [-15, 0, 15, 7],
+  ],
+  'numbers except some': [
+    { type: 'number', exclusiveMinimum: -1.5, not: { enum: [0, -0.25, 2] } },
+    [-1, -0.2, -0.251, 1.99, 2.01, 20],
+    [-1.5, -0.25, 0, 2],
+  ],
   boolean: [{ type: 'boolean' }, [true, false], [0, null]],
   'a nullable type': [{ type: ['string', 'null'] }, ['a', null], [1]],
   enum: [

@@ -7,6 +7,7 @@ import { after, describe, test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { HttpBindings } from '@hono/node-server';
 import { createLog } from '../../src/common/log.ts';
+import { withResolvers } from '../../src/common/waiting.ts';
 import {
   type ConnectionLimits,
   readDescriptorLimit,
@@ -15,16 +16,14 @@ import {
 } from '../../src/http/wire/connections.ts';
 import { EventStream } from '../../src/http/wire/event-stream.ts';
 import { MAX_PIPELINED } from '../../src/http/wire/limits.ts';
-import { type FetchApp, startServer } from '../../src/http/wire/server.ts';
+import { type FetchApp, type ServerOptions, startServer } from '../../src/http/wire/server.ts';
 import { idle, serve } from './served.ts';
 
 const LIVE = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n';
 
-async function listen(connections: Partial<ConnectionLimits>) {
-  const served = serve();
-  const logged: string[] = [];
-  const log = createLog('warn', { write: (line: string) => logged.push(line) });
-  const server = await startServer(served.app, { host: '127.0.0.1', port: 0, connections, log });
+/** A server on a free port until the tests are over. */
+async function start(app: FetchApp, options: Partial<ServerOptions> = {}) {
+  const server = await startServer(app, { host: '127.0.0.1', port: 0, ...options });
   after(() => server.close(0));
   /** From another address of this machine where one is named. */
   const open = async (localAddress = '127.0.0.1') => {
@@ -34,7 +33,14 @@ async function listen(connections: Partial<ConnectionLimits>) {
     await once(socket, 'connect');
     return socket;
   };
-  return { ...served, server, open, logged };
+  return { server, open };
+}
+
+async function listen(connections: Partial<ConnectionLimits>) {
+  const served = serve();
+  const logged: string[] = [];
+  const log = createLog('warn', { write: (line: string) => logged.push(line) });
+  return { ...served, ...(await start(served.app, { connections, log })), logged };
 }
 
 /** Sends a request and waits for its answer; the connection stays. */
@@ -51,23 +57,17 @@ function refusalOf(socket: Socket): Promise<string> {
 
 /** A request whose answer waits until it is released. */
 async function occupy({ engine }: ReturnType<typeof serve>, socket: Socket) {
-  let release = () => {};
-  const isRunning = new Promise<void>((resolve) => {
-    engine.beforeRun = () => {
-      resolve();
-      return new Promise<void>((go) => {
-        release = go;
-      });
-    };
-  });
+  const running = withResolvers<void>();
+  const released = withResolvers<void>();
+  engine.beforeRun = () => {
+    running.resolve();
+    return released.promise;
+  };
   const body = JSON.stringify({ model: 'base', prompt: 'a' });
   const head = `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`;
   socket.write(`${head}\r\n\r\n${body}`);
-  await isRunning;
-  return () => {
-    engine.beforeRun = () => Promise.resolve();
-    release();
-  };
+  await running.promise;
+  return released.resolve;
 }
 
 describe('a server with as many connections as it may have', () => {
@@ -117,11 +117,8 @@ describe('a server with as many connections as it may have', () => {
     const refused = refusalOf(greedy);
     assert.match(await sendLive(await open('127.0.0.4')), /^HTTP\/1\.1 200 /);
     assert.match(await refused, /^HTTP\/1\.1 503 /);
-    assert.match(
-      await sendLive(modest),
-      /^HTTP\/1\.1 200 /,
-      'the older one of another address stays',
-    );
+    const answer = await sendLive(modest);
+    assert.match(answer, /^HTTP\/1\.1 200 /, 'the older one of another address stays');
   });
 });
 
@@ -135,25 +132,22 @@ test('an address with all its connections in use is refused, others are served',
 });
 
 test('by default the limits follow from the number of file descriptors', () => {
-  assert.deepEqual(toConnectionLimits({}, 20_000), { maxConnections: 1024, maxPerAddress: 512 });
-  assert.deepEqual(toConnectionLimits({}, 256), { maxConnections: 128, maxPerAddress: 64 });
-  assert.deepEqual(toConnectionLimits({ maxConnections: 9 }, 256), {
-    maxConnections: 9,
-    maxPerAddress: 5,
-  });
-  assert.deepEqual(toConnectionLimits({ maxPerAddress: 5000 }, 20_000), {
-    maxConnections: 1024,
-    maxPerAddress: 1024,
-  });
+  for (const [asked, descriptors, maxConnections, maxPerAddress] of [
+    [{}, 20_000, 1024, 512],
+    [{}, 256, 128, 64],
+    [{ maxConnections: 9 }, 256, 9, 5],
+    [{ maxPerAddress: 5000 }, 20_000, 1024, 1024],
+  ] as const) {
+    const expected = { maxConnections, maxPerAddress };
+    assert.deepEqual(toConnectionLimits(asked, descriptors), expected);
+  }
   assert.ok(readDescriptorLimit() > 0);
 });
 
 test('T12: many connections that send nothing are all closed when their time is over', async () => {
   const headersTimeoutMs = 1000;
   const connections = { maxConnections: 400, maxPerAddress: 400 };
-  const options = { host: '127.0.0.1', port: 0, headersTimeoutMs, connections };
-  const server = await startServer(serve().app, options);
-  after(() => server.close(0));
+  const { server } = await start(serve().app, { headersTimeoutMs, connections });
   const lifetimes = await Promise.all(
     Array.from({ length: connections.maxConnections }, async () => {
       const socket = connect(server.port, '127.0.0.1');
@@ -196,11 +190,9 @@ describe('a client that pipelines', () => {
       if (++count === MAX_PIPELINED) setImmediate(() => answered.emit('all'));
       return response;
     };
-    const server = await startServer({ fetch }, { host: '127.0.0.1', port: 0 });
-    after(() => server.close(0));
+    const { open } = await start({ fetch });
     await (await app.request(PAGE)).text(); // now it is in memory
-    const socket = connect(server.port, '127.0.0.1');
-    after(() => socket.destroy());
+    const socket = await open();
     const before = memory();
     socket.write(get(PAGE).repeat(MAX_PIPELINED));
     await once(answered, 'all');
@@ -215,9 +207,8 @@ describe('a client that pipelines', () => {
       count++;
       return app.fetch(request, env);
     };
-    const server = await startServer({ fetch }, { host: '127.0.0.1', port: 0 });
-    after(() => server.close(0));
-    const socket = connect(server.port, '127.0.0.1');
+    const { server, open } = await start({ fetch });
+    const socket = await open();
     socket.write(get(PAGE).repeat(1000));
     await once(socket, 'close');
     assert.ok(count <= MAX_PIPELINED, `${count} requests`);
@@ -241,24 +232,19 @@ describe('a client that does not take its answer', () => {
 
   /** A server with one answer to everything. `closed` resolves when it has closed the connection. */
   async function listenWith(answer: (onGone: () => void) => Buffer | ReadableStream) {
-    let onClosed = () => {};
+    const closed = withResolvers<void>();
     let isGone = false;
-    const closed = new Promise<void>((resolve) => (onClosed = resolve));
     const onGone = () => {
       isGone = true;
     };
     const fetch = (_request: Request, env: unknown) => {
-      (env as HttpBindings).incoming.socket.once('close', onClosed);
+      (env as HttpBindings).incoming.socket.once('close', closed.resolve);
       return new Response(answer(onGone));
     };
-    const options = { host: '127.0.0.1', port: 0, stalledReaderMs: STALLED_READER_MS };
-    const server = await startServer({ fetch }, options);
-    after(() => server.close(0));
-    const socket = connect(server.port, '127.0.0.1');
-    socket.on('error', () => {}); // the server may cut it
-    after(() => socket.destroy());
+    const { open } = await start({ fetch }, { stalledReaderMs: STALLED_READER_MS });
+    const socket = await open();
     socket.write(LIVE);
-    return { socket, closed, isGone: () => isGone };
+    return { socket, closed: closed.promise, isGone: () => isGone };
   }
 
   const stream = (isClosed: boolean) => (onGone: () => void) => {

@@ -10,7 +10,7 @@ import {
   LogprobsText,
   type TokenNames,
   writePromptLogprobs,
-} from '../../src/http/generation/logprobs.ts';
+} from '../../src/http/dialects/logprobs.ts';
 import { createByteTokenizer, serve } from './served.ts';
 
 /** The plain twin. */
@@ -50,13 +50,12 @@ test('scores of an answer are the JSON of what a writer gathers', () => {
   for (const create of [createChatLogprobs, createCompletionLogprobs]) {
     fc.assert(
       fc.property(prompt, fc.array(scored, { maxLength: 5 }), (echoed, tokens) => {
-        const plain = create(names);
         const text = new LogprobsText(create(names));
-        for (const writer of [plain, text]) {
-          if (echoed) writer.addPrompt([9, ...echoed.map((token) => token.id)], echoed);
-          for (const token of tokens) writer.add(token);
-        }
-        assert.equal(text.toJson().join(''), JSON.stringify(plain.take()));
+        const ids = [9, ...(echoed ?? []).map((token) => token.id)];
+        const repeated = echoed ? { ids, logprobs: echoed } : undefined;
+        if (repeated) text.add([], repeated);
+        for (const token of tokens) text.add([token]);
+        assert.equal(text.toJson().join(''), JSON.stringify(create(names)(tokens, repeated)));
       }),
     );
   }
@@ -75,7 +74,7 @@ test('scores of whole answers take at most 90 bytes each until they are written'
   );
   for (let i = 0; i < tokens; i++) {
     const top = Array.from({ length: 20 }, (_, k) => ({ id: 32 + k, logprob: -k / 7 }));
-    text.add({ id: 97, logprob: -0.5, top });
+    text.add([{ id: 97, logprob: -0.5, top }]);
   }
   const bytes = (usedBytes() - before) / (tokens * 21);
   assert.ok(bytes < 90, `${bytes} bytes`);

@@ -3,8 +3,9 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
+import { treatmentOf } from '../../scripts/documented-fields.ts';
 import { MESSAGE_FIELDS } from '../../src/http/schema/chat.ts';
-import { type EndpointName, type FieldRow, treatmentOf } from '../../src/http/schema/fields.ts';
+import type { EndpointName, FieldRow } from '../../src/http/schema/fields.ts';
 import { BLOCK_FIELDS } from '../../src/http/schema/message-blocks.ts';
 import { MESSAGE_TOOL_FIELDS, messageFields } from '../../src/http/schema/messages.ts';
 import { classifyFields, embeddingFields } from '../../src/http/schema/pooled.ts';

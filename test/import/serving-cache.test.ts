@@ -8,7 +8,8 @@ import {
   findQuickFault,
   isBuilt,
 } from '../../src/import/serving-cache.ts';
-import { buildServingFiles, ensureServingFiles } from '../../src/import/serving-files.ts';
+import { buildServingFiles } from '../../src/import/serving-files.ts';
+import { ensureServingFiles } from '../ensure-serving-files.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
 
 /** A file of 3 MB. The sample covers 1 MB of it. */

@@ -5,6 +5,7 @@ import { describe, test } from 'node:test';
 import fc from 'fast-check';
 import { JOB_STATUSES, type JobStatus } from '../../src/contracts/job-status.ts';
 import { checkpointMetricsSchema } from '../../src/contracts/metrics.ts';
+import { withInterruption } from '../../src/jobs/interrupted-job.ts';
 import {
   advance,
   applyClientAction,
@@ -17,7 +18,6 @@ import {
   withCheckpoint,
   withEvents,
   withFault,
-  withInterruption,
 } from '../../src/jobs/job.ts';
 import { pluck } from '../pluck.ts';
 import { messagesOf, newJob } from './sample-jobs.ts';

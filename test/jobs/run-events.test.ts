@@ -1,7 +1,7 @@
 // A trainer's messages as a job's events: OpenAI's words and figures, each step once.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { stepEvent, withReport } from '../../src/jobs/run-journal.ts';
+import { stepEvent, withReport } from '../../src/jobs/trainer-events.ts';
 import { messagesOf, newJob, step } from './sample-jobs.ts';
 
 const report = { steps: [], events: [], estimatedFinishMs: undefined };

@@ -4,7 +4,7 @@ import { type TestContext, test } from 'node:test';
 import type { AdapterRepository } from '../../adapters/repository/repository.ts';
 import { StoreError } from '../../adapters/store/store.ts';
 import { type JobRecord, withCheckpoint, withoutDropped } from '../../src/jobs/job.ts';
-import { Publication } from '../../src/jobs/run-results.ts';
+import { Publication } from '../../src/jobs/publication.ts';
 import { countedStore, type Fault, shelf } from '../adapters/repository/shelf.ts';
 import { JOB, newJob } from './sample-jobs.ts';
 

@@ -8,6 +8,7 @@ import type { EngineEvent, SequenceId } from '../../src/scheduler/protocol.ts';
 import { Scheduler } from '../../src/scheduler/scheduler.ts';
 import { createSequence, type Sequence } from '../../src/scheduler/sequence.ts';
 import type { StepPlan } from '../../src/scheduler/step-plan.ts';
+import { pluck } from '../pluck.ts';
 import { FakeEngine, referenceTokens, request } from './fake-engine.ts';
 import { ZERO_SAMPLER } from './zero-sampler.ts';
 
@@ -223,10 +224,7 @@ describe('an idle sequence', () => {
     }
     harness.submit(5, other());
     const { plan } = harness.step();
-    assert.deepEqual(
-      plan?.evicted.map(({ id }) => id),
-      [4],
-    );
+    assert.deepEqual(pluck(plan!.evicted, 'id'), [4]);
     assert.deepEqual(harness.takesPart(plan), { idle: 0, others: 1 });
   });
 

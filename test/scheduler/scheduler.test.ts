@@ -3,6 +3,7 @@ import { test } from 'node:test';
 import { ServeError } from '../../src/common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import { compiled } from '../grammar/compiled.ts';
+import { pluck } from '../pluck.ts';
 import { POISON, referencePromptLogprobs, referenceTokens, request } from './fake-engine.ts';
 import { Bench } from './scheduler-bench.ts';
 import { ZERO_SAMPLER } from './zero-sampler.ts';
@@ -228,10 +229,7 @@ test('an abort takes effect at once between steps, or at the end of the step in 
 test('an adapter that does not fit even alone is admitted, and refused when it is attached', () => {
   const bench = new Bench({ canAttach: () => false });
   const alone = bench.submitReady(request([1], { maxTokens: 1 }), { adapter: 'huge' });
-  assert.deepEqual(
-    bench.step()!.prefills.map(({ attach }) => attach),
-    ['huge'],
-  );
+  assert.deepEqual(pluck(bench.step()!.prefills, 'attach'), ['huge']);
   assert.equal(bench.ending(alone), 'length');
 });
 

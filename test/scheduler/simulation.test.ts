@@ -88,46 +88,39 @@ class MixesUpRowsThatRunAlone extends Scheduler {
   }
 }
 
-class RepeatsTheEnd extends Scheduler {
+/** A scheduler that tells other events of a step than it should. */
+class Tells extends Scheduler {
+  readonly #change: (events: EngineEvent[]) => EngineEvent[];
+
+  constructor(change: (events: EngineEvent[]) => EngineEvent[]) {
+    super(SIM_OPTIONS);
+    this.#change = change;
+  }
+
   override applyResults(step: StepPlan, decode: DecodeOutcome | undefined): EngineEvent[] {
-    const events = super.applyResults(step, decode);
-    return [...events, ...events.filter(({ type }) => type === 'finished')];
+    return this.#change(super.applyResults(step, decode));
   }
 }
 
-class LosesEnds extends Scheduler {
-  override applyResults(step: StepPlan, decode: DecodeOutcome | undefined): EngineEvent[] {
-    return super.applyResults(step, decode).filter(({ type }) => type !== 'failed');
-  }
-}
+const repeatEnd = (events: EngineEvent[]) => [
+  ...events,
+  ...events.filter(({ type }) => type === 'finished'),
+];
+const loseEnds = (events: EngineEvent[]) => events.filter(({ type }) => type !== 'failed');
+const loseLastToken = (events: EngineEvent[]) =>
+  events.filter(({ type }, i) => type !== 'token' || events[i + 1]?.type !== 'finished');
 
-class LosesTheLastToken extends Scheduler {
-  override applyResults(step: StepPlan, decode: DecodeOutcome | undefined): EngineEvent[] {
-    const events = super.applyResults(step, decode);
-    const isLast = (event: EngineEvent, i: number) =>
-      event.type === 'token' && events[i + 1]?.type === 'finished';
-    return events.filter((event, i) => !isLast(event, i));
-  }
-}
+/** A scheduler that takes every sequence for another one. */
+class Mistakes extends Scheduler {
+  readonly #change: Partial<Sequence>;
 
-class KnowsOneTenant extends Scheduler {
+  constructor(change: Partial<Sequence>) {
+    super(SIM_OPTIONS);
+    this.#change = change;
+  }
+
   override submit(sequence: Sequence): void {
-    super.submit(Object.assign(sequence, { tenant: 'everybody' }));
-  }
-}
-
-class KeepsASlotFree extends Scheduler {
-  constructor() {
-    super({
-      ...SIM_OPTIONS,
-      slotCount: SIM_OPTIONS.slotCount - 1,
-    });
-  }
-}
-
-class IgnoresWeights extends Scheduler {
-  override submit(sequence: Sequence): void {
-    super.submit(Object.assign(sequence, { weight: 1 }));
+    super.submit(Object.assign(sequence, this.#change));
   }
 }
 
@@ -149,12 +142,12 @@ const SEEDED_BUGS: readonly [invariant: string, bug: () => Scheduler][] = [
   ['I01', () => new KeepsRejectedDrafts(SIM_OPTIONS)],
   ['I01', () => new MixesUpRowsThatRunAlone(SIM_OPTIONS)],
   ['I03', () => new ForgetsMoves(SIM_OPTIONS)],
-  ['I07', () => new RepeatsTheEnd(SIM_OPTIONS)],
-  ['I08', () => new LosesEnds(SIM_OPTIONS)],
-  ['I09', () => new LosesTheLastToken(SIM_OPTIONS)],
-  ['I13', () => new KnowsOneTenant(SIM_OPTIONS)],
-  ['I13', () => new IgnoresWeights(SIM_OPTIONS)],
-  ['I14', () => new KeepsASlotFree()],
+  ['I07', () => new Tells(repeatEnd)],
+  ['I08', () => new Tells(loseEnds)],
+  ['I09', () => new Tells(loseLastToken)],
+  ['I13', () => new Mistakes({ tenant: 'everybody' })],
+  ['I13', () => new Mistakes({ weight: 1 })],
+  ['I14', () => new Scheduler({ ...SIM_OPTIONS, slotCount: SIM_OPTIONS.slotCount - 1 })],
   ['I21', () => new AbortsLate(SIM_OPTIONS)],
 ];
 

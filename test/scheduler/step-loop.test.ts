@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import type { Clock } from '../../src/common/waiting.ts';
+import { type Clock, withResolvers } from '../../src/common/waiting.ts';
 import type { AdapterSource, GenerationRequest } from '../../src/contracts/generation.ts';
 import type { Batch, SlotId } from '../../src/engine/batch.ts';
 import { Grammars } from '../../src/grammar/grammars.ts';
@@ -11,6 +11,7 @@ import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { compiled } from '../grammar/compiled.ts';
 import { vocabularyOf } from '../grammar/written.ts';
+import { pluck } from '../pluck.ts';
 import { FakeEngine, FakeLeases, referenceTokens, request, source } from './fake-engine.ts';
 import { PlainPrefixCache } from './plain-prefix-cache.ts';
 import { ScriptedProposer, spoil } from './proposers.ts';
@@ -79,18 +80,16 @@ class Bench {
     return this.eventsOf(id).at(-1)!;
   }
 
+  /** The code of the error that ends a sequence. */
+  async failureOf(id: SequenceId): Promise<string | undefined> {
+    const end = await this.endOf(id);
+    return end.type === 'failed' ? end.error.code : undefined;
+  }
+
   async drain(deadlineMs = 10_000): Promise<void> {
     this.loop.handle({ type: 'drain', deadlineMs });
     await this.ended;
   }
-}
-
-function gate(): { open: () => void; opened: Promise<void> } {
-  let open = () => {};
-  const opened = new Promise<void>((resolve) => {
-    open = resolve;
-  });
-  return { open, opened };
 }
 
 const long = request([7, 8], { maxTokens: 30 });
@@ -148,7 +147,7 @@ test('the events of a step are one message, and step numbers have no gaps', asyn
   for (const id of ids) await bench.endOf(id);
   const steps = bench.messages.flatMap((message) => (message.type === 'step' ? [message] : []));
   assert.deepEqual(
-    steps.map(({ step }) => step),
+    pluck(steps, 'step'),
     steps.map((_, i) => i + 1),
   );
   const shared = steps.filter(({ events }) => events.some((event) => event.id === ids[0]));
@@ -162,18 +161,12 @@ test('a sequence learns where its adapter came from, and its lease ends with it'
   await bench.until(() => bench.tokensOf(first).length > 0);
   const second = bench.submit(request([1], { maxTokens: 1 }), source('a'));
   await bench.endOf(second);
-  assert.deepEqual(bench.eventsOf(first)[0], {
-    type: 'accepted',
-    id: first,
-    tier: 'disk',
-    loadMs: 3,
-  });
-  assert.deepEqual(bench.eventsOf(second)[0], {
-    type: 'accepted',
-    id: second,
-    tier: 'slot',
-    loadMs: 3,
-  });
+  for (const [id, tier] of [
+    [first, 'disk'],
+    [second, 'slot'],
+  ] as const) {
+    assert.deepEqual(bench.eventsOf(id)[0], { type: 'accepted', id, tier, loadMs: 3 });
+  }
   assert.equal(bench.leases.held, 1);
   await bench.endOf(first);
   assert.equal(bench.leases.held, 0);
@@ -195,7 +188,7 @@ test('an abort ends the wait for the adapter', async () => {
 test('after an abort while the vocabulary is loaded, the adapter is not', async () => {
   const grammars = new Grammars(vocabularyOf(['a'], { withBytes: false }), 1);
   const constraint = compiled({ kind: 'any_text' });
-  const { open, opened } = gate();
+  const { resolve: open, promise: opened } = withResolvers<void>();
   const tenants: string[] = [];
   const createMatcher: StepLoopOptions['createMatcher'] = async (own, added, tenant) => {
     tenants.push(tenant);
@@ -214,7 +207,7 @@ test('after an abort while the vocabulary is loaded, the adapter is not', async 
 
 test('a lease that arrives after the abort is released at once', async () => {
   const bench = new Bench();
-  const { open, opened } = gate();
+  const { resolve: open, promise: opened } = withResolvers<void>();
   bench.leases.beforeLease = () => opened;
   const id = bench.submit(long, source('a'));
   open();
@@ -230,16 +223,15 @@ test('an adapter that takes too long to load fails its sequence', async (t) => {
   bench.leases.beforeLease = () => new Promise(() => {});
   const id = bench.submit(long, source('a'));
   for (let tick = 0; tick < 20; tick++) t.mock.timers.tick(3_000);
-  const end = await bench.endOf(id);
-  assert.equal(end.type === 'failed' && end.error.code, 'adapter_unavailable');
+  assert.equal(await bench.failureOf(id), 'adapter_unavailable');
   await bench.drain();
 });
 
 test('an adapter that the engine cannot prepare fails its sequence, and the log says why', async () => {
   const bench = new Bench();
   bench.engine.prepareFor = () => Promise.reject(new Error('no memory for a session'));
-  const end = await bench.endOf(bench.submit(long, source('a')));
-  assert.equal(end.type === 'failed' && end.error.code, 'adapter_unavailable');
+  const id = bench.submit(long, source('a'));
+  assert.equal(await bench.failureOf(id), 'adapter_unavailable');
   const log = bench.messages.filter(({ type }) => type === 'log');
   assert.match(JSON.stringify(log), /no memory for a session/);
   await bench.drain();
@@ -248,7 +240,7 @@ test('an adapter that the engine cannot prepare fails its sequence, and the log 
 
 test('an adapter that cannot be loaded fails its sequence and delays no other', async () => {
   const bench = new Bench();
-  const { open, opened } = gate();
+  const { resolve: open, promise: opened } = withResolvers<void>();
   bench.leases.beforeLease = () => opened;
   const missing = bench.submit(long, source('missing'));
   const other = bench.submit(long);
@@ -268,8 +260,7 @@ test('F03, I04: a run that throws ends its rows with an error, its slots are zer
     if (runs === 3) throw new Error('out of memory');
   };
   const failed = bench.submit(long, source('a'));
-  const end = await bench.endOf(failed);
-  assert.equal(end.type === 'failed' && end.error.code, 'internal_error');
+  assert.equal(await bench.failureOf(failed), 'internal_error');
   assert.deepEqual(bench.engine.slots[0], []);
   const next = bench.submit(long, source('a'));
   await bench.endOf(next);
@@ -402,8 +393,7 @@ for (const culprit of [0, 1] as const) {
 test('a request that fails an assertion fails alone', async () => {
   const bench = new Bench();
   const id = bench.submit(request([1], { maxTokens: 1000 }));
-  const end = await bench.endOf(id);
-  assert.equal(end.type === 'failed' && end.error.code, 'internal_error');
+  assert.equal(await bench.failureOf(id), 'internal_error');
   await bench.endOf(bench.submit(long));
   await bench.drain();
 });
@@ -444,8 +434,7 @@ test('T33, I22: a drain refuses waiting sequences, lets running ones end, and re
   await drained;
   for (const id of running) assert.equal(bench.tokensOf(id).length, 20);
   for (const id of [waiting, late]) {
-    const end = bench.eventsOf(id).at(-1)!;
-    assert.equal(end.type === 'failed' && end.error.code, 'overloaded');
+    assert.equal(await bench.failureOf(id), 'overloaded');
   }
   assert.ok(bench.engine.isReleased);
 });
@@ -465,8 +454,7 @@ test('F24, T33: a drain in the middle of a prompt lets it end, and the load of a
   await bench.ended;
   assert.deepEqual(chunks, [0, 2, 4]);
   assert.deepEqual(bench.tokensOf(id), referenceTokens(prompt, undefined));
-  const end = bench.eventsOf(loading).at(-1)!;
-  assert.equal(end.type === 'failed' && end.error.code, 'overloaded');
+  assert.equal(await bench.failureOf(loading), 'overloaded');
   assert.equal(bench.leases.waiting, 0);
 });
 
@@ -476,8 +464,7 @@ test('T33, I22: a drain that reaches its deadline ends the streams with an error
   bench.engine.beforeRun = () => new Promise((resolve) => setTimeout(resolve, 5));
   await bench.until(() => bench.tokensOf(id).length > 0);
   await bench.drain(20);
-  const end = bench.eventsOf(id).at(-1)!;
-  assert.equal(end.type === 'failed' && end.error.code, 'overloaded');
+  assert.equal(await bench.failureOf(id), 'overloaded');
   assert.ok(bench.tokensOf(id).length < 60);
 });
 

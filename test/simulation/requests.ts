@@ -12,8 +12,8 @@ import { SHARED_OWNER, type Tenant } from '../../src/contracts/tenant.ts';
 import type { EngineClient, EngineListener } from '../../src/engine-client/client.ts';
 import {
   ClientGone,
-  type SequencesPlan,
   runSequences,
+  type SequencesPlan,
 } from '../../src/http/generation/sequences.ts';
 import { prefixScope } from '../../src/http/request/prepare-generation.ts';
 import type { EngineEvent } from '../../src/scheduler/protocol.ts';

@@ -1,7 +1,7 @@
 // A label shows a fixed number of its most used values.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { OTHER, TopLabels } from '../../src/telemetry/telemetry.ts';
+import { OTHER, TopLabels } from '../../src/telemetry/top-labels.ts';
 
 function create(places: number) {
   const shown = new Set<string>();

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import type { ToolFormatName } from '../../src/contracts/tool-format.ts';
-import { type CompletionPart, CallParser } from '../../src/tools/call-parser.ts';
+import { CallParser, type CompletionPart } from '../../src/tools/call-parser.ts';
 import { toolFormat, writeCalls } from '../../src/tools/formats.ts';
 
 const NAMES = ['get_weather', 'add'];

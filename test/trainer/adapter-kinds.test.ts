@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { expectedTensors } from '../../src/model/names.ts';
-import { drawAdapter } from '../../trainer/adapter/matrix.ts';
+import { drawAdapter } from '../../trainer/adapter/initial-weights.ts';
 import { withoutAdapter } from '../../trainer/evaluation/losses.ts';
 import type { LoraSettings, ModuleUpdate, Parameter } from '../../trainer/types.ts';
 import { seededRandom, type TinyModel, tinyModel } from '../fixtures.ts';

@@ -12,7 +12,7 @@ import { hashFile } from '../../src/common/regular-file.ts';
 import { VERSION } from '../../src/common/version.ts';
 import { readTrainingOrigin } from '../../src/contracts/training-origin.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
-import { drawClassificationHead } from '../../trainer/adapter/tensors.ts';
+import { drawClassificationHead } from '../../trainer/adapter/classification-head.ts';
 import { mergeModel } from '../../trainer/commands/merge.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { DropoutMasks, Workspace } from '../../trainer/step/workspace.ts';
+import { DropoutMasks } from '../../trainer/step/dropout-masks.ts';
+import { Workspace } from '../../trainer/step/workspace.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { tinyModel } from '../fixtures.ts';
 import { batchOf, gradientsOf, lora, trainModel } from './tiny-training.ts';

@@ -8,7 +8,11 @@ import { fromFloat32, toFloat32 } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { planAdapter } from '../../trainer/job/adapter-plan.ts';
 import { parseJob } from '../../trainer/job/job.ts';
-import { resolveMaxLength, resolveMethod, resolveSettings } from '../../trainer/job/prepare-run.ts';
+import {
+  resolveMaxLength,
+  resolveMethod,
+  resolveSettings,
+} from '../../trainer/job/resolve-settings.ts';
 import { writeAdapter } from '../../trainer/run/result-files.ts';
 import { temporaryFolder, tinyModel } from '../fixtures.ts';
 

@@ -7,7 +7,8 @@ import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { prepareRun } from '../../trainer/job/prepare-run.ts';
-import { describeRun, planText, toJobPlan } from '../../trainer/planner/run-plan.ts';
+import { toJobPlan } from '../../trainer/planner/job-plan.ts';
+import { describeRun, planText } from '../../trainer/planner/run-plan.ts';
 import { pluck } from '../pluck.ts';
 import {
   adapterBytesOf,

@@ -1,7 +1,11 @@
 // What is read of single tokens, against the logits themselves; and the base under an adapter.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { generateGreedily, isDegenerate, promptOf } from '../../trainer/evaluation/card.ts';
+import {
+  generateGreedily,
+  isDegenerate,
+  promptOf,
+} from '../../trainer/evaluation/greedy-answers.ts';
 import { withoutAdapter } from '../../trainer/evaluation/losses.ts';
 import type { InspectableModel } from '../../trainer/model.ts';
 import type { MicroBatch } from '../../trainer/types.ts';

@@ -4,7 +4,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
-import { createFolderPublisher, createStorePublisher } from '../../trainer/run/result-files.ts';
+import { createFolderPublisher, createStorePublisher } from '../../trainer/run/publish-result.ts';
 import { shelf, writeAdapter } from '../adapters/repository/shelf.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { metricsRow } from './runs.ts';

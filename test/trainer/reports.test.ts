@@ -6,14 +6,9 @@ import { test } from 'node:test';
 import { createLossPlot } from '../../src/cli/loss-plot.ts';
 import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import { examineCurves } from '../../trainer/run/curve-warnings.ts';
-import {
-  crc32c,
-  EVENT_FILE,
-  parseSteps,
-  plotSvg,
-  serializeSteps,
-  toResultCsv,
-} from '../../trainer/run/metrics.ts';
+import { crc32c, EVENT_FILE } from '../../trainer/run/event-file.ts';
+import { plotSvg } from '../../trainer/run/loss-picture.ts';
+import { parseSteps, serializeSteps, toResultCsv } from '../../trainer/run/metrics.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { dataset, metricsRow, runDir, runLinear } from './runs.ts';
 import { questions, runToy, writeRows } from './toy-runs.ts';

@@ -18,7 +18,7 @@ import { planAdapter } from '../../trainer/job/adapter-plan.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { prepareRows } from '../../trainer/job/prepare-run.ts';
 import { executeRun } from '../../trainer/run/execute-run.ts';
-import { createFolderPublisher } from '../../trainer/run/result-files.ts';
+import { createFolderPublisher } from '../../trainer/run/publish-result.ts';
 import { createRunFolder } from '../../trainer/run/run-folder.ts';
 import { plainSource } from '../adapters/sources.ts';
 import {

@@ -12,7 +12,7 @@ import { parseJob } from '../../trainer/job/job.ts';
 import { prepareRun } from '../../trainer/job/prepare-run.ts';
 import { executeRun } from '../../trainer/run/execute-run.ts';
 import { Phases } from '../../trainer/run/phases.ts';
-import type { FinishedAdapter } from '../../trainer/run/result-files.ts';
+import type { FinishedAdapter } from '../../trainer/run/publish-result.ts';
 import { createRunFolder, openRunFolder } from '../../trainer/run/run-folder.ts';
 import { temporaryFolder } from '../fixtures.ts';
 

@@ -25,7 +25,7 @@ import { evaluateAdapter } from '../evaluation/card.ts';
 import { SAFETY_GATES } from '../evaluation/gates.ts';
 import { preferenceOf } from '../evaluation/pairs.ts';
 import { openAdapter } from '../job/adapter-plan.ts';
-import { MAX_DEFAULT_LENGTH } from '../job/prepare-run.ts';
+import { MAX_DEFAULT_LENGTH } from '../job/resolve-settings.ts';
 import { createTrainModel } from '../model.ts';
 import type { Phases } from '../run/phases.ts';
 import type { LoraSettings } from '../types.ts';

@@ -8,12 +8,9 @@ import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import { type Artifact, readArtifact } from '../../src/import/artifact.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../../src/model/config.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
-import {
-  type PreparedRun,
-  type PrepareOptions,
-  prepareRun,
-  resolveMaxLength,
-} from '../job/prepare-run.ts';
+import { type PreparedRun, type PrepareOptions, prepareRun } from '../job/prepare-run.ts';
+import { resolveMaxLength } from '../job/resolve-settings.ts';
+import { toJobPlan } from '../planner/job-plan.ts';
 import { measureFlops } from '../planner/machine-speed.ts';
 import {
   gb,
@@ -24,7 +21,7 @@ import {
 } from '../planner/method-memory.ts';
 import { type ModelShape, shapeOfConfig, shapeOfText } from '../planner/model-size.ts';
 import { type EstimatedRun, memoryOfRun } from '../planner/run-estimate.ts';
-import { describeRun, planText, type RunPlan, toJobPlan } from '../planner/run-plan.ts';
+import { describeRun, planText, type RunPlan } from '../planner/run-plan.ts';
 import { type SamplingEngineSize, samplingEngineSize } from '../planner/sampling-engine-size.ts';
 
 /** The memory of a machine. */

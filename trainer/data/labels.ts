@@ -12,7 +12,7 @@ import {
   TrainingRowError,
 } from '../../src/rows/row-schema.ts';
 import { DatasetError } from './example.ts';
-import { readLines } from './load-dataset.ts';
+import { readLines } from './training-lines.ts';
 
 /** The label of a row. */
 type Label = Extract<TrainingRow, { kind: 'labelled' }>['label'];

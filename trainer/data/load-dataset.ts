@@ -1,14 +1,14 @@
 // Loads a training file as examples, with counts. Before training starts, all bad rows are counted and the first ten reported.
 
-import { createHash } from 'node:crypto';
-import { constants, createReadStream } from 'node:fs';
-import { open } from 'node:fs/promises';
 import path from 'node:path';
 import type { Objective } from '../../src/contracts/preference-settings.ts';
 import type { FileDigest } from '../../src/contracts/training-origin.ts';
+import { constraintCompiler } from '../../src/grammar/compiler.ts';
+import { GrammarError } from '../../src/grammar/grammar-error.ts';
 import { BadLines, badLinesDetail, NO_EXAMPLES_DETAIL } from '../../src/rows/file-fault.ts';
-import { type Line, splitLines } from '../../src/rows/lines.ts';
+import type { Line } from '../../src/rows/lines.ts';
 import { parseRow, type TrainingRow, TrainingRowError } from '../../src/rows/row-schema.ts';
+import { argumentsOf } from '../../src/tools/call-constraint.ts';
 import {
   countTokens,
   countTrained,
@@ -17,7 +17,7 @@ import {
   fingerprint,
   truncateExample,
 } from './example.ts';
-import { refuseUnusableTools } from './row-tools.ts';
+import { ReadBytes, readLines } from './training-lines.ts';
 
 /** Encodes a row. Throws `TrainingRowError` if the model cannot be trained on it. */
 export type RowEncoder = (row: TrainingRow) => Example;
@@ -130,68 +130,14 @@ async function encodeLine(
   }
 }
 
-// Reads the lines of a training file.
-
-/** Magic bytes of other kinds of files. */
-const FOREIGN_STARTS: readonly (readonly [kind: string, bytes: readonly number[]])[] = [
-  ['gzip', [0x1f, 0x8b]],
-  ['zip', [0x50, 0x4b, 0x03, 0x04]],
-  ['UTF-16 text', [0xff, 0xfe]],
-  ['UTF-16 text', [0xfe, 0xff]],
-];
-
-/** Counts and hashes the bytes that are read from a file. */
-class ReadBytes {
-  readonly #hash = createHash('sha256');
-  #byteSize = 0;
-
-  /** Yields the chunks, and counts them. */
-  async *count(chunks: AsyncIterable<Uint8Array>): AsyncGenerator<Uint8Array> {
-    for await (const chunk of chunks) {
-      this.#hash.update(chunk);
-      this.#byteSize += chunk.length;
-      yield chunk;
-    }
-  }
-
-  /** Returns the digest. Call it once, after the last chunk. */
-  digest(): FileDigest {
-    return { sha256: this.#hash.digest('hex'), byteSize: this.#byteSize };
-  }
-}
-
-/**
- * Yields the non-blank lines.
- * @param read counts the bytes
- * @throws DatasetError if the file does not exist or is of another kind
- */
-export async function* readLines(file: string, read = new ReadBytes()): AsyncGenerator<Line> {
-  await refuseForeign(file);
-  yield* splitLines(read.count(createReadStream(file)));
-}
-
-async function refuseForeign(file: string): Promise<void> {
-  const name = path.basename(file);
-  const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch(
-    (error: NodeJS.ErrnoException) => {
-      throw new DatasetError(
-        name,
-        error.code === 'ENOENT'
-          ? 'does not exist. Check its path: a relative one starts at the current folder, even in a job file'
-          : `cannot be read (${error.code ?? error.message})`,
+/** Rejects with `TrainingRowError` if the arguments of a tool cannot be constrained. The compiler remembers earlier ones. */
+async function refuseUnusableTools({ tools = [] }: Pick<Example, 'tools'>): Promise<void> {
+  for (const [i, tool] of tools.entries()) {
+    await constraintCompiler.compile(argumentsOf(tool)).catch((error) => {
+      if (!(error instanceof GrammarError)) throw error;
+      throw new TrainingRowError(
+        `tools[${i}].function.parameters: ${`${error.path} ${error.message}`.trim()}`,
       );
-    },
-  );
-  try {
-    if (!(await handle.stat()).isFile()) throw new DatasetError(name, 'is not a file');
-    const start = Buffer.alloc(4);
-    const { bytesRead } = await handle.read(start, 0, start.length, 0);
-    for (const [kind, bytes] of FOREIGN_STARTS) {
-      if (bytesRead >= bytes.length && bytes.every((byte, i) => start[i] === byte)) {
-        throw new DatasetError(name, `is ${kind}, not JSON lines in UTF-8`);
-      }
-    }
-  } finally {
-    await handle.close();
+    });
   }
 }

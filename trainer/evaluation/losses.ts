@@ -1,15 +1,13 @@
 // Measures losses on validation rows and on a fixed text, with and without the adapter.
 
-import { assert } from '../../src/common/assert.ts';
-import { largest } from '../../src/common/long-arrays.ts';
 import type { ModelText } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
-import { classOf, type Example, sequenceLengths } from '../data/example.ts';
+import { type Example, sequenceLengths } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
-import { assembleBatch, assembleTightBatch } from '../data/micro-batch.ts';
+import { assembleTightBatch } from '../data/micro-batch.ts';
 import { addMetrics } from '../preference.ts';
 import type { Validation } from '../run/metrics.ts';
-import type { LossSums, Parameter, ProbedModel, TrainModel } from '../types.ts';
+import type { LossSums, Parameter, TrainModel } from '../types.ts';
 
 /** The losses of the base without the adapter. Null if there was no data. */
 interface BaseLosses {
@@ -124,52 +122,4 @@ export function probeExample({
   const ids = Int32Array.from([...invocation, ...tokens].slice(0, maxPositions));
   const labels = ids.map((id, i) => (i < invocation.length ? -1 : id));
   return { ids, labels, weights: undefined };
-}
-
-// Measures a classifier on rows: its F1, and for comparison the loss and accuracy of guessing.
-
-/** Returns the mean F1 of the classes, between 0 and 1. A class that no row has and that is never predicted does not count. */
-export async function measureMacroF1(
-  model: Pick<ProbedModel, 'predict'>,
-  { examples }: Dataset,
-  batchSize: number,
-): Promise<number> {
-  const tallies = new Map<number, { rows: number; predictions: number; right: number }>();
-  const tallyOf = (number: number) => {
-    const tally = tallies.get(number) ?? { rows: 0, predictions: 0, right: 0 };
-    tallies.set(number, tally);
-    return tally;
-  };
-  const lengths = sequenceLengths(examples);
-  for (const plan of planValidation(lengths, batchSize)) {
-    const predicted = await model.predict(assembleBatch(examples, plan));
-    for (const [i, index] of plan.flat().entries()) {
-      const actual = numberOf(examples[index]!);
-      tallyOf(actual).rows++;
-      tallyOf(predicted[i]!).predictions++;
-      if (predicted[i] === actual) tallyOf(actual).right++;
-    }
-  }
-  const f1s = Array.from(tallies.values(), (t) => (2 * t.right) / (t.rows + t.predictions));
-  return f1s.reduce((sum, f1) => sum + f1, 0) / f1s.length;
-}
-
-/** Returns the loss and accuracy of always predicting with the classes' shares among these rows. */
-export function guessClasses({ examples }: Dataset): Validation {
-  const counts = new Map<number, number>();
-  for (const example of examples) {
-    const number = numberOf(example);
-    counts.set(number, (counts.get(number) ?? 0) + 1);
-  }
-  const shares = Array.from(counts.values(), (count) => count / examples.length);
-  return {
-    validationLoss: -shares.reduce((sum, share) => sum + share * Math.log(share), 0),
-    validationTokenAccuracy: largest(shares),
-  };
-}
-
-function numberOf(example: Parameters<typeof classOf>[0]): number {
-  const number = classOf(example);
-  assert(number !== undefined, 'the examples of a classifier have classes');
-  return number;
 }

@@ -9,7 +9,7 @@ import { embeddingName, finalNorm, headName } from '../../src/model/names.ts';
 import { quantizeRows, rowProduct } from '../../src/model/row-product.ts';
 import { scaled, softcapped } from '../../src/model/shared-nodes.ts';
 import { GraphBuilder, type Value } from '../../src/onnx/graph-builder.ts';
-import { CLASSIFICATION_HEAD } from '../adapter/tensors.ts';
+import { CLASSIFICATION_HEAD } from '../adapter/classification-head.ts';
 import { appendBackward } from '../autodiff/backward.ts';
 import { gradientRules, type Rule } from '../autodiff/rules.ts';
 import { inferShapes } from '../autodiff/shapes.ts';

@@ -9,16 +9,16 @@ import { ConfigError, ServeError } from '../../src/common/errors.ts';
 import { ADAPTER_LIMITS, parseSafetensors } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { drawAdapter } from '../adapter/matrix.ts';
 import {
-  adapterTensors,
   CLASSIFICATION_HEAD,
   type ClassifierFields,
   classifierFields,
   drawClassificationHead,
   readClassificationHead,
   refuseOtherTask,
-} from '../adapter/tensors.ts';
+} from '../adapter/classification-head.ts';
+import { drawAdapter } from '../adapter/initial-weights.ts';
+import { adapterTensors } from '../adapter/tensors.ts';
 import { resolveInvocation } from '../data/invocation.ts';
 import type { LoraSettings } from '../types.ts';
 import type { TrainJob } from './job.ts';
@@ -28,10 +28,9 @@ import {
   PEFT_FIELDS,
   type PeftSettings,
   readPeftSettings,
-  refuseForeignModules,
   resolveAdapter,
-  tablesOf,
 } from './peft-settings.ts';
+import { refuseForeignModules, tablesOf } from './whole-modules.ts';
 
 /** An adapter to train. */
 export interface AdapterPlan {

@@ -2,7 +2,8 @@
 // compares the estimates with measured peaks. Pure.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { LossHeadSpec } from '../graph/loss-head-graph.ts';
-import { savedLimit, weightBytes } from '../step/saved-activations.ts';
+import { savedLimit } from '../step/saved-activations.ts';
+import { weightBytes } from '../step/weight-memory.ts';
 import type { Compute, TrainMethod } from '../types.ts';
 import { sizeOfConfig } from './model-size.ts';
 

@@ -2,20 +2,13 @@
 import { elementCount } from '../../src/common/tensor.ts';
 import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { Sampling } from '../../src/contracts/reinforcement-settings.ts';
-import type { JobPlan, PlannedExample } from '../../src/contracts/training-messages.ts';
+import type { JobPlan } from '../../src/contracts/training-messages.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
-import type { ModelText } from '../data/encode-row.ts';
 import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-plan.ts';
-import {
-  classOf,
-  countLabels,
-  type Example,
-  sequenceLengths,
-  sequencesOf,
-} from '../data/example.ts';
+import { countLabels, type Example, sequenceLengths, sequencesOf } from '../data/example.ts';
 import { trainedLength } from '../data/micro-batch.ts';
 import { balanceRows } from '../data/packing.ts';
 import { type LossHeadSpec, lossHeadOf } from '../graph/loss-head-graph.ts';
@@ -23,7 +16,7 @@ import type { PreparedRun } from '../job/prepare-run.ts';
 import { layerOf } from '../step/base-weights.ts';
 import type { LoraSettings } from '../types.ts';
 import type { Speed } from './machine-speed.ts';
-import { gb, recommendCompute } from './method-memory.ts';
+import { gb } from './method-memory.ts';
 import {
   type BatchSize,
   type EstimatedRun,
@@ -290,91 +283,4 @@ function duration(seconds: number): string {
   if (seconds < 90) return `${Math.ceil(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
   return `${(seconds / 3600).toPrecision(2)} h`;
-}
-
-// A prepared run as data: for the API's dry run, and for the server, which checks a job with it before queueing it.
-
-/** The most examples to show: a page of text, or a few MB with long rows. */
-const MAX_SHOWN = 16;
-
-/** Returns the plan of a prepared run. */
-export function toJobPlan(prepared: PreparedRun, run: RunPlan): JobPlan {
-  const { settings, train, modelText, warnings } = prepared;
-  const { memory, ...counts } = run;
-  const lengths = sequenceLengths(train.examples);
-  const [firstWindow = []] = planEpoch(lengths, 0, settings.order);
-  const shown = firstWindow.flat(2).slice(0, MAX_SHOWN);
-  const labels = prepared.adapter?.lora.classes;
-  return {
-    ...counts,
-    method: settings.method,
-    compute: prepared.job.compute,
-    recommendedCompute: recommendCompute(settings.method),
-    maxLength: settings.order.maxLength,
-    stepsPerEpoch: settings.stepsPerEpoch,
-    learningRate: settings.schedule.peak,
-    memoryBytes: memory.total,
-    warnings: warnings.map(({ code, cause, cure }) => ({ code, message: `${cause}; ${cure}` })),
-    ...(labels && { labels }),
-    firstBatch: shown.flatMap((index) => {
-      const example = train.examples[index]!;
-      const label = labels?.[classOf(example) ?? -1];
-      const shownLabel = label !== undefined && { label };
-      return toPlannedExamples(example, modelText).map((part) => ({ ...part, ...shownLabel }));
-    }),
-  };
-}
-
-/** Returns an example as it is shown; a pair as two. */
-function toPlannedExamples(example: Example, modelText: ModelText | undefined): PlannedExample[] {
-  const [first, second] = sequencesOf(example).map((one) => toPlannedExample(one, modelText));
-  if (!second) return [first!];
-  return [
-    { ...first!, side: 'preferred' },
-    { ...second, side: 'non_preferred' },
-  ];
-}
-
-type Span = PlannedExample['spans'][number];
-
-/**
- * Returns an example as text with its trained parts marked. The text is decoded from the token ids, so it shows exactly what
- * the model will see. Without a tokenizer it lists the ids.
- */
-export function toPlannedExample(
-  example: Example,
-  modelText: ModelText | undefined,
-): PlannedExample {
-  const bytesOf = (id: number) =>
-    modelText ? modelText.tokenizer.tokenBytes(id) : Buffer.from(`${id} `);
-  // A character that is split between two spans belongs to the span that completes it.
-  const decoder = new TextDecoder('utf-8', { ignoreBOM: true });
-  const runs = tokenRuns(example);
-  const spans: Span[] = [];
-  let text = '';
-  for (const [i, { from, to, isLearned }] of runs.entries()) {
-    const bytes = Buffer.concat(Array.from(example.ids.subarray(from, to), bytesOf));
-    const start = text.length;
-    text += decoder.decode(bytes, { stream: i + 1 < runs.length });
-    if (text.length > start) spans.push({ start, end: text.length, isLearned });
-  }
-  return { text, spans };
-}
-
-/** Consecutive tokens [from, to) that are either all trained or all masked. */
-interface TokenRun {
-  readonly from: number;
-  readonly to: number;
-  readonly isLearned: boolean;
-}
-
-function tokenRuns({ ids, labels, weights }: Example): TokenRun[] {
-  // No position predicts position 0.
-  const isLearned = (t: number) => t > 0 && labels[t]! >= 0 && (weights?.[t] ?? 1) > 0;
-  const runs: TokenRun[] = [];
-  for (let from = 0, to = 1; from < ids.length; from = to, to++) {
-    while (to < ids.length && isLearned(to) === isLearned(from)) to++;
-    runs.push({ from, to, isLearned: isLearned(from) });
-  }
-  return runs;
 }

@@ -17,7 +17,7 @@ import { TRAINING_SETTINGS } from '../../src/contracts/training-settings.ts';
 import { memorySource, openSafetensors, writeSafetensors } from '../../src/formats/safetensors.ts';
 import type { Moments } from '../optimizer.ts';
 import type { Parameter } from '../types.ts';
-import { keepSteps, writeFolderDurably } from './run-folder.ts';
+import { keepSteps, writeFolderDurably } from './durable-files.ts';
 
 const stateSchema = z.object({
   /** Finished steps. */

@@ -1,32 +1,30 @@
 // Executes a prepared run: trains from the first step or the last checkpoint, evaluates the result, publishes it if it has a
 // name, and reports its progress as messages.
+
 import { rm } from 'node:fs/promises';
 import path from 'node:path';
-import { readAdapterFiles } from '../../adapters/peft/files.ts';
 import { assert } from '../../src/common/assert.ts';
 import { smallest } from '../../src/common/long-arrays.ts';
 import { fromFloat32 } from '../../src/common/tensor.ts';
 import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import type { Constraint } from '../../src/contracts/generation.ts';
 import type { GateSettings, TrainerMessage } from '../../src/contracts/training-messages.ts';
-import { ADAPTER_LIMITS, memorySource, parseSafetensors } from '../../src/formats/safetensors.ts';
+import { memorySource } from '../../src/formats/safetensors.ts';
 import type { Artifact } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
-import { fromStored } from '../adapter/tensors.ts';
-import { evaluateAdapter } from '../evaluation/card.ts';
 import { sayFailures } from '../evaluation/gates.ts';
 import { probeExample } from '../evaluation/losses.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { createTrainModel, type TrainModelOptions } from '../model.ts';
-import { createGrading, highestRewardOf } from '../rewards.ts';
-import type { Parameter, ProbedModel } from '../types.ts';
+import { createGrading } from '../rewards.ts';
+import type { ProbedModel } from '../types.ts';
 import type { RunState } from './checkpoint.ts';
-import { isHighest, isSolved, type RewardGoal, rewardGoal } from './curve-warnings.ts';
+import { evaluateRun, goalOf } from './evaluate-run.ts';
 import { GateError, toFault } from './faults.ts';
-import type { Validation } from './metrics.ts';
 import { Phases } from './phases.ts';
+import type { Publisher } from './publish-result.ts';
 import type { CompletionSampler, Reinforcement } from './reinforcement.ts';
-import { createSnapshots, type Publisher, writeAdapter, writeModel } from './result-files.ts';
+import { createSnapshots, writeAdapter, writeModel } from './result-files.ts';
 import type { RunFolder } from './run-folder.ts';
 import { isRecorded, toStepSamples } from './samples.ts';
 import { type Outcome, type TrainHooks, type TrainRun, train } from './train.ts';
@@ -237,12 +235,6 @@ export function toTrainRun(
   };
 }
 
-function goalOf({ job, settings }: Pick<PreparedRun, 'job' | 'settings'>): RewardGoal | undefined {
-  const highest = highestRewardOf(job);
-  const { stepsPerEpoch, order } = settings;
-  return highest === undefined ? undefined : rewardGoal(highest, { stepsPerEpoch, ...order });
-}
-
 /** Writes the result of a `full` run. */
 function writeWholeModel(
   { parameters }: ProbedModel,
@@ -321,55 +313,4 @@ async function publish(
     evaluation: card,
   });
   await reportEvent('published', message);
-}
-
-// Evaluates the adapter of a run. The adapter's file is read back, so the evaluation measures exactly what will be served.
-
-/** Returns the evaluation card of the run's adapter, measured in the arithmetic of the run. */
-async function evaluateRun(
-  { adapter, job, settings, train, validation, modelText, preference, sampling }: PreparedRun,
-  { model, artifact, folder, state, gate }: FinishOptions,
-): Promise<EvaluationCard> {
-  await readBack(folder.adapterDir, model.parameters);
-  const isRewarded = sampling !== undefined; // its rows have no outputs to measure
-  const known = knownValidation(state, folder);
-  const goal = goalOf({ job, settings });
-  const { eval_reward: reward } = known?.adapter ?? {};
-  const card = await evaluateAdapter(
-    {
-      model,
-      modelText,
-      maxPositions: artifact.config.maxPositions,
-      batchSize: settings.order.batchSize,
-      validation: isRewarded ? undefined : validation,
-      examples: isRewarded ? [] : (validation ?? train).examples,
-      invocation: adapter!.lora.invocation,
-      classifies: adapter!.lora.classes !== undefined,
-      preference,
-      known,
-      isSolved: isSolved(folder.metrics, goal) && isHighest(reward ?? goal!.highest, goal!.highest),
-    },
-    gate || {},
-  );
-  return { ...card, compute: job.compute };
-}
-
-async function readBack(dir: string, parameters: readonly Parameter[]): Promise<void> {
-  const { weightsBytes } = await readAdapterFiles(dir);
-  const { tensors } = parseSafetensors(weightsBytes, ADAPTER_LIMITS);
-  for (const parameter of parameters) {
-    const tensor = tensors.get(parameter.name);
-    assert(tensor, `the run's adapter has no ${parameter.name}`);
-    fromStored(parameter, tensor);
-  }
-}
-
-/** Returns the losses that the run already measured for the kept adapter, if any. */
-function knownValidation(
-  { base, best }: RunState,
-  { metrics }: RunFolder,
-): { base: Validation; adapter: Validation } | undefined {
-  const row = metrics.find(({ step }) => step === best?.step);
-  if (!base?.validation || row?.validationLoss === undefined) return undefined;
-  return { base: base.validation, adapter: { ...row, validationLoss: row.validationLoss } };
 }

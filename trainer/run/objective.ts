@@ -7,7 +7,8 @@ import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { MicroBatchPlan, StepBatches } from '../data/epoch-plan.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleSequences, assembleTightBatch } from '../data/micro-batch.ts';
-import { guessClasses, measureValidation } from '../evaluation/losses.ts';
+import { guessClasses } from '../evaluation/classifier-scores.ts';
+import { measureValidation } from '../evaluation/losses.ts';
 import {
   countsOf,
   guessPairs,

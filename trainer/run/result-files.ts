@@ -1,15 +1,12 @@
 // Writes the results of a run: an adapter as a PEFT folder, snapshots of an adapter, or a whole model as a Hugging Face
 // folder.
+
 import { existsSync } from 'node:fs';
-import { cp, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { CONFIG_FILE, digestAdapterFiles, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
+import { CONFIG_FILE, WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import { EMBEDDING, HEAD, tensorName } from '../../adapters/peft/tensor-names.ts';
-import { contentPublication } from '../../adapters/repository/content.ts';
-import type { AdapterRepository } from '../../adapters/repository/repository.ts';
-import { smallest } from '../../src/common/long-arrays.ts';
 import type { FloatDType, Tensor } from '../../src/common/tensor.ts';
-import type { EvaluationCard } from '../../src/contracts/evaluation-card.ts';
 import { KEPT_CHECKPOINTS, keptSteps } from '../../src/contracts/kept-checkpoints.ts';
 import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import { listSteps, stepFolder } from '../../src/contracts/run-folder.ts';
@@ -24,9 +21,9 @@ import {
   WEIGHTS_FILE as MODEL_WEIGHTS,
   openFolder,
 } from '../../src/import/folder.ts';
-import { type StoredParameter, storedSettings, toStored } from '../adapter/tensors.ts';
+import { type StoredParameter, storedSettings, toStored } from '../adapter/peft-file.ts';
 import type { AdapterPlan } from '../job/adapter-plan.ts';
-import { keepSteps, writeFileDurably, writeFolderDurably } from './run-folder.ts';
+import { keepSteps, writeFileDurably, writeFolderDurably } from './durable-files.ts';
 
 /** An adapter and its file format. */
 interface AdapterToWrite {
@@ -152,74 +149,4 @@ function plainConfig(
   const { quantization_config: quantization, ...plain } = configJson;
   const text = quantization === undefined ? configText : `${JSON.stringify(plain, null, 2)}\n`;
   return text.replace(/("(?:torch_)?dtype"\s*:\s*)"[^"]*"/, `$1"${dtype}"`);
-}
-
-// Publishes a finished adapter under its name: in the store as the name's next version, or in a folder of adapters.
-
-/** An adapter to publish. */
-export interface FinishedAdapter {
-  readonly name: string;
-  /** A PEFT folder. */
-  readonly directory: string;
-  /** The name of the run that produced it. */
-  readonly job: string;
-  /** The metrics of all steps, oldest first. */
-  readonly metrics: readonly StepMetrics[];
-  readonly evaluation: EvaluationCard;
-}
-
-/** A destination for adapters. */
-export interface Publisher {
-  /** The flag of `serve` that serves adapters from here; may be empty. */
-  readonly serveFlag: string;
-  /** Publishes an adapter and resolves with a message. Publishing the same adapter again changes nothing. */
-  publish(adapter: FinishedAdapter): Promise<string>;
-}
-
-/** Publishes each adapter as a folder with its name. A new one replaces it. */
-export function createFolderPublisher(adaptersDir: string): Publisher {
-  return {
-    serveFlag: ` --adapters ${adaptersDir}`,
-    async publish({ name, directory }) {
-      const target = path.join(adaptersDir, name);
-      const copy = (building: string) => cp(directory, building, { recursive: true });
-      // The name is hidden, because a server may list the folder meanwhile.
-      await writeFolderDurably(target, copy, path.join(adaptersDir, `.${name}.tmp-${process.pid}`));
-      return `New adapter ${name} in ${target}`;
-    },
-  };
-}
-
-/** Publishes each adapter as the next version of its name. */
-export function createStorePublisher(
-  repository: AdapterRepository,
-  { tenant, baseDigest }: { readonly tenant: string; readonly baseDigest: string },
-): Publisher {
-  return {
-    serveFlag: '',
-    async publish({ name, directory, job, metrics, evaluation }) {
-      const { digest } = await digestAdapterFiles(directory);
-      const { version } = await repository.publish(
-        { tenant, name },
-        { directory },
-        {
-          baseDigest,
-          job,
-          metrics: { ...summarize(metrics), evaluation },
-          publicationId: contentPublication(digest, { baseDigest }),
-        },
-      );
-      return `New adapter ${name}@${version} in ${repository.label}`;
-    },
-  };
-}
-
-/** Returns the metrics in a manifest's spelling. */
-function summarize(metrics: readonly StepMetrics[]): Record<string, number> {
-  const last = metrics.at(-1);
-  const losses = metrics.flatMap(({ validationLoss }) => validationLoss ?? []);
-  return {
-    ...(last && { steps: last.step, train_loss: last.loss }),
-    ...(losses.length > 0 && { validation_loss: smallest(losses) }),
-  };
 }

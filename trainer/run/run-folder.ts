@@ -1,26 +1,20 @@
 // The folder of a run: its job, metrics, events and reports. Only one process works in it at a time.
 
 import { existsSync } from 'node:fs';
-import { appendFile, open, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { appendFile, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ConfigError, FileError, UsageError } from '../../src/common/errors.ts';
 import { acquireLock, LockHeld } from '../../src/common/file-lock.ts';
-import { makeFolder, syncFolder } from '../../src/common/folders.ts';
+import { makeFolder } from '../../src/common/folders.ts';
 import { loadIfPresent, loadRegular, SMALL_FILE_BYTES } from '../../src/common/regular-file.ts';
 import type { StepMetrics } from '../../src/contracts/metrics.ts';
 import { RUN_FILES } from '../../src/contracts/run-folder.ts';
 import type { StepSamples } from '../../src/contracts/step-samples.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
-import {
-  EVENT_FILE,
-  fileVersionRecord,
-  parseSteps,
-  plotSvg,
-  type Step,
-  serializeSteps,
-  stepRecord,
-  toResultCsv,
-} from './metrics.ts';
+import { writeFileDurably } from './durable-files.ts';
+import { EVENT_FILE, fileVersionRecord, stepRecord } from './event-file.ts';
+import { plotSvg } from './loss-picture.ts';
+import { parseSteps, type Step, serializeSteps, toResultCsv } from './metrics.ts';
 
 const LOCK_FILE = 'lock';
 /** Enough for the metrics of a million steps, and for the longest samples. */
@@ -174,52 +168,4 @@ async function lock(dir: string): Promise<void> {
       `${dir}: ${error.message} is working on this run (${LOCK_FILE}). Wait until it ends, or end it first.`,
     );
   });
-}
-
-// Writes files and folders atomically: under a temporary name, synced, then renamed. Readers never see a partial one, even
-// after a crash. Also prunes the `step-N` folders of checkpoints and snapshots.
-
-/** Replaces a file atomically. */
-export async function writeFileDurably(file: string, data: string | Uint8Array): Promise<void> {
-  const temporary = `${file}.tmp-${process.pid}`;
-  const handle = await open(temporary, 'w');
-  try {
-    await handle.writeFile(data);
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
-  await rename(temporary, file);
-  await syncFolder(path.dirname(file));
-}
-
-/** Replaces a folder by one that `fill` fills. Once this resolves, it survives a crash if the files in it do. */
-export async function writeFolderDurably(
-  target: string,
-  fill: (dir: string) => Promise<void>,
-  building = `${target}.tmp-${process.pid}`,
-): Promise<void> {
-  await rm(building, { recursive: true, force: true });
-  await makeFolder(building);
-  await fill(building);
-  const old = `${target}.old-${process.pid}`;
-  await syncFolder(building);
-  const hadOne = await rename(target, old).then(
-    () => true,
-    (error: NodeJS.ErrnoException) => {
-      if (error.code === 'ENOENT') return false;
-      throw error;
-    },
-  );
-  await rename(building, target);
-  await syncFolder(path.dirname(target));
-  if (hadOne) await rm(old, { recursive: true });
-}
-
-/** Removes everything except the folders of these steps, including half-written leftovers of a killed process. */
-export async function keepSteps(dir: string, steps: readonly number[]): Promise<void> {
-  const kept = new Set(steps.map((step) => `step-${step}`));
-  for (const name of await readdir(dir)) {
-    if (!kept.has(name)) await rm(path.join(dir, name), { recursive: true });
-  }
 }

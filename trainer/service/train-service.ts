@@ -13,7 +13,7 @@ import type { Artifact } from '../../src/import/artifact.ts';
 import { type TargetName, targetNames } from '../../src/model/target-modules.ts';
 import { planAdapter } from '../job/adapter-plan.ts';
 import { parseJob, type TrainJob } from '../job/job.ts';
-import { resolveMethod } from '../job/prepare-run.ts';
+import { resolveMethod } from '../job/resolve-settings.ts';
 import { clipFactor, createAdamW, globalNorm } from '../optimizer.ts';
 import { TrainError } from '../run/faults.ts';
 import { writeAdapter } from '../run/result-files.ts';

@@ -16,6 +16,7 @@ import {
 import type { BlockAdapter } from '../graph/training-lowering.ts';
 import type { Compute } from '../types.ts';
 import { type BaseWeights, layerOf, shiftLayer } from './base-weights.ts';
+import type { DropoutMasks } from './dropout-masks.ts';
 import {
   createGraphRun,
   type GraphRun,
@@ -24,7 +25,7 @@ import {
 } from './graph-run.ts';
 import type { TrainedTensors } from './parameters.ts';
 import { SavedActivations, type SegmentActivations } from './saved-activations.ts';
-import type { DropoutMasks, Workspace } from './workspace.ts';
+import type { Workspace } from './workspace.ts';
 
 /** The parts of the model that the segments run. */
 interface SegmentsOptions {

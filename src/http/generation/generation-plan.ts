@@ -1,11 +1,10 @@
-// The dependencies of answering, and the plan of a response, made before its first token: the endpoint, the model, the choices,
-// and how the response is written.
+// The dependencies of running a generation, and its plan, made before its first token: the endpoint, the model, the choices, and
+// the writer of the response.
 import type { ResolvedModel } from '../../../adapters/registry/resolved.ts';
 import type { LocalAdapters } from '../../../adapters/tiers/local-adapters.ts';
 import type { ServeError } from '../../common/errors.ts';
 import type { Logger } from '../../common/log.ts';
-import type { GenerationEvent } from '../../contracts/generation.ts';
-import type { ChatLogprobs, CompletionLogprobs } from '../../contracts/openai.ts';
+import type { GenerationEvent, TokenLogprob } from '../../contracts/generation.ts';
 import type { EngineClient } from '../../engine-client/client.ts';
 import type { GenAiOperation } from '../../telemetry/gen-ai.ts';
 import type { Telemetry } from '../../telemetry/telemetry.ts';
@@ -13,10 +12,9 @@ import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 import type { ToolPlan } from '../../tools/tool-plan.ts';
 import type { UsageRecorder } from '../../usage/usage-recorder.ts';
 import type { HttpLimits } from '../wire/limits.ts';
-import type { LogprobWriter, TokenNames } from './logprobs.ts';
 import type { SequencesPlan } from './sequences.ts';
 
-/** The dependencies of answering. */
+/** The dependencies of running a generation. */
 export interface GenerationDeps {
   readonly client: EngineClient;
   readonly localAdapters: LocalAdapters;
@@ -43,6 +41,7 @@ interface PlannedModel {
 /** A checked request for completions. The adapter's files have not been fetched yet. */
 export interface GenerationPlan extends Omit<SequencesPlan, 'adapter'> {
   endpoint: Endpoint;
+  writer: ResponseWriter;
   model: PlannedModel;
   /** The tokens of all prompts, each prompt counted once. */
   promptTokens: number;
@@ -70,26 +69,24 @@ interface LogprobPlan {
 /** Whether the last chunk of a stream, or each chunk, reports the usage. */
 export type StreamUsage = 'none' | 'last' | 'each';
 
-/** How an endpoint writes its responses. Only requests with `stream` produce events. */
+/** The names of an endpoint. */
 export interface Endpoint {
   readonly operation: GenAiOperation;
   readonly idPrefix: string;
+  readonly promptField: PromptParam;
   /** The field that limits the completion's tokens. */
   readonly limitField: string;
-  createLogprobs(names: TokenNames): LogprobWriter<WireLogprobs>;
-  /** Starts a response that is one JSON document. */
-  createDocument(plan: GenerationPlan, context: DocumentContext): DocumentWriter;
-  /** Starts a response that is a stream of events. */
-  createEvents(plan: GenerationPlan, head: ResponseHead): EventWriter;
 }
 
-/** A choice's logprobs in either shape. */
-export type WireLogprobs = ChatLogprobs | CompletionLogprobs;
+/** The field that holds a request's text, by the name that OpenAI's context errors use. */
+export type PromptParam = 'messages' | 'prompt' | 'input';
 
-/** The members and the token names that a document is written with. */
-export interface DocumentContext {
-  readonly head: ResponseHead;
-  readonly names: TokenNames;
+/** Writes the response of one request. */
+export interface ResponseWriter {
+  /** Starts a response that is one JSON document. */
+  createDocument(plan: GenerationPlan, head: ResponseHead): DocumentWriter;
+  /** Starts a response that is a stream of events. Only requests with `stream` have one. */
+  createEvents(plan: GenerationPlan, head: ResponseHead, send: SendEvents): EventWriter;
 }
 
 /** Collects the events of a generation and then writes the document. */
@@ -109,26 +106,32 @@ export interface BackgroundKeeper {
   fail(error: ServeError): Promise<void>;
 }
 
-/** Writes a stream. Each method returns any number of events, as `toFrame` writes them. */
+/** Sends any number of events, as `toFrame` writes them. */
+export type SendEvents = (events: string) => void;
+
+/** Sends the events of a stream. */
 export interface EventWriter {
   /** Opens a choice. */
-  opening(index: number): string;
-  delta(index: number, part: StreamPart): string;
+  open(index: number): void;
+  add(index: number, part: StreamPart): void;
   /** Ends a choice. */
-  finish(index: number, ending: Ending, tokens: ChoiceTokens): string;
+  finish(index: number, ending: Ending, tokens: ChoiceTokens): void;
   /** Ends a complete response. If it rejects, `fail` follows. */
-  end(counts: TokenCounts): string | Promise<string>;
+  end(counts: TokenCounts): void | Promise<void>;
   /** Ends a failed response. */
-  fail(error: ServeError): string;
+  fail(error: ServeError): void;
 }
 
 /** Why a choice ended, and the stop string that ended it. */
 export type Ending = Pick<Extract<GenerationEvent, { type: 'finished' }>, 'reason' | 'stopString'>;
 
 /** The part of a choice's text that was not sent before, and the number of its tokens so far. */
-interface StreamPart extends ChoiceTokens {
+export interface StreamPart extends ChoiceTokens {
   readonly text: string;
-  readonly logprobs: WireLogprobs | null;
+  /** The scores of its tokens, if they are shown. */
+  readonly logprobs: readonly TokenLogprob[];
+  /** The scores of the echoed prompt, if they are shown. */
+  readonly promptLogprobs: readonly TokenLogprob[] | undefined;
   readonly tokenIds: readonly number[];
 }
 

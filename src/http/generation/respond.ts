@@ -1,4 +1,4 @@
-// Answers a planned generation with one JSON document or a stream. The status of a stream is sent once the engine has started
+// Runs a planned generation and responds with one JSON document or a stream. The status of a stream is sent once the engine has started
 // or refused the first choice. An earlier error becomes an ordinary error response; a later one ends the stream with an error
 // event and without [DONE].
 import { randomUUID } from 'node:crypto';
@@ -19,8 +19,7 @@ import { toServeError } from '../wire/errors.ts';
 import { EVENT_STREAM } from '../wire/event-stream.ts';
 import type { HttpLimits } from '../wire/limits.ts';
 import { admitRequest, type HttpEnv } from '../wire/middleware.ts';
-import type { Route } from '../wire/route.ts';
-import { requestDeadline, startRequestTime } from '../wire/route.ts';
+import { requestDeadline } from '../wire/route.ts';
 import type {
   BackgroundKeeper,
   DocumentWriter,
@@ -29,11 +28,10 @@ import type {
   ResponseHead,
   TokenCounts,
 } from './generation-plan.ts';
-import { createTokenNames } from './logprobs.ts';
 import { ClientGone, runSequences, type SequencesPlan } from './sequences.ts';
 import { SseSink } from './sse-sink.ts';
 
-/** Answers a request. If the adapter's files have changed since they were read, retries once with the new files. */
+/** Responds to a request. If the adapter's files have changed since they were read, retries once with the new files. */
 export async function respond(
   c: Context<HttpEnv>,
   deps: GenerationDeps,
@@ -49,44 +47,6 @@ export async function respond(
     const resolved = await plan.model.resolveAgain();
     return respondOnce(c, deps, { ...plan, model: { ...plan.model, resolved } });
   }
-}
-
-/** Throws `ServeError` if the engine can't take a request now. */
-export function requireReady(deps: GenerationDeps): void {
-  if (deps.client.state === 'ready') return;
-  if (deps.client.state === 'stopped') {
-    throw new ServeError('overloaded', 'The server is shutting down. Try again.');
-  }
-  throw new ServeError('engine_restarting', `The engine is ${deps.client.state}. Try again.`);
-}
-
-/**
- * Returns how requests for a completion enter a route. `admit` starts the time of a request; both throw `ServeError` if the
- * engine can't take a request of this tenant now. `enter` adds the request to the queue. `maxTokensOf` returns the request's
- * limit of completion tokens, if it sets one.
- */
-export function queued<Input>(
-  deps: GenerationDeps,
-  maxTokensOf: (input: Input) => number | null | undefined,
-): Required<Pick<Route<Input>, 'admit' | 'enter'>> {
-  return {
-    admit(c) {
-      requireReady(deps);
-      startRequestTime(c, deps.limits);
-      // The body has not been read yet, and may ask for only one token.
-      deps.client.requireRoom({ tenant: c.get('tenant'), time: c.get('time'), maxTokens: 0 });
-    },
-    enter(c, input) {
-      const maxTokens = maxTokensOf(input) ?? undefined;
-      const entry = deps.client.reserve({
-        tenant: c.get('tenant'),
-        time: c.get('time'),
-        maxTokens,
-      });
-      c.set('queueEntry', entry);
-      return entry;
-    },
-  };
 }
 
 /** The values that all steps of one response share. */
@@ -130,8 +90,7 @@ async function respondOnce(
 
 async function respondWithDocument(context: ResponseContext): Promise<Response> {
   const { c, plan, head } = context;
-  const names = createTokenNames(plan.model.tokenizer, plan.logprobs);
-  const document = plan.endpoint.createDocument(plan, { head, names });
+  const document = plan.writer.createDocument(plan, head);
   if (document.background) return respondInBackground(context, document, document.background);
   const counts = await run(context, document, c.get('signal')!);
   const body = await document.end(counts);
@@ -184,8 +143,6 @@ async function respondWithEvents(context: ResponseContext): Promise<Response> {
   const sink = new SseSink(plan, {
     ...deps.limits,
     head,
-    names: createTokenNames(plan.model.tokenizer, plan.logprobs),
-    isTextless: plan.model.tokenizer === undefined,
     onGone: () => reader.abort(),
   });
   // The route's deadline ends with the route, which only waits for the status.
@@ -255,8 +212,7 @@ async function run(
     if (adapterUse) {
       c.get('reservation').end(promptTokens + completionTokens);
       const counts = { promptTokens, cachedTokens: cachedTokens(), completionTokens };
-      logUsage(c, deps, { plan, counts, tier: adapterUse.tier });
-      recordUsage(c, deps, { plan, counts });
+      reportUsage(c, deps, { plan, counts, tier: adapterUse.tier });
     }
   }
 }
@@ -323,33 +279,24 @@ function setAdapterHeaders(c: Context, model: ResolvedModel, { tier, loadMs }: A
   if (loadMs !== undefined) c.header('x-lorikeet-load-ms', String(Math.round(loadMs)));
 }
 
-/** Logs which tenant used how many tokens with which adapter, for billing. No text is logged. */
-function logUsage(
+/** Logs which tenant used how many tokens with which adapter, and adds them to its usage. No text is logged. */
+function reportUsage(
   c: Context<HttpEnv>,
-  { log }: GenerationDeps,
+  { log, usage, model: base }: GenerationDeps,
   { plan, counts, tier }: { plan: GenerationPlan; counts: TokenCounts; tier: string | undefined },
 ): void {
+  const { requestId, tenant } = c.var;
   const { resolved } = plan.model;
-  const adapter = resolved.kind === 'adapter' ? resolved.digest : null;
-  const requestId = c.get('requestId');
-  log.info({ requestId, tenant: plan.tenant.id, adapter, tier, ...counts }, 'usage');
-}
-
-/** Adds the request to the usage of its tenant and model. */
-function recordUsage(
-  c: Context<HttpEnv>,
-  { usage, model: base }: GenerationDeps,
-  { plan, counts }: { plan: GenerationPlan; counts: TokenCounts },
-): void {
-  const { resolved } = plan.model;
-  const { promptTokens: inputTokens, completionTokens: outputTokens, cachedTokens } = counts;
+  const adapter = resolved.kind === 'adapter' ? resolved : undefined;
+  const digest = adapter?.digest ?? null;
+  log.info({ requestId, tenant: tenant.id, adapter: digest, tier, ...counts }, 'usage');
   usage?.recorder.add({
-    tenant: c.get('tenant').id,
-    model: resolved.kind === 'adapter' ? toShownAdapter(resolved).name : base.id,
-    isBatch: c.get('tenant').isIdle === true,
-    inputTokens,
-    cachedTokens,
-    outputTokens,
+    tenant: tenant.id,
+    model: adapter ? toShownAdapter(adapter).name : base.id,
+    isBatch: tenant.isIdle === true,
+    inputTokens: counts.promptTokens,
+    cachedTokens: counts.cachedTokens,
+    outputTokens: counts.completionTokens,
   });
 }
 

@@ -1,37 +1,31 @@
 // Sends the choices of a generation as server-sent events, one per token. If the reader is slow, each choice's text is gathered
-// and sent as one event when the reader has caught up. The endpoint's writer decides how the events look.
+// and sent as one event when the reader has caught up. The plan's writer decides how the events look.
 import type { ServeError } from '../../common/errors.ts';
-import type { GenerationEvent } from '../../contracts/generation.ts';
+import type { GenerationEvent, TokenLogprob } from '../../contracts/generation.ts';
 import { EventStream, type EventStreamOptions } from '../wire/event-stream.ts';
 import type {
   EventWriter,
   GenerationPlan,
   ResponseHead,
+  StreamPart,
   TokenCounts,
-  WireLogprobs,
 } from './generation-plan.ts';
-import type { LogprobWriter, TokenNames } from './logprobs.ts';
 
 /** The part of a choice that has not been sent yet. */
-interface Pending {
+interface Pending extends StreamPart {
   text: string;
   /** Whether there is something to send. A model without a tokenizer sends a chunk without text for each token. */
   isDue: boolean;
-  logprobs: LogprobWriter<WireLogprobs> | undefined;
-  hasLogprobs: boolean;
+  logprobs: TokenLogprob[];
+  promptLogprobs: readonly TokenLogprob[] | undefined;
   tokenIds: number[];
-  /** How many tokens the choice has so far, sent or not. */
   tokens: number;
-  /** How many tokens of its prompt came from the prefix cache. */
   cachedTokens: number;
 }
 
-/** How a streamed response is written. */
+/** How a streamed response is sent. */
 interface SseSinkOptions extends Omit<EventStreamOptions, 'onDrain'> {
   readonly head: ResponseHead;
-  readonly names: TokenNames;
-  /** Whether the model has no tokenizer, so that each token is sent as an event without text. */
-  readonly isTextless: boolean;
 }
 
 /** Writes events to a response body. */
@@ -45,24 +39,25 @@ export class SseSink {
   readonly #plan: GenerationPlan;
   readonly #writer: EventWriter;
   readonly #pending: readonly Pending[];
+  /** Whether the model has no tokenizer, so that each token is sent as an event without text. */
   readonly #isTextless: boolean;
   #isStarted = false;
   #isAdmitted = false;
   #open = () => {};
 
-  constructor(plan: GenerationPlan, { head, names, isTextless, ...options }: SseSinkOptions) {
+  constructor(plan: GenerationPlan, { head, ...options }: SseSinkOptions) {
     this.opened = new Promise((resolve) => {
       this.#open = resolve;
     });
     this.#stream = new EventStream({ ...options, onDrain: () => this.#flushAll() });
     this.#plan = plan;
-    this.#writer = plan.endpoint.createEvents(plan, head);
-    this.#isTextless = isTextless;
+    this.#writer = plan.writer.createEvents(plan, head, (events) => this.#stream.send(events));
+    this.#isTextless = plan.model.tokenizer === undefined;
     this.#pending = plan.choices.map(() => ({
       text: '',
       isDue: false,
-      logprobs: plan.logprobs.isShown ? plan.endpoint.createLogprobs(names) : undefined,
-      hasLogprobs: false,
+      logprobs: [],
+      promptLogprobs: undefined,
       tokenIds: [],
       tokens: 0,
       cachedTokens: 0,
@@ -105,20 +100,20 @@ export class SseSink {
 
   /** Ends a complete response. Rejects if the writer does. */
   async end(counts: TokenCounts): Promise<void> {
-    this.#stream.send(await this.#writer.end(counts));
+    await this.#writer.end(counts);
     this.#stream.close();
   }
 
   /** Ends the stream with an error, or silently if `error` is undefined. */
   fail(error: ServeError | undefined): void {
     this.#flushAll();
-    if (error) this.#stream.send(this.#writer.fail(error));
+    if (error) this.#writer.fail(error);
     this.#stream.close();
   }
 
   #writeOpening(index: number): void {
     const { echo, request } = this.#plan.choices[index]!;
-    this.#stream.send(this.#writer.opening(index));
+    this.#writer.open(index);
     this.#add(index, echo);
     // A scored prompt is sent together with its scores.
     if (request.promptTopLogprobs === undefined) this.#flush(index);
@@ -129,24 +124,20 @@ export class SseSink {
     const pending = this.#pending[index]!;
     if (event.type === 'token') {
       pending.tokens++;
-      if (event.logprob && pending.logprobs) {
-        pending.logprobs.add(event.logprob);
-        pending.hasLogprobs = true;
-      }
+      if (event.logprob) pending.logprobs.push(event.logprob);
       if (this.#plan.showsIds) pending.tokenIds.push(event.tokenId);
       if (this.#isTextless || this.#plan.showsIds) pending.isDue = true;
       this.#add(index, event.text);
       if (!this.#stream.isFull) this.#flush(index);
     } else if (event.type === 'prompt') {
-      pending.logprobs?.addPrompt(this.#plan.choices[index]!.request.promptIds, event.logprobs);
-      pending.hasLogprobs = pending.logprobs !== undefined;
-      pending.isDue ||= pending.hasLogprobs;
+      pending.promptLogprobs = event.logprobs;
+      pending.isDue = true;
       this.#flush(index);
     } else {
       this.#add(index, event.rest);
-      pending.isDue ||= pending.hasLogprobs;
+      pending.isDue ||= pending.logprobs.length > 0;
       this.#flush(index);
-      this.#stream.send(this.#writer.finish(index, event, pending));
+      this.#writer.finish(index, event, pending);
     }
   }
 
@@ -163,13 +154,11 @@ export class SseSink {
   #flush(index: number): void {
     const pending = this.#pending[index]!;
     if (!pending.isDue) return;
-    const logprobs = pending.hasLogprobs ? pending.logprobs!.take() : null;
-    const { text, tokenIds, tokens, cachedTokens } = pending;
-    const part = { text, logprobs, tokenIds, tokens, cachedTokens };
-    this.#stream.send(this.#writer.delta(index, part));
+    this.#writer.add(index, pending);
     pending.text = '';
     pending.tokenIds = [];
+    pending.logprobs = [];
+    pending.promptLogprobs = undefined;
     pending.isDue = false;
-    pending.hasLogprobs = false;
   }
 }

@@ -1,169 +1,118 @@
-// Turns the checked body of a request into a plan: the model, the constraint, the prompts, and one sequence per choice. Chat,
-// completions, responses and messages differ only in their `GenerationShape`.
+// Turns a request of any dialect into a plan: the model, the constraint, the prompts, and one sequence per choice.
 import { createHash } from 'node:crypto';
 import type { Context } from 'hono';
 import { fieldError } from '../../common/errors.ts';
 import type { CompiledConstraint, SamplingParams } from '../../contracts/generation.ts';
 import { toNumericParams } from '../../contracts/sampling-fields.ts';
-import type { FunctionTool } from '../../contracts/tools.ts';
 import { createStopStrings, type StreamDecoderOptions } from '../../tokenizer/stream-decoder.ts';
-import type { GenerationPlan, StreamUsage } from '../generation/generation-plan.ts';
+import type { Endpoint, GenerationPlan, StreamUsage } from '../generation/generation-plan.ts';
 import type { ChoicePlan } from '../generation/sequences.ts';
-import type { ChatRequest } from '../schema/chat.ts';
-import type { CompletionRequest } from '../schema/completions.ts';
-import {
-  type ConstraintFields,
-  constraintOf,
-  type GivenConstraint,
-  withExtension,
-} from '../schema/constraints.ts';
-import type { TokenFields } from '../schema/fields.ts';
-import { type TOOL_FIELDS, type ToolFields, toToolUse } from '../schema/tools.ts';
+import { constraintOf, withExtension } from '../schema/constraints.ts';
+import { toToolUse } from '../schema/tools.ts';
 import { callerOf, type HttpEnv } from '../wire/middleware.ts';
 import { planToolUse, type UsableConstraint, usableConstraint } from './constraint-check.ts';
-import { type Prompt, type PromptParam, resolveMaxTokens, toBadWords } from './prompts.ts';
+import type { GenerationBody, GenerationInput, SharedFields } from './dialect.ts';
+import {
+  encodePrompt,
+  type Prompt,
+  type PromptRequest,
+  resolveMaxTokens,
+  toBadWords,
+  toPredictionIds,
+  toTruncation,
+} from './prompts.ts';
 import {
   checkRequestDefaults,
   generationConfigOf,
-  type ModelRequest,
   openModel,
   type RequestDeps,
   requestDefaultsOf,
   withSamplingDefaults,
 } from './request-model.ts';
 
-type SharedName = keyof ChatRequest & keyof CompletionRequest;
-/** The fields that all generation requests share. */
-type SharedFields = Pick<
-  ChatRequest,
-  Exclude<
-    SharedName,
-    'logprobs' | 'prediction' | 'verbosity' | keyof ConstraintFields | keyof typeof TOOL_FIELDS
-  >
->;
-
-/** The body of a generation request. */
-type GenerationBody = SharedFields & ConstraintFields;
-
-/** How an endpoint turns its requests into sequences. */
-export interface GenerationShape<Body extends GenerationBody> {
-  /** The field that holds the prompt. */
-  readonly param: PromptParam;
-  /** Fields with token ids that other endpoints lack. */
-  readonly ids?: TokenFields;
-  /**
-   * The max tokens of a request for which `maxTokensOf` returns none, if they fit the context. Default: the model's limit, else
-   * the rest of the context.
-   */
-  defaultTokensOf?(body: Body): number;
-  /** The max tokens that the request asks for, if it does. */
-  maxTokensOf(body: Body): number | null | undefined;
-  /** How many alternatives to show for each generated token. Undefined if the tokens are not scored. */
-  topLogprobsOf(body: Body): number | undefined;
-  /** Whether each choice begins with its prompt. Absent: never, and a prompt is scored only once for all its choices. */
-  echoes?(body: Body): boolean;
-  /** The response format, from a field that only this endpoint has. */
-  formatOf?(body: Body): GivenConstraint | undefined;
-  /** Tokens to score in place of those of the only prompt. */
-  readonly promptTargets?: readonly (readonly number[])[] | undefined;
-  /** Absent: the endpoint has no tools. */
-  readonly tools?: ToolShape<Body>;
-  /** Turns the request into prompts. */
-  prompts(request: PromptRequest<Body>): Promise<readonly Prompt[]>;
-  /** Returns tokens that the completion probably repeats. */
-  predict?(body: Body, request: ModelRequest): Promise<readonly number[]>;
-}
-
-interface ToolShape<Body> {
-  fieldsOf(body: Body): ToolFields;
-  /** The field that holds the parameters of a tool. */
-  paramOf(body: Body, index: number): string;
-}
-
-/** A request that is ready for its prompts to be built. */
-export interface PromptRequest<Body> extends ModelRequest {
-  readonly body: Body;
-  /** The tools that the prompt describes. */
-  readonly tools: readonly FunctionTool[] | undefined;
-  readonly maxTokens: number | undefined;
-  /** Throws `ServeError` if a prompt of this many tokens and its completion do not fit the context. */
-  checkFit(promptTokens: number): void;
+/** A request as its dialect has read it. */
+export interface ReadRequest {
+  readonly endpoint: Endpoint;
+  readonly body: GenerationBody;
+  readonly input: GenerationInput;
 }
 
 /** A request whose prompts are built, and its body completed by the model's sampling defaults. */
-interface PromptedRequest<Body> extends Omit<PromptRequest<Body>, 'tools'> {
+interface PromptedRequest extends ReadRequest, Pick<PromptRequest, 'deps' | 'model'> {
   readonly prompts: readonly Prompt[];
   readonly promptTokens: number;
   readonly tools: Awaited<ReturnType<typeof planToolUse>>;
   /** The constraint of a completion without calls. */
   readonly text: UsableConstraint | undefined;
-  /** Returns how many tokens may follow a prompt. Throws like `checkFit`. */
+  /** Returns how many tokens may follow a prompt. Throws `ServeError` if they do not fit the context. */
   limitFor(promptTokens: number): number;
 }
 
-/** Builds the prompts of a generation request. Throws a `ServeError` that names the field that cannot be served. */
-export async function buildPrompts<Body extends GenerationBody>(
+/** Builds the prompts of a request. Throws a `ServeError` that names the field that cannot be served. */
+export async function buildPrompts(
   c: Context<HttpEnv>,
   deps: RequestDeps,
-  requestBody: Body,
-  shape: GenerationShape<Body>,
-): Promise<PromptedRequest<Body>> {
+  { endpoint, body: given, input }: ReadRequest,
+): Promise<PromptedRequest> {
   const caller = callerOf(c);
-  const { logit_bias, stop_token_ids, allowed_token_ids } = requestBody;
-  const ids = { ...shape.ids, logit_bias, stop_token_ids, allowed_token_ids };
-  const model = await openModel(c, deps, requestBody, ids);
+  const { logit_bias, stop_token_ids, allowed_token_ids } = given;
+  const ids = { ...input.tokenFields, logit_bias, stop_token_ids, allowed_token_ids };
+  const model = await openModel(c, deps, given, ids);
   const modelDefaults = await checkRequestDefaults(await requestDefaultsOf(model.resolved), caller);
-  const defaults = await generationConfigOf(deps, model.resolved);
-  const body = withSamplingDefaults(requestBody, defaults);
-  const format = withExtension(constraintOf(body) ?? shape.formatOf?.(body), body.lorikeet);
+  const { max_tokens: modelMax, ...defaults } = await generationConfigOf(deps, model.resolved);
+  const body = withSamplingDefaults(given, defaults);
+  const format = withExtension(constraintOf(body) ?? input.format, body.lorikeet);
   const text = (await usableConstraint(format, caller)) ?? modelDefaults.constraint;
-  const use = shape.tools && toToolUse(shape.tools.fieldsOf(body), modelDefaults.tools);
-  const paramOf = (index: number) => shape.tools!.paramOf(body, index);
+  const use = input.tools && toToolUse(input.tools.fields, modelDefaults.tools);
+  const paramOf = (index: number) => input.tools!.fieldOf(index);
   const tools = use && (await planToolUse(use, model, { text: text?.constraint, caller, paramOf }));
-  const maxTokens = shape.maxTokensOf(body) ?? undefined;
-  const defaultTokens = shape.defaultTokensOf?.(body) ?? defaults.max_tokens ?? model.maxSeqLength;
-  const limitFor = (promptTokens: number) => {
-    const { param } = shape;
-    return resolveMaxTokens({ promptTokens, maxTokens, defaultTokens, param }, model.maxSeqLength);
-  };
-  const request = { deps, model, body, maxTokens, checkFit: limitFor };
-  const prompts = await shape.prompts({ ...request, tools: tools?.shown });
+  const asked =
+    input.maxTokens == null ? undefined : Math.min(input.maxTokens, modelMax ?? Infinity);
+  const maxTokens = asked ?? input.defaultTokens;
+  const { maxSeqLength } = model;
+  const limitFor = (promptTokens: number) =>
+    resolveMaxTokens(promptTokens, maxSeqLength, {
+      maxTokens: maxTokens ?? modelMax ?? maxSeqLength,
+      isFitted: asked === undefined || input.isFitted === true,
+      param: endpoint.promptField,
+    });
+  const prompts = await encodePrompt(input.prompt, {
+    ...{ deps, model, maxTokens },
+    sampling: body,
+    tools: tools?.shown,
+    param: endpoint.promptField,
+    truncation: toTruncation(body, maxTokens, model),
+    checkFit: limitFor,
+  });
   const promptTokens = prompts.reduce((sum, { ids }) => sum + ids.length, 0);
-  return { ...request, prompts, promptTokens, tools, text, limitFor };
+  return { endpoint, body, input, deps, model, prompts, promptTokens, tools, text, limitFor };
 }
 
-/** A planned request, and its body completed by the model's sampling defaults. */
-interface PreparedGeneration<Body> {
-  readonly body: Body;
-  readonly plan: Omit<GenerationPlan, 'endpoint'>;
-}
-
-/** Prepares a generation request. Throws a `ServeError` that names the field that cannot be served. */
-export async function prepareGeneration<Body extends GenerationBody>(
+/** Plans the generation that answers a request. Throws a `ServeError` that names the field that cannot be served. */
+export async function planGeneration(
   c: Context<HttpEnv>,
   deps: RequestDeps,
-  requestBody: Body,
-  shape: GenerationShape<Body>,
-): Promise<PreparedGeneration<Body>> {
-  const request = await buildPrompts(c, deps, requestBody, shape);
-  const { body, model, tools } = request;
-  const topLogprobs = shape.topLogprobsOf(body);
+  read: ReadRequest,
+): Promise<GenerationPlan> {
+  const request = await buildPrompts(c, deps, read);
+  const { endpoint, body, input, model, tools, promptTokens } = request;
+  const { topLogprobs } = input;
   const logprobs = {
     isShown: topLogprobs !== undefined,
     byId: body.return_tokens_as_token_ids ?? false,
-    echoed: shape.echoes?.(body) ? topLogprobs : undefined,
+    echoed: input.echoes ? topLogprobs : undefined,
     prompt: body.prompt_logprobs ?? undefined,
   };
   const choices = toChoices(request, {
-    topLogprobs,
     promptTopLogprobs: Math.max(logprobs.echoed ?? -1, logprobs.prompt ?? -1),
-    promptTargetIds: checkTargets(shape.promptTargets, request),
-    scoresEachChoice: shape.echoes !== undefined,
+    promptTargetIds: checkTargets(request),
     constraint: (tools ?? request.text)?.compiled,
     prefixScope: prefixScope(c.get('tenant').id, body),
-    predictionIds: (await shape.predict?.(body, request)) ?? [],
+    predictionIds: await toPredictionIds(input.prediction, request),
   });
-  const plan = {
+  return {
+    endpoint,
+    writer: input.writer,
     tenant: c.get('tenant'),
     model,
     choices,
@@ -174,11 +123,10 @@ export async function prepareGeneration<Body extends GenerationBody>(
         body.skip_special_tokens === false ? model.tokenizer?.specialIds : tools?.shownSpecials,
     },
     tools,
-    promptTokens: request.promptTokens,
+    promptTokens,
     logprobs,
     stream: toStreamUsage(body),
   };
-  return { body, plan };
 }
 
 /** The values that all choices of a request share. */
@@ -186,11 +134,9 @@ interface ChoiceOptions {
   readonly constraint: CompiledConstraint | undefined;
   readonly prefixScope: string | undefined;
   readonly predictionIds: readonly number[];
-  readonly topLogprobs: number | undefined;
   /** Alternatives for each token of the prompt. Negative if the prompt is not scored. */
   readonly promptTopLogprobs: number;
   readonly promptTargetIds: readonly (readonly number[])[] | undefined;
-  readonly scoresEachChoice: boolean;
 }
 
 /**
@@ -198,15 +144,13 @@ interface ChoiceOptions {
  * min_tokens exceeds max_tokens, or if no token is allowed.
  */
 function toChoices(
-  { body, model, prompts, limitFor }: PromptedRequest<GenerationBody>,
-  options: ChoiceOptions,
+  { body, input, model, prompts, limitFor }: PromptedRequest,
+  { constraint, prefixScope, predictionIds, promptTopLogprobs, promptTargetIds }: ChoiceOptions,
 ): ChoicePlan[] {
-  const { constraint, prefixScope, predictionIds, topLogprobs } = options;
-  const { promptTopLogprobs, promptTargetIds } = options;
   const badWords = toBadWords(body.bad_words, model);
   const usesTokens = constraint !== undefined || badWords.length > 0;
   const endings = [...new Set([...model.eosTokenIds, ...body.stop_token_ids])];
-  const sampling = toSamplingParams(body, topLogprobs, endings);
+  const sampling = toSamplingParams(body, input.topLogprobs, endings);
   const shared = {
     stopTokenIds: body.ignore_eos ? body.stop_token_ids : endings,
     ...(constraint && { constraint }),
@@ -219,12 +163,12 @@ function toChoices(
     ...(predictionIds.length > 0 && { predictionIds }),
   };
   const n = body.n ?? 1;
-  return prompts.flatMap(({ ids: promptIds, text: echo }, i) => {
+  return prompts.flatMap(({ ids: promptIds, text }, i) => {
     const maxTokens = limitFor(promptIds.length);
     checkConstraints(sampling, maxTokens);
     return Array.from({ length: n }, (_, k): ChoicePlan => {
       const index = i * n + k;
-      const isScored = promptTopLogprobs >= 0 && (index === 0 || options.scoresEachChoice);
+      const isScored = promptTopLogprobs >= 0 && (index === 0 || input.echoes !== undefined);
       const request = {
         ...shared,
         promptIds,
@@ -233,16 +177,14 @@ function toChoices(
         ...(isScored && { promptTopLogprobs }),
         ...(isScored && promptTargetIds && { promptTargetIds }),
       };
-      return { index, echo, request };
+      return { index, echo: input.echoes ? text : '', request };
     });
   });
 }
 
 /** Throws `ServeError` if tokens to score do not belong to the tokens of one scored prompt. */
-function checkTargets(
-  targets: readonly (readonly number[])[] | undefined,
-  { body, prompts }: PromptedRequest<GenerationBody>,
-) {
+function checkTargets({ body, input, prompts }: PromptedRequest) {
+  const targets = input.promptTargets;
   if (!targets) return undefined;
   const [prompt] = prompts;
   const expected = prompt!.ids.length - 1;

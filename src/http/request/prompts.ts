@@ -3,9 +3,62 @@ import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fieldError, ServeError } from '../../common/errors.ts';
 import type { RenderOptions } from '../../tokenizer/chat-template.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
+import type { PromptParam } from '../generation/generation-plan.ts';
 import type { ChatRequest } from '../schema/chat.ts';
 import type { Prompts } from '../schema/fields.ts';
-import type { ModelRequest, RequestModel } from './request-model.ts';
+import type { ModelRequest, RequestModel, SamplingFields } from './request-model.ts';
+
+/** The input that the prompts of a request are built from. */
+export type PromptInput =
+  | { readonly kind: 'prompts'; readonly prompts: Prompts; readonly addSpecialTokens: boolean }
+  | {
+      readonly kind: 'messages';
+      readonly messages: readonly ChatMessage[];
+      readonly options: RenderOptions;
+    }
+  /** A conversation whose beginning has yet to be read. */
+  | { readonly kind: 'kept'; render(request: PromptRequest): Promise<Prompt> };
+
+/** A request that is ready for its prompts to be built. */
+export interface PromptRequest extends ModelRequest {
+  /** The sampling fields, with the model's defaults. */
+  readonly sampling: SamplingFields;
+  /** The max tokens of a completion, if the request or its dialect sets them. */
+  readonly maxTokens: number | undefined;
+  /** The tools that the prompt describes. */
+  readonly tools: RenderOptions['tools'];
+  /** The field that holds the prompts, for errors. */
+  readonly param: PromptParam;
+  readonly truncation: Truncation;
+  /** Throws `ServeError` if a prompt of this many tokens and its completion do not fit the context. */
+  checkFit(promptTokens: number): void;
+}
+
+/** Returns the prompts of a request as token ids. */
+export async function encodePrompt(
+  input: PromptInput,
+  request: PromptRequest,
+): Promise<readonly Prompt[]> {
+  const { tools, truncation, param } = request;
+  switch (input.kind) {
+    case 'prompts': {
+      const { addSpecialTokens } = input;
+      const { checkFit } = request;
+      return preparePrompts(input.prompts, request, {
+        addSpecialTokens,
+        truncation,
+        param,
+        checkFit,
+      });
+    }
+    case 'messages': {
+      const options = { ...input.options, tools, truncation, param };
+      return [await prepareMessages(input.messages, request, options)];
+    }
+    case 'kept':
+      return [await input.render(request)];
+  }
+}
 
 /** A prompt in the form that the engine takes. */
 export interface Prompt {
@@ -182,28 +235,6 @@ function textLength(messages: readonly ChatMessage[], tools: RenderOptions['tool
   return length;
 }
 
-/** Reads the fields of a chat request that affect rendering. */
-export function toRenderOptions(
-  body: Pick<ChatRequest, 'chat_template_kwargs'> & {
-    add_generation_prompt?: boolean | null | undefined;
-    continue_final_message?: boolean | null | undefined;
-    reasoning_effort?: string | null | undefined;
-    verbosity?: string | null | undefined;
-  },
-): RenderOptions {
-  const continuesFinalMessage = body.continue_final_message ?? false;
-  const { reasoning_effort: effort, verbosity } = body;
-  return {
-    addGenerationPrompt: body.add_generation_prompt ?? !continuesFinalMessage,
-    continuesFinalMessage,
-    variables: {
-      ...(effort != null && { reasoning_effort: effort }),
-      ...(verbosity != null && { verbosity }),
-      ...body.chat_template_kwargs,
-    },
-  };
-}
-
 /** Reads how to truncate prompts. With -1, a prompt leaves room for the requested tokens, or for one token. */
 export function toTruncation(
   body: Pick<ChatRequest, 'truncate_prompt_tokens' | 'truncation_side'>,
@@ -251,9 +282,6 @@ function needsTokenizer(param: string): ServeError {
   return fieldError(param, 'this model has no tokenizer. Send token ids.');
 }
 
-/** The field that holds a request's text, by the name that OpenAI's context errors use. */
-export type PromptParam = 'messages' | 'prompt' | 'input';
-
 function maxCharacters({ model, deps }: ModelRequest): number {
   return model.maxSeqLength * deps.limits.maxCharsPerToken;
 }
@@ -270,12 +298,11 @@ function checkTextLength(length: number, param: PromptParam, request: ModelReque
   );
 }
 
-/** A request's prompt length and token limits. */
+/** The token limits of a request. */
 interface TokenBudget {
-  promptTokens: number;
-  /** Undefined if the request sets no limit. `defaultTokens` and the context then decide. */
-  maxTokens: number | undefined;
-  defaultTokens: number;
+  maxTokens: number;
+  /** Whether the context may lower them. */
+  isFitted: boolean;
   param: PromptParam;
 }
 
@@ -283,10 +310,13 @@ interface TokenBudget {
  * Returns how many tokens to generate. Throws `ServeError` if the prompt and the completion do not fit the context. The message
  * is OpenAI's, because clients match on it.
  */
-export function resolveMaxTokens(budget: TokenBudget, maxSeqLength: number): number {
-  const { promptTokens, defaultTokens, param } = budget;
+export function resolveMaxTokens(
+  promptTokens: number,
+  maxSeqLength: number,
+  { maxTokens, isFitted, param }: TokenBudget,
+): number {
   const room = maxSeqLength - promptTokens;
-  const tokens = budget.maxTokens ?? Math.max(1, Math.min(defaultTokens, room));
+  const tokens = isFitted ? Math.max(1, Math.min(maxTokens, room)) : maxTokens;
   if (tokens <= room) return tokens;
   throw new ServeError(
     'context_length_exceeded',

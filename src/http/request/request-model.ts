@@ -171,30 +171,18 @@ export async function generationConfigOf(
   return { ...inherited, ...(await readAdapterGenerationConfig(part!.location)) };
 }
 
-/** The fields that limit the completion's tokens, by endpoint. */
-const LIMIT_FIELDS = ['max_tokens', 'max_completion_tokens', 'max_output_tokens'] as const;
-
 /** The sampling fields that can have defaults. */
-type SamplingFields = {
-  readonly [Name in keyof GenerationConfig | (typeof LIMIT_FIELDS)[number]]?:
-    | number
-    | null
-    | undefined;
+export type SamplingFields = {
+  readonly [Name in keyof Omit<GenerationConfig, 'max_tokens'>]?: number | null | undefined;
 };
 
-/**
- * Returns the body, with defaults for the fields that it leaves out. As in vLLM, a default `max_tokens` is also an upper limit.
- */
+/** Returns the body, with defaults for the fields that it leaves out. */
 export function withSamplingDefaults<Body extends SamplingFields>(
   body: Body,
-  { max_tokens: limit, ...defaults }: GenerationConfig,
+  defaults: Omit<GenerationConfig, 'max_tokens'>,
 ): Body {
   const fields = Object.fromEntries(Object.entries(body).filter(([, value]) => value != null));
-  const limits = LIMIT_FIELDS.flatMap((name) => {
-    const requested = body[name];
-    return requested != null && limit !== undefined ? [[name, Math.min(requested, limit)]] : [];
-  });
-  return { ...body, ...defaults, ...fields, ...Object.fromEntries(limits) };
+  return { ...body, ...defaults, ...fields };
 }
 
 /** An adapter's response format and tools, as the request schema parses them. */

@@ -63,9 +63,7 @@ function addReading(app: App, deps: Deps, side: PublishedSide) {
     summary: 'List your published adapters and the shared ones, with versions and aliases',
     query: adapterListQuery,
     response: json(adapterListSchema),
-    async handle(c, query) {
-      return c.json(toListResponse(await listPage(c.var.tenant, query, side), describe));
-    },
+    handle: async (c, query) => toListResponse(await listPage(c.var.tenant, query, side), describe),
   });
   addRoute(app, {
     method: 'get',
@@ -76,7 +74,7 @@ function addReading(app: App, deps: Deps, side: PublishedSide) {
     async handle(c, { owner }) {
       const entry = await readName(c.var.tenant, namedIn(c, owner), repository);
       if (!entry) throw unknownAdapter();
-      return c.json(describe(entry));
+      return describe(entry);
     },
   });
 }
@@ -86,7 +84,7 @@ function addChanges(app: App, deps: Deps, { repository, forget }: PublishedSide)
     forget(adapter.tenant, adapter.name);
     const entry = await readName(c.var.tenant, adapter, repository);
     if (!entry) throw unknownAdapter();
-    return c.json(toPublishedAdapter(entry, deps));
+    return toPublishedAdapter(entry, deps);
   };
   addRoute(app, {
     method: 'post',
@@ -149,7 +147,7 @@ function addRemoval(app: App, { repository, forget }: PublishedSide): void {
         const adapter = writableIn(c, owner);
         const id = `${adapter.tenant}/${await remove(adapter, c)}`;
         forget(adapter.tenant, adapter.name);
-        return c.json({ id, object: 'adapter' as const, deleted: true as const });
+        return { id, object: 'adapter' as const, deleted: true as const };
       },
     });
   add(NAME, 'Delete an adapter with all its versions and aliases', async (adapter) => {

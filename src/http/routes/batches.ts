@@ -26,9 +26,7 @@ export function addBatchRoutes(
     summary: 'Answer the requests in an uploaded file when the server is idle',
     body: { schema: createBatchSchema, limits },
     response: json(batchObjectSchema),
-    async handle(c, body) {
-      return c.json(toBatch(await batches.create(c.get('tenant').id, toNewBatch(body))));
-    },
+    handle: async (c, body) => toBatch(await batches.create(c.get('tenant').id, toNewBatch(body))),
   });
   addRoute(app, {
     method: 'get',
@@ -36,27 +34,22 @@ export function addBatchRoutes(
     summary: 'List batches, the newest first',
     query: batchListQuery,
     response: json(batchListSchema),
-    async handle(c, query) {
-      return c.json(toListResponse(await batches.list(c.get('tenant').id, query), toBatch));
-    },
+    handle: async (c, query) =>
+      toListResponse(await batches.list(c.get('tenant').id, query), toBatch),
   });
   addRoute(app, {
     method: 'get',
     path: `${PATH}/{id}`,
     summary: 'Get one batch, with its progress',
     response: json(batchObjectSchema),
-    async handle(c) {
-      return c.json(toBatch(await batches.get(...ownId(c))));
-    },
+    handle: async (c) => toBatch(await batches.get(...ownId(c))),
   });
   addRoute(app, {
     method: 'post',
     path: `${PATH}/{id}/cancel`,
     summary: 'Cancel a batch; the results so far stay',
     response: json(batchObjectSchema),
-    async handle(c) {
-      return c.json(toBatch(await batches.cancel(...ownId(c))));
-    },
+    handle: async (c) => toBatch(await batches.cancel(...ownId(c))),
   });
 }
 

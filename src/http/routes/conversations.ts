@@ -13,8 +13,8 @@ import {
   responseItemSchema,
 } from '../../contracts/responses.ts';
 import type { Conversation, Conversations, StoredItem } from '../../conversations/conversations.ts';
-import { inputIdOf, RESPONSE_PREFIX } from '../generation/response-draft.ts';
-import { toResponseItem } from '../request/kept-items.ts';
+import { toResponseItem } from '../dialects/kept-items.ts';
+import { inputIdOf, RESPONSE_PREFIX } from '../dialects/response-draft.ts';
 import {
   addItemsSchema,
   createConversationSchema,
@@ -49,7 +49,7 @@ export function addConversationRoutes(
     async handle(c, { items, metadata }) {
       const given = { items: withIds(items ?? []), metadata: metadata ?? {} };
       const { id, ...conversation } = await conversations.create(c.get('tenant').id, given);
-      return c.json(toConversation(id, conversation));
+      return toConversation(id, conversation);
     },
   });
   addRoute(app, {
@@ -59,7 +59,7 @@ export function addConversationRoutes(
     response,
     async handle(c) {
       const [tenant, id] = ownId(c);
-      return c.json(toConversation(id, found(await conversations.find(tenant, id))));
+      return toConversation(id, found(await conversations.find(tenant, id)));
     },
   });
   addRoute(app, {
@@ -72,7 +72,7 @@ export function addConversationRoutes(
       const [tenant, id] = ownId(c);
       const change = (now: Conversation) => ({ ...now, metadata });
       const after = await conversations.change(tenant, id, change);
-      return c.json(toConversation(id, found(after)));
+      return toConversation(id, found(after));
     },
   });
   addRoute(app, {
@@ -83,7 +83,7 @@ export function addConversationRoutes(
     async handle(c) {
       const [tenant, id] = ownId(c);
       if (!(await conversations.remove(tenant, id))) throw notFound();
-      return c.json({ id, object: 'conversation.deleted', deleted: true });
+      return { id, object: 'conversation.deleted', deleted: true };
     },
   });
   addItemRoutes(app, conversations, limits);
@@ -100,7 +100,7 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
       const added = withIds(items);
       const change = (now: Conversation) => ({ ...now, items: [...now.items, ...added] });
       found(await conversations.change(...ownId(c), change));
-      return c.json(toListResponse({ items: added, hasMore: false }, toItem));
+      return toListResponse({ items: added, hasMore: false }, toItem);
     },
   });
   addRoute(app, {
@@ -113,11 +113,9 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
       const kept = await conversations.find(...ownId(c));
       const { items } = found(kept);
       const ordered = order === 'desc' ? items.toReversed() : items;
-      return c.json(
-        toListResponse(
-          pageOf(ordered, query, ({ id }) => id),
-          toItem,
-        ),
+      return toListResponse(
+        pageOf(ordered, query, ({ id }) => id),
+        toItem,
       );
     },
   });
@@ -129,7 +127,7 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
     async handle(c) {
       const kept = await conversations.find(...ownId(c));
       const item = found(kept).items.find(({ id }) => id === pathParam(c, 'item'));
-      return c.json(toItem(found(item)));
+      return toItem(found(item));
     },
   });
   addRoute(app, {
@@ -145,7 +143,7 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
         return { ...now, items };
       };
       const after = await conversations.change(tenant, id, change);
-      return c.json(toConversation(id, found(after)));
+      return toConversation(id, found(after));
     },
   });
 }

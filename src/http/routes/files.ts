@@ -75,7 +75,7 @@ export function addFileRoutes(
       const meta = await withUpload(c.req.raw, uploads, async (form) =>
         files.create(c.get('tenant').id, await toNewFile(form), { signal }),
       );
-      return c.json(toFileObject(meta));
+      return toFileObject(meta);
     },
   });
   addRoute(app, {
@@ -86,7 +86,7 @@ export function addFileRoutes(
     response: json(fileListSchema),
     async handle(c, query) {
       const page = await files.list(c.get('tenant').id, query);
-      return c.json(toListResponse(page, toFileObject));
+      return toListResponse(page, toFileObject);
     },
   });
   addRoute(app, {
@@ -94,9 +94,7 @@ export function addFileRoutes(
     path: `${PATH}/{id}`,
     summary: 'Get one file’s details',
     response: json(fileObjectSchema),
-    async handle(c) {
-      return c.json(toFileObject(await files.get(...ownId(c))));
-    },
+    handle: async (c) => toFileObject(await files.get(...ownId(c))),
   });
   addRoute(app, {
     method: 'delete',
@@ -106,7 +104,7 @@ export function addFileRoutes(
     async handle(c) {
       const [tenant, id] = ownId(c);
       await files.remove(tenant, id);
-      return c.json({ id, object: 'file', deleted: true });
+      return { id, object: 'file', deleted: true };
     },
   });
   addRoute(app, {

@@ -58,10 +58,10 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
       await jobs.checkSettings(withSeed(newJob));
       await checkFormat(c, body);
       await checkReward(c, body, deps);
-      if (body.lorikeet?.dry_run) return c.json(await dryRun(c, newJob, jobs));
+      if (body.lorikeet?.dry_run) return await dryRun(c, newJob, jobs);
       const key = readIdempotencyKey(c);
       const repeated = key === undefined ? undefined : { key, body: JSON.stringify(body) };
-      return c.json(toJob(await jobs.service.create(tenant, newJob, repeated)));
+      return toJob(await jobs.service.create(tenant, newJob, repeated));
     },
   });
   addRoute(app, {
@@ -73,7 +73,7 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
     async handle(c, query) {
       const filter = readMetadataFilter(c.req.query());
       const page = await jobs.service.list(c.var.tenant.id, query, filter);
-      return c.json(toListResponse(page, toJob));
+      return toListResponse(page, toJob);
     },
   });
   addJobRoutes(app, jobs);
@@ -205,7 +205,7 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     path: JOB,
     summary: 'Get one job',
     response: json(fineTuningJobSchema),
-    handle: async (c) => c.json(toJob(await service.get(...ownId(c)))),
+    handle: async (c) => toJob(await service.get(...ownId(c))),
   });
   for (const [action, summary] of Object.entries(ACTIONS) as [ClientAction, string][]) {
     addRoute(app, {
@@ -213,7 +213,7 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
       path: `${JOB}/${action}`,
       summary,
       response: json(fineTuningJobSchema),
-      handle: async (c) => c.json(toJob(await service.act(...ownId(c), action))),
+      handle: async (c) => toJob(await service.act(...ownId(c), action)),
     });
   }
   addRoute(app, {
@@ -224,7 +224,7 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     response: json(fineTuningEventListSchema),
     async handle(c, query) {
       const page = await service.events(...ownId(c), query);
-      return c.json(toListResponse(page, (event) => toEvent(page.job, event)));
+      return toListResponse(page, (event) => toEvent(page.job, event));
     },
   });
   addRoute(app, {
@@ -234,7 +234,7 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     query: samplesListQuery,
     response: json(fineTuningSamplesListSchema),
     handle: async (c, query) =>
-      c.json(toListResponse(await service.samples(...ownId(c), query), toSamples)),
+      toListResponse(await service.samples(...ownId(c), query), toSamples),
   });
   addRoute(app, {
     method: 'get',
@@ -244,7 +244,7 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
     response: json(fineTuningCheckpointListSchema),
     async handle(c, query) {
       const page = await service.checkpoints(...ownId(c), query);
-      return c.json(toListResponse(page, (checkpoint) => toCheckpoint(page.job, checkpoint)));
+      return toListResponse(page, (checkpoint) => toCheckpoint(page.job, checkpoint));
     },
   });
 }

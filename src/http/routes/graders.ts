@@ -37,7 +37,7 @@ export function addGraderRoutes(
       const parsed = graderSchema.parse(grader);
       if (!python) refusePython(parsed, 'grader');
       await checkGrader(c, { registry, python }, { grader: parsed, field: 'grader' });
-      return c.json({ grader });
+      return { grader };
     },
   });
   addRoute(app, {
@@ -57,7 +57,7 @@ export function addGraderRoutes(
         python && ((source, graded) => python.run(source, graded, caller));
       const calls = callsOf(post, { base: model.id, runPython });
       const graded = await grade(grader, values, calls);
-      return c.json(toRun(grader, graded, (performance.now() - startMs) / 1000));
+      return toRun(grader, graded, (performance.now() - startMs) / 1000);
     },
   });
 }

@@ -136,7 +136,7 @@ export function addHealthRoutes(
     response: json(statusSchema),
     description: 'Yes',
     isOpen: true,
-    handle: (c) => c.json({ status: 'live' }),
+    handle: () => ({ status: 'live' }),
   });
 }
 

@@ -9,7 +9,7 @@ import {
   responseSchema,
 } from '../../contracts/responses.ts';
 import type { KeptResponses } from '../../conversations/kept-responses.ts';
-import { toInputItems } from '../request/kept-items.ts';
+import { toInputItems } from '../dialects/kept-items.ts';
 import { orderQuery, pageQuery } from '../schema/fields.ts';
 import { type App, addRoute, json, ownId } from '../wire/route.ts';
 import { toListResponse } from './api-objects.ts';
@@ -43,7 +43,7 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
     async handle(c) {
       const [tenant, id] = ownId(c);
       if (!(await responses.remove(tenant, id))) throw notFound();
-      return c.json({ id, object: 'response', deleted: true });
+      return { id, object: 'response', deleted: true };
     },
   });
   addRoute(app, {
@@ -70,7 +70,7 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
       const items = toInputItems(id, record.input);
       if (order === 'desc') items.reverse();
       const page = pageOf(items, query, (item) => item.id);
-      return c.json(toListResponse(page, (item) => item));
+      return toListResponse(page, (item) => item);
     },
   });
 }

@@ -12,7 +12,7 @@ import { isOneLine } from '../../contracts/adapter-about.ts';
 import { prefetchSchema } from '../../contracts/management-api.ts';
 import { MAX_RANK } from '../../contracts/training-settings.ts';
 import type { Deps } from '../deps.ts';
-import { requireReady } from '../generation/respond.ts';
+import { requireReady } from '../generation/admission.ts';
 import { prefetchAdapter } from '../request/prefetch.ts';
 import { MAX_UNIX_SECONDS } from '../schema/fields.ts';
 import { toEnvelope } from '../wire/errors.ts';
@@ -84,7 +84,7 @@ export function addPrefetchRoute(app: App, deps: Deps): void {
       const { signal } = c.req.raw;
       const options = { keepWarmMs, signal, tenant };
       const { tier, loadMs } = await prefetchAdapter(deps, adapter, options);
-      return c.json({
+      return {
         id: adapter.id,
         object: 'adapter.prefetch',
         adapter: adapter.digest,
@@ -92,7 +92,7 @@ export function addPrefetchRoute(app: App, deps: Deps): void {
         tier,
         load_ms: Math.round(loadMs ?? 0),
         keep_warm_until: until ?? null,
-      });
+      };
     },
   });
 }
@@ -153,18 +153,17 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
       'What a trainer asks of vLLM: the types, and how many adapters of which rank are served (admin)',
     response: json(serverInfoSchema),
     admit,
-    handle: (c) =>
-      c.json({
-        vllm_config: {
-          model_config: {
-            model: model.id,
-            dtype: 'torch.float32',
-            max_model_len: model.maxSeqLength,
-          },
-          lora_config: { max_lora_rank: MAX_RANK, max_loras: client.model!.slotCount },
-          parallel_config: { data_parallel_size: 1 },
+    handle: () => ({
+      vllm_config: {
+        model_config: {
+          model: model.id,
+          dtype: 'torch.float32',
+          max_model_len: model.maxSeqLength,
         },
-      }),
+        lora_config: { max_lora_rank: MAX_RANK, max_loras: client.model!.slotCount },
+        parallel_config: { data_parallel_size: 1 },
+      },
+    }),
   });
   addRoute(app, {
     method: 'post',

@@ -11,7 +11,7 @@ export function addMeRoute(app: App, { hasKeys }: { hasKeys: boolean }): void {
     response: json(meSchema),
     handle(c) {
       const { id, isAdmin } = c.get('tenant');
-      return c.json({ object: 'tenant', id, is_admin: isAdmin, needs_key: hasKeys });
+      return { object: 'tenant', id, is_admin: isAdmin, needs_key: hasKeys };
     },
   });
 }

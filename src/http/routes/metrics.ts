@@ -37,9 +37,7 @@ export function addMetricsRoute(
     response: { 'text/plain': { schema: z.string() } },
     description: 'The metrics',
     ...needs,
-    async handle(c) {
-      return c.text(await telemetry.text(), 200, TEXT_HEADERS);
-    },
+    handle: async (c) => c.text(await telemetry.text(), 200, TEXT_HEADERS),
   });
   addRoute(app, {
     method: 'get',
@@ -94,9 +92,7 @@ export function addRouterMetricsRoute(app: App, { telemetry }: Pick<Deps, 'telem
     summary: 'The metrics that routers read',
     query: ANY_QUERY,
     response: { 'text/plain': { schema: z.string() } },
-    async handle(c) {
-      return c.text(await telemetry.routerText(), 200, TEXT_HEADERS);
-    },
+    handle: async (c) => c.text(await telemetry.routerText(), 200, TEXT_HEADERS),
   });
 }
 

@@ -30,9 +30,8 @@ export function addModelRoutes(app: App, deps: Deps): void {
     query: modelListQuery,
     response: json(modelListSchema),
     description: 'The base, then adapters by name; further ones while has_more is true',
-    async handle(c, query) {
-      return c.json(toListResponse(await registry.list(c.get('tenant'), query), toModel));
-    },
+    handle: async (c, query) =>
+      toListResponse(await registry.list(c.get('tenant'), query), toModel),
   });
   addRoute(app, {
     method: 'get',
@@ -50,13 +49,13 @@ export function addModelRoutes(app: App, deps: Deps): void {
       const request_defaults = await requestDefaultsOf(resolved);
       const hasDefaults = Object.keys(request_defaults).length > 0;
       const labels = await labelsOf(resolved);
-      return c.json({
+      return {
         ...toModel(entry),
         ...(entry.about && { kind: entry.about.kind, examples: entry.about.examples }),
         generation_config,
         ...(hasDefaults && { request_defaults }),
         ...(labels && { labels }),
-      });
+      };
     },
   });
   addRoute(app, {
@@ -68,7 +67,7 @@ export function addModelRoutes(app: App, deps: Deps): void {
     async handle(c) {
       const id = pathParam(c, 'id');
       await registry.remove(c.get('tenant'), id);
-      return c.json({ id, object: 'model', deleted: true });
+      return { id, object: 'model', deleted: true };
     },
   });
 }

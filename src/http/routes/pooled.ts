@@ -6,13 +6,14 @@ import { fieldError } from '../../common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../contracts/generation.ts';
 import { classificationListSchema, embeddingListSchema } from '../../contracts/openai.ts';
 import type { Deps } from '../deps.ts';
-import type { Endpoint } from '../generation/generation-plan.ts';
-import { createCompletionLogprobs } from '../generation/logprobs.ts';
+import { waitingRoute } from '../generation/admission.ts';
+import type { DocumentWriter, Endpoint, ResponseHead } from '../generation/generation-plan.ts';
 import {
   createClassificationDocument,
   createEmbeddingDocument,
 } from '../generation/pooled-documents.ts';
-import { queued, respond } from '../generation/respond.ts';
+import { enterQueue } from '../generation/queue-entry.ts';
+import { respond } from '../generation/respond.ts';
 import { prefixScope, toTextEnd } from '../request/prepare-generation.ts';
 import { preparePrompts, resolveMaxTokens, toTruncation } from '../request/prompts.ts';
 import { openModel, type RequestModel } from '../request/request-model.ts';
@@ -33,7 +34,7 @@ export function addEmbeddingsRoute(app: App, deps: Deps): void {
     summary: 'Turn texts into vectors',
     body: { schema: embeddingRequestSchema({ ...base, limits }), limits },
     response: json(embeddingListSchema),
-    ...queued<never>(deps, () => 0),
+    ...waitingRoute(deps),
     handle(c, body) {
       const format = {
         dimensions: body.dimensions ?? base.hiddenSize,
@@ -42,12 +43,8 @@ export function addEmbeddingsRoute(app: App, deps: Deps): void {
       return respondPooled(c, deps, {
         body,
         request: { pooling: body.pooling ?? 'mean' },
-        endpoint: {
-          ...POOLED,
-          operation: 'embeddings',
-          idPrefix: 'embd-',
-          createDocument: (_, { head }) => createEmbeddingDocument(head, format),
-        },
+        endpoint: { ...POOLED, operation: 'embeddings', idPrefix: 'embd-' },
+        createDocument: (head) => createEmbeddingDocument(head, format),
       });
     },
   });
@@ -62,18 +59,14 @@ export function addClassifyRoute(app: App, deps: Deps): void {
     summary: 'Classify texts',
     body: { schema: classifyRequestSchema({ ...base, limits }), limits },
     response: json(classificationListSchema),
-    ...queued<never>(deps, () => 0),
+    ...waitingRoute(deps),
     handle(c, body) {
       const isActivated = body.use_activation ?? body.activation ?? body.softmax ?? true;
       return respondPooled(c, deps, {
         body,
         request: { pooling: 'last', classifies: true },
-        endpoint: {
-          ...POOLED,
-          operation: 'classify',
-          idPrefix: 'classify-',
-          createDocument: (_, { head }) => createClassificationDocument(head, isActivated),
-        },
+        endpoint: { ...POOLED, operation: 'classify', idPrefix: 'classify-' },
+        createDocument: (head) => createClassificationDocument(head, isActivated),
       });
     },
   });
@@ -84,13 +77,15 @@ interface PooledGeneration {
   readonly body: Omit<EmbeddingRequest, 'pooling' | 'dimensions' | 'encoding_format' | 'normalize'>;
   readonly request: Pick<GenerationRequest, 'pooling' | 'classifies'>;
   readonly endpoint: Endpoint;
+  createDocument(head: ResponseHead): DocumentWriter;
 }
 
 async function respondPooled(
   c: Context<HttpEnv>,
   deps: Deps,
-  { body, request, endpoint }: PooledGeneration,
+  { body, request, endpoint, createDocument }: PooledGeneration,
 ): Promise<Response> {
+  using _entry = enterQueue(c, deps, 0);
   const tenant = c.get('tenant');
   const model = await openModel(c, deps, body, { input: body.input });
   if (request.classifies && model.resolved.kind === 'base') {
@@ -122,6 +117,12 @@ async function respondPooled(
     }),
     promptTokens: prompts.reduce((sum, { ids }) => sum + ids.length, 0),
     endpoint,
+    writer: {
+      createDocument: (_plan, head) => createDocument(head),
+      createEvents: () => {
+        throw new AssertionError('pooled inputs are not streamed');
+      },
+    },
     textEnd: toTextEnd({ stop: [] }),
     logprobs: { isShown: false, byId: false, echoed: undefined, prompt: undefined },
     stream: undefined,
@@ -129,15 +130,8 @@ async function respondPooled(
 }
 
 function checkFit(promptTokens: number, { maxSeqLength }: RequestModel): void {
-  const budget = { promptTokens, maxTokens: 0, defaultTokens: 0, param: 'input' } as const;
-  resolveMaxTokens(budget, maxSeqLength);
+  resolveMaxTokens(promptTokens, maxSeqLength, { maxTokens: 0, isFitted: false, param: 'input' });
 }
 
-/** The part that the two endpoints share. */
-const POOLED = {
-  limitField: 'input',
-  createLogprobs: createCompletionLogprobs,
-  createEvents: () => {
-    throw new AssertionError('pooled inputs are not streamed');
-  },
-} satisfies Partial<Endpoint>;
+/** The fields that the two endpoints name in errors. */
+const POOLED = { promptField: 'input', limitField: 'input' } as const;

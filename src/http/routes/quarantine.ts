@@ -39,11 +39,11 @@ export function addQuarantineRoutes(
     response: json(listSchema),
     errors: [403],
     admit,
-    handle(c) {
+    handle() {
       const data = quarantine.list().map(({ remainingS, ...entry }) => {
         return { object: 'quarantine', ...entry, remaining_seconds: remainingS };
       });
-      return c.json({ object: 'list', data });
+      return { object: 'list', data };
     },
   });
   for (const { path, summary } of RELEASES) {
@@ -60,7 +60,7 @@ export function addQuarantineRoutes(
         else if (!quarantine.release(id)) {
           throw new ServeError('not_found', `"${id}" is not quarantined.`, { param: 'id' });
         }
-        return c.json({ released: ids });
+        return { released: ids };
       },
     });
   }

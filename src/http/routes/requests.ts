@@ -1,4 +1,4 @@
-// GET /v1/requests: the generations of this tenant that are running or have ended lately. Operators see those of all tenants.
+// GET /v1/requests: the generations of this tenant that are running or have ended lately. Operators see all tenants.
 import { z } from '@hono/zod-openapi';
 import {
   type Request,

@@ -44,7 +44,7 @@ function addGet(
     query: ANY_QUERY,
     response: json(objectSchema),
     errors: [410],
-    handle: async (c) => c.json(await handle(c)),
+    handle,
   });
 }
 
@@ -98,7 +98,7 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     response: json(objectSchema),
     async handle(c) {
       await runs.remove(c.var.tenant.id, checkpointOf(c));
-      return c.json({});
+      return {};
     },
   });
   addRoute(app, {
@@ -109,7 +109,7 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     response: json(objectSchema),
     async handle(c, { ttl_seconds = null }) {
       await runs.expire(c.var.tenant.id, checkpointOf(c), ttl_seconds);
-      return c.json({});
+      return {};
     },
   });
   addRoute(app, {
@@ -120,7 +120,7 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
     response: json(objectSchema),
     async handle(c, { tinker_path }) {
       const { run } = await runs.checkpoint(c.var.tenant.id, requirePath(tinker_path));
-      return c.json({ base_model: run.baseModel, is_lora: true, lora_rank: run.rank });
+      return { base_model: run.baseModel, is_lora: true, lora_rank: run.rank };
     },
   });
 }

@@ -63,7 +63,7 @@ function addPost<Body>(
     summary: `Tinker: ${summary}`,
     body: { schema, limits },
     response: json(response),
-    handle: async (c, body) => c.json(await handle(c, body)),
+    handle,
     async onRefused(c, body, error) {
       const target = bodies.targetBody.safeParse(body);
       if (target.success) await tinker.refuse(targetOf(c, target.data), error);
@@ -165,7 +165,7 @@ function addTrainingRoutes(app: App, deps: TinkerDeps): void {
       const bytes = await readBytesOfType(c.req.raw, PROTOBUF, deps.limits);
       const { modelId, seqId: seq } = parsePassRequest(bytes);
       const to = { tenant: c.var.tenant.id, modelId, seq };
-      return c.json({ request_id: await tinker.submit(to, { kind: 'pass', bytes }) });
+      return { request_id: await tinker.submit(to, { kind: 'pass', bytes }) };
     },
   });
   addPost(app, deps, 'optim_step', {
@@ -311,10 +311,10 @@ function addFutureRoutes(app: App, deps: TinkerDeps): void {
       const outcome = await tinker.wait(c.var.tenant.id, request_id);
       switch (outcome.kind) {
         case 'pending':
-          return c.json({ type: 'try_again', request_id, queue_state: 'active' });
+          return { type: 'try_again', request_id, queue_state: 'active' };
         case 'failed': {
           const { message, status } = toServeError(outcome.error, deps.log);
-          return c.json({ error: message, category: status < 500 ? 'user' : 'server' });
+          return { error: message, category: status < 500 ? 'user' : 'server' };
         }
         case 'done':
           return outcome.value instanceof Uint8Array

@@ -7,15 +7,13 @@ import {
   tokenizerInfoSchema,
 } from '../../contracts/management-api.ts';
 import type { Deps } from '../deps.ts';
-import { queued } from '../generation/respond.ts';
-import { prepareMessages, prepareText, toRenderOptions } from '../request/prompts.ts';
+import { toRenderOptions } from '../dialects/render-options.ts';
+import { waitingRoute } from '../generation/admission.ts';
+import { enterQueue } from '../generation/queue-entry.ts';
+import { prepareMessages, prepareText } from '../request/prompts.ts';
 import { openBase, openModel, type RequestModel } from '../request/request-model.ts';
 import type { TokenFields } from '../schema/fields.ts';
-import {
-  detokenizeRequestSchema,
-  type TokenizeRequest,
-  tokenizeRequestSchema,
-} from '../schema/tokenize.ts';
+import { detokenizeRequestSchema, tokenizeRequestSchema } from '../schema/tokenize.ts';
 import type { HttpEnv } from '../wire/middleware.ts';
 import { type App, addRoute, json } from '../wire/route.ts';
 
@@ -29,8 +27,9 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
     summary: 'Turn a text or a conversation into tokens',
     body: { schema: tokenizeRequestSchema({ ...model, limits }), limits },
     response: json(tokenizedSchema),
-    ...queued<TokenizeRequest>(deps, () => 0),
+    ...waitingRoute(deps),
     async handle(c, body) {
+      using _entry = enterQueue(c, deps, 0);
       const model = await openNamed(c, deps, body.model);
       const request = { model, deps };
       const { ids } = body.messages
@@ -41,12 +40,12 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
         : await prepareText(body.prompt!, request, {
             addSpecialTokens: body.add_special_tokens ?? true,
           });
-      return c.json({
+      return {
         count: ids.length,
         max_model_len: deps.model.maxSeqLength,
         tokens: ids,
         token_strs: body.return_token_strs ? ids.map((id) => model.tokenizer?.idToToken(id)) : null,
-      });
+      };
     },
   });
   addRoute(app, {
@@ -57,9 +56,9 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
     response: json(detokenizedSchema),
     async handle(c, body) {
       const model = await openNamed(c, deps, body.model, { tokens: body.tokens });
-      return c.json({
+      return {
         prompt: requireTokenizer(model).decode(body.tokens, { skipSpecials: false }),
-      });
+      };
     },
   });
   addRoute(app, {
@@ -67,7 +66,7 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
     path: '/tokenizer_info',
     summary: 'Get the configuration of the tokenizer',
     response: json(tokenizerInfoSchema),
-    handle: (c) => c.json(requireTokenizer(deps).config),
+    handle: () => requireTokenizer(deps).config,
   });
 }
 

@@ -61,12 +61,12 @@ export function addUsageRoute(
         resultCount += results.length;
       }
       const hasMore = nextS < lastS;
-      return c.json({
+      return {
         object: 'page',
         data,
         has_more: hasMore,
         next_page: hasMore ? String(nextS) : null,
-      });
+      };
     },
   });
 }

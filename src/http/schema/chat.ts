@@ -4,7 +4,7 @@ import { z } from '@hono/zod-openapi';
 import { addIssue } from '../../common/schema-issues.ts';
 import { calledFunctionSchema, toolCallsSchema } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
-import { type FieldRow, fieldsOf, INERT, REFUSED, readBy, rowOf, rows } from './fields.ts';
+import { type FieldRow, fieldsOf, INERT, REFUSED, readOr, rowOf, rows } from './fields.ts';
 import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
 import { checkTools, connectCalls } from './tools.ts';
 
@@ -85,7 +85,7 @@ const CONTENT_FORMS = contentForms(PARTS);
 export const chatMessageSchema = z
   .strictObject({
     ...fieldsOf(MESSAGE_FIELDS, 'chat'),
-    content: readBy(toContent, { anyOf: CONTENT_FORMS }),
+    content: readOr(null, toContent, { anyOf: CONTENT_FORMS }),
   })
   .superRefine(({ role, content, name, ...calls }, ctx) => {
     if (role === 'tool' && calls.tool_call_id == null) {

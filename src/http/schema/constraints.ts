@@ -162,7 +162,6 @@ export function formatReader(
   fieldPath: readonly string[],
 ) {
   return (value: unknown, ctx: Refine): TextFormat | undefined => {
-    if (value === undefined || value === null) return undefined;
     if (typeof value !== 'object') return addIssue(ctx, 'expected an object');
     const format = value as TextFormat['shown'];
     const { type, ...members } = format;
@@ -189,7 +188,7 @@ export function formatReader(
 }
 
 function constraint(read: Reader, help: string, documented: object) {
-  const check = (value: unknown, ctx: Refine) => (value == null ? undefined : read(value, ctx, []));
+  const check = (value: unknown, ctx: Refine) => read(value, ctx, []);
   return both(readBy(check, documented), help);
 }
 
@@ -292,8 +291,21 @@ export function checkSingleConstraint(body: ConstraintFields, ctx: Refine): void
   addIssue(ctx, `cannot be combined with ${first}. Send only one of them`, { path: [second] });
 }
 
+/** Adds an issue if a request has a constraint in `structured_outputs` and another one in a field of its API. */
+export function checkFormat(
+  { structured_outputs: outputs }: ConstraintFields,
+  format: Readonly<Record<string, GivenConstraint | undefined>>,
+  ctx: Refine,
+): void {
+  for (const [field, given] of Object.entries(format)) {
+    if (!outputs || !given || isSameConstraint(outputs, given)) continue;
+    const path = ['structured_outputs'];
+    addIssue(ctx, `cannot be combined with ${field}. Send only one of them`, { path });
+  }
+}
+
 /** Whether two fields ask for the same constraint. */
-export function isSameConstraint(
+function isSameConstraint(
   one: GivenConstraint | undefined,
   other: GivenConstraint | undefined,
 ): boolean {

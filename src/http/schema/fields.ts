@@ -19,17 +19,24 @@ interface Form {
 }
 
 /** The schema of an optional field that a check reads. `form` documents it. Null means the same as an absent field. */
-export function readBy<T, Documented extends Form>(
-  check: (value: unknown, ctx: Refine) => T,
-  form: Documented,
+export function readBy<T>(check: (value: NonNullable<unknown>, ctx: Refine) => T, form: object) {
+  return readOr(undefined, check, form);
+}
+
+/** The same with the value of an absent field. */
+export function readOr<T, Absent>(
+  absent: Absent,
+  check: (value: NonNullable<unknown>, ctx: Refine) => T,
+  form: object,
 ) {
-  const nullable = form.anyOf
-    ? { anyOf: [...form.anyOf, { type: 'null' }] }
-    : { type: [form.type, 'null'], ...(form.enum && { enum: [...form.enum, null] }) };
+  const { type, enum: values, anyOf }: Form = form;
+  const nullable = anyOf
+    ? { anyOf: [...anyOf, { type: 'null' }] }
+    : { type: [type, 'null'], ...(values && { enum: [...values, null] }) };
   return z
     .unknown()
     .optional()
-    .transform(check)
+    .transform((value, ctx): T | Absent => (value == null ? absent : check(value, ctx)))
     .openapi({ ...form, ...nullable } as object);
 }
 
@@ -143,9 +150,8 @@ export function toPrompts(bounds: { vocabSize: number; maxPrompts: number }) {
 
 /** Reads an object that maps token ids to biases of their logits. */
 export function toLogitBias(bounds: { vocabSize: number; maxCount: number }) {
-  return (value: unknown, ctx: Refine): Map<number, number> => {
+  return (value: NonNullable<unknown>, ctx: Refine): Map<number, number> => {
     const bias = new Map<number, number>();
-    if (value === undefined || value === null) return bias;
     if (typeof value !== 'object' || Array.isArray(value)) {
       return addIssue(ctx, 'expected an object of token id to bias');
     }
@@ -171,7 +177,6 @@ export function toLogitBias(bounds: { vocabSize: number; maxCount: number }) {
 /** Reads one or more non-empty strings of at most `maxBytes` in total. Drops duplicates. */
 export function toStopStrings({ maxBytes }: { maxBytes: number }) {
   return (value: unknown, ctx: Refine): readonly string[] => {
-    if (value === undefined || value === null) return [];
     const stops: unknown = typeof value === 'string' ? [value] : value;
     if (!Array.isArray(stops)) return addIssue(ctx, 'expected a string or an array of strings');
     let bytes = 0;
@@ -186,10 +191,9 @@ export function toStopStrings({ maxBytes }: { maxBytes: number }) {
   };
 }
 
-/** Reads token ids; absent means none. */
+/** Reads token ids. */
 export function toTokenIds(bounds: { vocabSize: number; maxCount: number }) {
   return (value: unknown, ctx: Refine): readonly number[] => {
-    if (value === undefined || value === null) return [];
     if (!Array.isArray(value)) return addIssue(ctx, 'expected an array of token ids');
     if (value.length > bounds.maxCount)
       return addIssue(ctx, `at most ${bounds.maxCount} are allowed`);
@@ -209,8 +213,7 @@ const TEMPLATE_VARIABLE = /^[a-z][a-z0-9_]{0,63}$/i;
 type TemplateArguments = Readonly<Record<string, string | number | boolean | null>>;
 
 /** Reads the variables of a chat template. Rendering refuses the ones that the server sets itself. */
-export function toTemplateArguments(value: unknown, ctx: Refine): TemplateArguments {
-  if (value === undefined || value === null) return {};
+export function toTemplateArguments(value: NonNullable<unknown>, ctx: Refine): TemplateArguments {
   if (typeof value !== 'object' || Array.isArray(value)) return addIssue(ctx, 'expected an object');
   const entries = Object.entries(value);
   if (entries.length > MAX_TEMPLATE_ARGUMENTS) {
@@ -291,10 +294,10 @@ type FieldsOf<Table, R extends EndpointName> = {
     : never]: Table[Name] extends Record<R, infer Schema> ? Schema : never;
 };
 
-/** How an endpoint treats a field, for the documentation. */
-export type Treatment = 'honoured' | 'default only' | 'no effect' | 'refused' | 'unknown';
-
-const UNSUPPORTED = { code: 'unsupported_parameter' };
+/** The options of a check that refuses what only other servers support. */
+export function unsupported(message: string) {
+  return { message, params: { code: 'unsupported_parameter' } };
+}
 
 /** Accepts and ignores a field that could not change the completion. */
 export const INERT = z.unknown().optional();
@@ -306,23 +309,23 @@ export const INERT = z.unknown().optional();
 export const REFUSED = z
   .unknown()
   .optional()
-  .refine((value) => value == null || (Array.isArray(value) && value.length === 0), {
-    message: 'is not supported by this server',
-    params: UNSUPPORTED,
-  });
+  .refine(
+    (value) => value == null || (Array.isArray(value) && value.length === 0),
+    unsupported('is not supported by this server'),
+  );
 
-/** The schemas that `only` returned. */
-const DEFAULT_ONLY = new WeakSet<z.ZodType>();
+/** The schemas that `only` returned, for the documentation. */
+export const DEFAULT_ONLY = new WeakSet<z.ZodType>();
 
 /** Accepts only values that request what the server does anyway. `accepted` names them in the error. */
 export function only(accepted: string, isAccepted: (value: unknown) => boolean) {
   const schema = z
     .unknown()
     .optional()
-    .refine((value) => value === undefined || value === null || isAccepted(value), {
-      message: `only ${accepted} is supported by this server`,
-      params: UNSUPPORTED,
-    });
+    .refine(
+      (value) => value === undefined || value === null || isAccepted(value),
+      unsupported(`only ${accepted} is supported by this server`),
+    );
   DEFAULT_ONLY.add(schema);
   return schema;
 }
@@ -384,13 +387,4 @@ export function fieldsOf<Table extends Record<string, FieldRow>, R extends Endpo
     return schema ? [[name, schema.openapi({ description: row.help })]] : [];
   });
   return Object.fromEntries(fields);
-}
-
-/** Returns how an endpoint treats the field. */
-export function treatmentOf(row: FieldRow, route: EndpointName): Treatment {
-  const schema = row[route];
-  if (!schema) return 'unknown';
-  if (schema === REFUSED) return 'refused';
-  if (DEFAULT_ONLY.has(schema)) return 'default only';
-  return schema === INERT ? 'no effect' : 'honoured';
 }

@@ -45,7 +45,7 @@ const MAX_GRADER_BYTES = 256 * 1024;
 const responseFormatSchema = readBy(
   (json, ctx) => {
     const given = parseInside(CONSTRAINT_FIELDS.response_format.chat, json, ctx);
-    return json == null ? undefined : { json: json as Record<string, unknown>, given };
+    return { json: json as Record<string, unknown>, given };
   },
   { type: 'object', description: 'As in chat completions; the samples match it' },
 );
@@ -77,8 +77,7 @@ const methodSchema = z
   .openapi('FineTuningMethod');
 
 const loraMethodSchema = readBy(
-  (method, ctx): 'qlora' | 'lora' | undefined => {
-    if (method === undefined || method === null) return undefined;
+  (method, ctx): 'qlora' | 'lora' => {
     if (method === 'qlora' || method === 'lora') return method;
     const isKnown = method === 'full' || method === 'dora';
     return addIssue(ctx, 'must be qlora or lora', isKnown ? { code: UNSUPPORTED } : {});

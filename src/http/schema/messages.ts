@@ -2,13 +2,8 @@
 import { z } from '@hono/zod-openapi';
 import { MAX_COUNT } from '../../common/max-count.ts';
 import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
-import {
-  type FunctionTool,
-  functionSchema,
-  MAX_TOOLS,
-  refuseTwins,
-} from '../../contracts/tools.ts';
-import { formatReader, isSameConstraint } from './constraints.ts';
+import { type FunctionTool, functionSchema, MAX_TOOLS } from '../../contracts/tools.ts';
+import { checkFormat, formatReader } from './constraints.ts';
 import {
   type FieldRow,
   fieldsOf,
@@ -23,7 +18,7 @@ import {
 } from './fields.ts';
 import { messagesSchema, systemSchema } from './message-blocks.ts';
 import { GENERATION_NAMES, requestFields, type SchemaBounds } from './request-fields.ts';
-import { checkTools, FUNCTION_FORM, type PlacedChoice } from './tools.ts';
+import { checkTools, FUNCTION_FORM, type PlacedChoice, toolListSchema } from './tools.ts';
 
 const messages = rowOf('messages');
 
@@ -75,12 +70,7 @@ const toolForm = {
   required: ['name', 'input_schema'],
 };
 
-const toolsSchema = z
-  .array(z.unknown().transform(toTool))
-  .max(MAX_TOOLS, `at most ${MAX_TOOLS} are allowed`)
-  .transform((tools) => tools as FunctionTool[])
-  .superRefine(refuseTwins((index) => [index, 'name']))
-  .openapi({ type: 'array', maxItems: MAX_TOOLS, items: toolForm });
+const toolsSchema = toolListSchema(toTool, (tool) => tool, toolForm);
 
 const MODES = { auto: 'auto', any: 'required', none: 'none', tool: 'required' } as const;
 
@@ -191,11 +181,11 @@ function checkMessages(
   ctx: Refine,
 ): void {
   checkTools({ tools, tool_choice: tool_choice?.choice }, ctx);
-  const given = output_config?.format?.given;
-  if (structured_outputs && given && !isSameConstraint(structured_outputs, given)) {
-    const path = ['structured_outputs'];
-    addIssue(ctx, 'cannot be combined with output_config.format. Send only one of them', { path });
-  }
+  checkFormat(
+    { structured_outputs },
+    { 'output_config.format': output_config?.format?.given },
+    ctx,
+  );
 }
 
 /** Renames the fields that other endpoints spell differently. */

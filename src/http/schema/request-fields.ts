@@ -23,6 +23,7 @@ import {
   promptsForm,
   REFUSED,
   readBy,
+  readOr,
   refused,
   rows,
   tokenIdsForm,
@@ -145,7 +146,7 @@ function promptFields({ vocabSize, limits }: SchemaBounds) {
       help: 'Whether the answer continues the last message; not with add_generation_prompt',
     },
     chat_template_kwargs: {
-      chat: readBy(toTemplateArguments, { type: 'object', additionalProperties: true }),
+      chat: readOr({}, toTemplateArguments, { type: 'object', additionalProperties: true }),
       help: 'Variables of the chat template: strings, numbers, booleans and null',
     },
     reasoning_effort: {
@@ -206,11 +207,11 @@ function lengthFields({ vocabSize, limits }: SchemaBounds) {
       'No end-of-sequence token, stop token or stop string ends the answer before this many tokens',
     ),
     stop: both(
-      readBy(toStopStrings({ maxBytes: maxStopBytes }), { anyOf: [text, texts] }),
+      readOr([], toStopStrings({ maxBytes: maxStopBytes }), { anyOf: [text, texts] }),
       `One or more strings that end the answer, at most ${maxStopBytes} bytes together`,
     ),
     stop_token_ids: both(
-      readBy(toTokenIds({ vocabSize, maxCount: maxStopTokenIds }), tokenIdsForm(vocabSize)),
+      readOr([], toTokenIds({ vocabSize, maxCount: maxStopTokenIds }), tokenIdsForm(vocabSize)),
       `Tokens that end the answer, at most ${maxStopTokenIds}`,
     ),
     include_stop_str_in_output: both(
@@ -237,7 +238,11 @@ function samplingFields({ vocabSize, limits }: SchemaBounds) {
     ...mapSamplingFields(({ schema, help }) => both(schema.nullish(), help)),
     top_k: both(topK.schema.max(vocabSize).nullish(), topK.help),
     logit_bias: both(
-      readBy(toLogitBias({ vocabSize, maxCount: limits.maxLogitBiases }), LOGIT_BIAS_FORM),
+      readOr(
+        new Map<number, number>(),
+        toLogitBias({ vocabSize, maxCount: limits.maxLogitBiases }),
+        LOGIT_BIAS_FORM,
+      ),
       `Token ids with a bias of -100 to 100 each, at most ${limits.maxLogitBiases}`,
     ),
     seed: both(
@@ -251,14 +256,13 @@ function samplingFields({ vocabSize, limits }: SchemaBounds) {
     ),
     allowed_token_ids: both(
       readBy((value, ctx) => {
-        if (value === undefined || value === null) return undefined;
         if (Array.isArray(value) && value.length > 0) return tokenIds(value, ctx);
         return addIssue(ctx, 'must be a non-empty array of token ids');
       }, tokenIdsForm(vocabSize)),
       'Only these tokens are generated',
     ),
     bad_words: both(
-      readBy(toStopStrings({ maxBytes: limits.maxBadWordBytes }), texts),
+      readOr([], toStopStrings({ maxBytes: limits.maxBadWordBytes }), texts),
       `Words that are not generated, with or without a leading space, at most ${limits.maxBadWordBytes} bytes together`,
     ),
   } as const satisfies Record<string, FieldRow>;

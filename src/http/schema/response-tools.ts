@@ -8,10 +8,9 @@ import {
   type FunctionTool,
   functionSchema,
   MAX_TOOLS,
-  refuseTwins,
 } from '../../contracts/tools.ts';
-import { readBy } from './fields.ts';
-import { CHOICE_FORM, FUNCTION_FORM, toolChoiceReader } from './tools.ts';
+import { readBy, unsupported } from './fields.ts';
+import { CHOICE_FORM, FUNCTION_FORM, toolChoiceReader, toolListSchema } from './tools.ts';
 
 /** A function, and its tool as the response repeats it. */
 interface ResponseTool {
@@ -27,10 +26,7 @@ const grammarFormat = z.strictObject({
   type: z.literal('grammar'),
   syntax: z
     .string()
-    .refine((syntax) => syntax === 'regex', {
-      message: 'only regex is supported by this server',
-      params: { code: 'unsupported_parameter' },
-    })
+    .refine((syntax) => syntax === 'regex', unsupported('only regex is supported by this server'))
     .transform(() => 'regex' as const),
   definition: z.string(),
 });
@@ -90,17 +86,7 @@ const toolForm = {
 };
 
 /** The tools of a request. */
-export const responseToolsSchema = z
-  .array(z.unknown().transform(toTool))
-  .max(MAX_TOOLS, `at most ${MAX_TOOLS} are allowed`)
-  .transform((tools) => tools as ResponseTool[])
-  .superRefine((tools, ctx) => {
-    refuseTwins((index) => [index, 'name'])(
-      tools.map((tool) => tool.function),
-      ctx,
-    );
-  })
-  .openapi({ type: 'array', maxItems: MAX_TOOLS, items: toolForm });
+export const responseToolsSchema = toolListSchema(toTool, (tool) => tool.function, toolForm);
 
 const name = z.string();
 const namedFunction = z.strictObject({ type: z.literal('function'), name });

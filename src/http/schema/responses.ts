@@ -3,12 +3,7 @@ import { z } from '@hono/zod-openapi';
 import { MAX_COUNT } from '../../common/max-count.ts';
 import { addIssue } from '../../common/schema-issues.ts';
 import { MAX_TOOLS } from '../../contracts/tools.ts';
-import {
-  FORMAT_TYPES,
-  formatReader,
-  type GivenConstraint,
-  isSameConstraint,
-} from './constraints.ts';
+import { checkFormat, FORMAT_TYPES, formatReader, type GivenConstraint } from './constraints.ts';
 import {
   type FieldRow,
   fieldsOf,
@@ -18,8 +13,14 @@ import {
   readBy,
   rowOf,
   sharedRows,
+  unsupported,
 } from './fields.ts';
-import { GENERATION_NAMES, requestFields, type SchemaBounds } from './request-fields.ts';
+import {
+  checkTogether,
+  GENERATION_NAMES,
+  requestFields,
+  type SchemaBounds,
+} from './request-fields.ts';
 import { inputSchema, KEEPS_NONE, type Keeping } from './response-items.ts';
 import { responseToolChoiceSchema, responseToolsSchema } from './response-tools.ts';
 import { checkTools } from './tools.ts';
@@ -46,10 +47,7 @@ const CHAT_NAMES = [
 
 /** Refuses a value if the server keeps no responses. */
 function ifKept<Schema extends z.ZodType>(schema: Schema, { keepsResponses }: Keeping) {
-  return schema.refine((value) => keepsResponses || value === undefined || value === null, {
-    message: KEEPS_NONE,
-    params: { code: 'unsupported_parameter' },
-  });
+  return schema.refine((value) => keepsResponses || value == null, unsupported(KEEPS_NONE));
 }
 
 /** Returns the id of a conversation, which may be a member. */
@@ -88,10 +86,12 @@ export function responseFields(bounds: ResponseBounds) {
     include: responses(
       z
         .array(
-          z.unknown().refine((value) => INCLUDED.includes(value as string), {
-            message: `only ${INCLUDED.join(' and ')} are supported by this server`,
-            params: { code: 'unsupported_parameter' },
-          }),
+          z
+            .unknown()
+            .refine(
+              (value) => INCLUDED.includes(value as string),
+              unsupported(`only ${INCLUDED.join(' and ')} are supported by this server`),
+            ),
         )
         .nullish()
         .openapi({ type: ['array', 'null'], items: { type: 'string', enum: INCLUDED } }),
@@ -143,10 +143,7 @@ export function responseFields(bounds: ResponseBounds) {
       z
         .boolean()
         .nullish()
-        .refine((value) => keepsResponses || !value, {
-          message: KEEPS_NONE,
-          params: { code: 'unsupported_parameter' },
-        }),
+        .refine((value) => keepsResponses || !value, unsupported(KEEPS_NONE)),
       'true: the answer comes before the first token, and the response is kept when it ends; only with `--store-responses`',
     ),
     tools: responses(
@@ -168,17 +165,9 @@ export function responseRequestSchema(bounds: ResponseBounds) {
   return z
     .strictObject(fieldsOf(responseFields(bounds), 'responses'))
     .superRefine((body, ctx) => {
-      if (body.stream_options != null && !body.stream) {
-        addIssue(ctx, 'needs "stream": true', { path: ['stream_options'] });
-      }
-      const { structured_outputs: outputs } = body;
       const format = body.text?.format?.given;
-      const isFormat = format && format.constraint.kind !== 'any_text';
-      if (outputs && isFormat && !isSameConstraint(outputs, format)) {
-        addIssue(ctx, 'cannot be combined with text.format. Send only one of them', {
-          path: ['structured_outputs'],
-        });
-      }
+      checkTogether(body, ctx);
+      if (format?.constraint.kind !== 'any_text') checkFormat(body, { 'text.format': format }, ctx);
       if (body.conversation && body.previous_response_id) {
         addIssue(ctx, 'cannot be combined with previous_response_id. Send only one of them', {
           path: ['conversation'],

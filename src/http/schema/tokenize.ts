@@ -49,9 +49,6 @@ export function tokenizeRequestSchema(bounds: SchemaBounds) {
     .openapi('TokenizeRequest');
 }
 
-/** The checked body of a tokenize request. */
-export type TokenizeRequest = z.output<ReturnType<typeof tokenizeRequestSchema>>;
-
 /** The schema of a detokenize request. */
 export function detokenizeRequestSchema(bounds: { vocabSize: number; maxCount: number }) {
   return z

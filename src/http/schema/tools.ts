@@ -7,6 +7,7 @@ import {
   findOrphan,
   functionsSchema,
   MAX_TOOLS,
+  refuseTwins,
   toolsSchema,
 } from '../../contracts/tools.ts';
 import type { ToolChoice, ToolUse } from '../../tools/tool-plan.ts';
@@ -33,6 +34,22 @@ export const FUNCTION_FORM = {
 export const CHOICE_FORM = { anyOf: [{ enum: ['none', 'auto', 'required'] }, anyObject] };
 const namedForm = { type: 'object' as const, properties: { name: text }, required: ['name'] };
 
+/** Returns the schema of a list of tools without nesting. */
+export function toolListSchema<Tool>(
+  read: (value: unknown, ctx: Refine) => Tool | undefined,
+  functionOf: (tool: Tool) => FunctionTool,
+  form: object,
+) {
+  return z
+    .array(z.unknown().transform(read))
+    .max(MAX_TOOLS, `at most ${MAX_TOOLS} are allowed`)
+    .transform((tools) => tools as Tool[])
+    .superRefine((tools, ctx) => {
+      refuseTwins((index) => [index, 'name'])(tools.map(functionOf), ctx);
+    })
+    .openapi({ type: 'array', maxItems: MAX_TOOLS, items: form } as object);
+}
+
 const nameSchema = z.strictObject({ name: z.string() });
 const namedTool = z.strictObject({ type: z.literal('function'), function: nameSchema });
 const choiceObject = z.discriminatedUnion('type', [
@@ -57,8 +74,7 @@ export function toolChoiceReader<T>(
   read: (choice: T) => PlacedChoice,
   types: readonly unknown[] = ['function', 'allowed_tools'],
 ) {
-  return (value: unknown, ctx: Refine): PlacedChoice | undefined => {
-    if (value === undefined || value === null) return undefined;
+  return (value: NonNullable<unknown>, ctx: Refine): PlacedChoice | undefined => {
     if (value === 'none' || value === 'auto' || value === 'required') {
       return { mode: value, places: [] };
     }
@@ -86,7 +102,6 @@ const toToolChoice = toolChoiceReader(choiceObject, (choice) => {
 });
 
 function toFunctionChoice(value: unknown, ctx: Refine): PlacedChoice | undefined {
-  if (value === undefined || value === null) return undefined;
   if (value === 'none' || value === 'auto') return { mode: value, places: [] };
   if (typeof value !== 'object') {
     return addIssue(ctx, 'must be none, auto, or an object with the name of a function');

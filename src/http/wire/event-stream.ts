@@ -19,22 +19,6 @@ export function toFrame(data: string, name?: string): string {
   return name === undefined ? `data: ${data}\n\n` : `event: ${name}\ndata: ${data}\n\n`;
 }
 
-/** The frames of typed events that were not sent yet. */
-export class FrameQueue {
-  #frames = '';
-
-  add(data: object, name: string): void {
-    this.#frames += toFrame(JSON.stringify(data), name);
-  }
-
-  /** Returns the frames and forgets them. */
-  take(): string {
-    const frames = this.#frames;
-    this.#frames = '';
-    return frames;
-  }
-}
-
 /** A comment, which clients ignore. */
 export const PING = Buffer.from(': ping\n\n');
 
@@ -71,7 +55,7 @@ export class EventStream {
 
   /** Sends any number of events, formatted by `toFrame`. Does nothing after the end. */
   send(events: string): void {
-    if (events !== '') this.#enqueue(Buffer.from(events));
+    this.#enqueue(Buffer.from(events));
   }
 
   /** Ends the stream after everything that was sent. */

@@ -64,9 +64,10 @@ export interface Route<Input> {
   >;
   /** Refuses a request before its query and body are read. */
   admit?(c: Context<HttpEnv>): void;
-  /** Acquires something for a valid request before it is handled. It is disposed of afterwards. */
-  enter?(c: Context<HttpEnv>, input: Input): Disposable;
-  handle(c: Context<HttpEnv>, input: Input): Promise<Response> | Response;
+  /** Whether the handler admits the request, together with its tokens. */
+  readonly admitsTokens?: true;
+  /** Returns the response, or the value of a JSON response. */
+  handle(c: Context<HttpEnv>, input: Input): Promise<object> | object;
   /** Called if the JSON body fails its schema or `handle` throws, before the error is sent. */
   onRefused?(c: Context<HttpEnv>, body: unknown, error: unknown): Promise<void>;
 }
@@ -117,10 +118,10 @@ export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
     const content = body && (await readBody(c.req.raw, body));
     try {
       const input = body ? validateBody(body.schema, content) : checkedQuery;
-      using _entered = route.enter?.(c, input);
-      // A generation is admitted together with its tokens. Routes before the limits have no reservation.
-      if (!route.enter && c.get('reservation')) await admitRequest(c, { tokens: 0 });
-      return await route.handle(c, input);
+      // Routes before the limits have no reservation.
+      if (!route.admitsTokens && c.get('reservation')) await admitRequest(c, { tokens: 0 });
+      const result = await route.handle(c, input);
+      return result instanceof Response ? result : c.json(result);
     } catch (error) {
       await route.onRefused?.(c, content, error);
       throw error;

@@ -23,42 +23,58 @@ const entryOf = (version: number): IndexEntry => ({
 });
 
 const contentOf = (index: NameIndex) =>
-  Array.from({ length: index.size }, (_, i) => [index.nameAt(i), index.entryAt(i)]);
+  [...index.namesFrom('')].map((name) => [name, index.find(name)]);
 
 test('any changes give what a map of all names gives, also after the index was stored', () => {
   const name = fc.stringMatching(/^[A-Za-z0-9_][a-c.-]{0,3}$/);
   const changes = fc.array(fc.tuple(name, fc.option(fc.nat(9), { nil: undefined })));
-  const property = fc.property(fc.array(changes, { maxLength: 6 }), (rounds) => {
+  const property = fc.property(fc.array(changes, { maxLength: 6 }), name, (rounds, from) => {
     const plain = new Map<string, IndexEntry>();
-    let index = NameIndex.empty('acme');
+    let index = new NameIndex('acme');
     for (const round of rounds) {
-      const entries = round.map(([one, version]) => {
-        return [one, version === undefined ? undefined : entryOf(version + 1)] as const;
-      });
-      for (const [one, entry] of new Map(entries)) {
+      for (const [one, version] of round) {
+        const entry = version === undefined ? undefined : entryOf(version + 1);
+        index.set(one, entry);
         if (entry) plain.set(one, entry);
         else plain.delete(one);
+        assert.deepEqual(index.find(one), entry);
       }
-      index = NameIndex.parse('acme', index.with(new Map(entries)).serialize())!;
-      assert.deepEqual(
-        contentOf(index),
-        [...plain].sort(([a], [b]) => (a < b ? -1 : 1)),
-      );
-      for (const [one, entry] of entries) {
-        assert.deepEqual(index.find(one), plain.get(one), `${one} ${entry?.versions[0]?.version}`);
-      }
+      const sorted = [...plain].sort(([a], [b]) => (a < b ? -1 : 1));
+      assert.deepEqual(contentOf(index), sorted);
+      const { byteSize } = index;
+      index = NameIndex.parse('acme', index.serialize())!;
+      assert.deepEqual(contentOf(index), sorted);
+      assert.deepEqual([index.size, index.byteSize], [plain.size, byteSize]);
+      const following = sorted.flatMap(([one]) => (one >= from ? [one] : []));
+      assert.deepEqual([...index.namesFrom(from)], following);
     }
   });
   fc.assert(property);
 });
 
-test('a cut, foreign or overwritten index is none, and a damaged line is no entry', () => {
-  const index = NameIndex.empty('acme').with(
-    new Map([
-      ['a', entryOf(1)],
-      ['b', entryOf(2)],
-    ]),
+test('a name without an entry is listed, and a list that has begun does not change', () => {
+  const index = new NameIndex('acme');
+  index.set('b', entryOf(1));
+  const names = index.namesFrom('');
+  assert.equal(names.next().value, 'b');
+  index.add('a');
+  index.add('b');
+  index.add('c');
+  assert.deepEqual([...names], []);
+  assert.deepEqual(
+    contentOf(index).map(([name, entry]) => [name, entry !== undefined]),
+    [
+      ['a', false],
+      ['b', true],
+      ['c', false],
+    ],
   );
+});
+
+test('a cut, foreign or overwritten index is none, and a damaged line is no entry', () => {
+  const index = new NameIndex('acme');
+  index.set('a', entryOf(1));
+  index.set('b', entryOf(2));
   const bytes = Buffer.from(index.serialize());
   assert.equal(NameIndex.parse('other', bytes), undefined);
   for (const end of [0, 1, 40, bytes.length - 1]) {

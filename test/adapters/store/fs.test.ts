@@ -31,7 +31,8 @@ function startProcess(t: TestContext, ...args: string[]): ChildProcess {
 
 /** Starts a process, and waits until it is about to do what it shall. */
 async function startReady(t: TestContext, ...args: string[]): Promise<ChildProcess> {
-  const child = await startReady(t, ...args);
+  const child = startProcess(t, ...args);
+  await once(child, 'message');
   return child;
 }
 

@@ -12,6 +12,7 @@ import type { EngineEvent } from '../../../src/scheduler/protocol.ts';
 import { StepLoop } from '../../../src/scheduler/step-loop.ts';
 import { plainSource } from '../../adapters/sources.ts';
 import { servingFolder, tinyAdapter, tinyModel } from '../../fixtures.ts';
+import { pluck } from '../../pluck.ts';
 import { FakeLeases } from '../../scheduler/fake-engine.ts';
 import { worstDifference } from '../runner.ts';
 
@@ -135,10 +136,7 @@ test('a repeated prompt is cached within its scope, and has the same tokens', as
   const scored = await submit(PROMPT, { prefixScope: 'a', promptTopLogprobs: 0 });
   const none = await submit(PROMPT);
   const all = [alone, first, second, stranger, scored, none];
-  assert.deepEqual(
-    all.map(({ cached }) => cached),
-    [0, 0, CACHED, 0, 0, 0],
-  );
+  assert.deepEqual(pluck(all, 'cached'), [0, 0, CACHED, 0, 0, 0]);
   for (const { tokens } of all) assert.deepEqual(tokens, alone.tokens);
   const { prefixQueryTokens, prefixHitTokens, prefixCache } = await client.stats();
   assert.deepEqual([prefixQueryTokens, prefixHitTokens], [120, CACHED]);

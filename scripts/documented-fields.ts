@@ -1,23 +1,35 @@
 // Writes the tables of request fields as Markdown for pages of docs/. A test compares the pages with them.
-import { DEFAULT_LIMITS } from '../wire/limits.ts';
-import { MESSAGE_FIELDS, PART_FIELDS } from './chat.ts';
-import { type EndpointName, type FieldRow, type Treatment, treatmentOf } from './fields.ts';
-import { BLOCK_FIELDS } from './message-blocks.ts';
-import { MESSAGE_TOOL_FIELDS, messageFields } from './messages.ts';
-import { classifyFields, embeddingFields } from './pooled.ts';
-import { requestFields, STREAM_OPTION_FIELDS } from './request-fields.ts';
-import { CALL_ITEM_FIELDS, ITEM_PART_FIELDS, MESSAGE_ITEM_FIELDS } from './response-items.ts';
-import { responseFields } from './responses.ts';
+
+import { MESSAGE_FIELDS, PART_FIELDS } from '../src/http/schema/chat.ts';
+import {
+  DEFAULT_ONLY,
+  type EndpointName,
+  type FieldRow,
+  INERT,
+  REFUSED,
+} from '../src/http/schema/fields.ts';
+import { BLOCK_FIELDS } from '../src/http/schema/message-blocks.ts';
+import { MESSAGE_TOOL_FIELDS, messageFields } from '../src/http/schema/messages.ts';
+import { classifyFields, embeddingFields } from '../src/http/schema/pooled.ts';
+import { requestFields, STREAM_OPTION_FIELDS } from '../src/http/schema/request-fields.ts';
+import {
+  CALL_ITEM_FIELDS,
+  ITEM_PART_FIELDS,
+  MESSAGE_ITEM_FIELDS,
+} from '../src/http/schema/response-items.ts';
+import { responseFields } from '../src/http/schema/responses.ts';
+import { DEFAULT_LIMITS } from '../src/http/wire/limits.ts';
 
 type FieldTable = Readonly<Record<string, FieldRow>>;
 
-const SHOWN: Record<Treatment, string> = {
-  honoured: 'yes',
-  'default only': 'default only',
-  'no effect': 'no effect',
-  refused: 'refused',
-  unknown: 'unknown',
-};
+/** Returns how an endpoint treats the field. */
+export function treatmentOf(row: FieldRow, route: EndpointName): string {
+  const schema = row[route];
+  if (!schema) return 'unknown';
+  if (schema === REFUSED) return 'refused';
+  if (DEFAULT_ONLY.has(schema)) return 'default only';
+  return schema === INERT ? 'no effect' : 'yes';
+}
 
 type TableName =
   | 'fields'
@@ -77,14 +89,14 @@ function below(name: string, table: FieldTable): FieldTable {
 function generationTable(table: FieldTable): string {
   const rows = Object.entries(table).map(([name, row]) => {
     const [chat, completions] = [treatmentOf(row, 'chat'), treatmentOf(row, 'completions')];
-    return `| \`${name}\` | ${SHOWN[chat]} | ${SHOWN[completions]} | ${row.help} |\n`;
+    return `| \`${name}\` | ${chat} | ${completions} | ${row.help} |\n`;
   });
   return `| field | chat | completions | meaning |\n|---|---|---|---|\n${rows.join('')}`;
 }
 
 function fieldTable(table: FieldTable, endpoint: EndpointName): string {
   const rows = Object.entries(table).map(([name, row]) => {
-    return `| \`${name}\` | ${SHOWN[treatmentOf(row, endpoint)]} | ${row.help} |\n`;
+    return `| \`${name}\` | ${treatmentOf(row, endpoint)} | ${row.help} |\n`;
   });
   return `| field | treatment | meaning |\n|---|---|---|\n${rows.join('')}`;
 }

@@ -1,79 +1,53 @@
-// The endpoint that answers with a message or the typed events of Anthropic's API. A message has blocks: text, and calls.
+// Anthropic's messages: another form of chat. A message has blocks: text, and calls.
+import type { ServeError } from '../../common/errors.ts';
 import type { Message, MessageBlock, MessageUsage } from '../../contracts/messages.ts';
 import type { CallParser, CompletionPart } from '../../tools/call-parser.ts';
-import { toMessageError } from '../wire/errors.ts';
-import { FrameQueue } from '../wire/event-stream.ts';
 import type {
   Ending,
-  Endpoint,
-  EventWriter,
   GenerationPlan,
   ResponseHead,
   TokenCounts,
-} from './generation-plan.ts';
-import { createChatLogprobs } from './logprobs.ts';
+} from '../generation/generation-plan.ts';
+import type { Dialect } from '../request/dialect.ts';
+import type { MessageRequest } from '../schema/messages.ts';
+import { toMessageError } from '../wire/errors.ts';
+import { draftWriter, type Report, type ReportingDraft } from './draft.ts';
+import { toRenderOptions } from './render-options.ts';
 
-/** `POST /v1/messages`. */
-export const MESSAGES: Endpoint = {
+/** The dialect of `POST /v1/messages`. */
+export const MESSAGES: Dialect<MessageRequest> = {
   operation: 'chat',
   idPrefix: 'msg_',
+  promptField: 'messages',
   limitField: 'max_tokens',
-  createLogprobs: createChatLogprobs,
-  createDocument(plan, { head }) {
-    const draft = new MessageDraft(plan, { head });
-    return {
-      write(event) {
-        if (event.type === 'token') draft.add(event.text);
-        if (event.type !== 'finished') return;
-        draft.add(event.rest);
-        draft.finish(event);
+  read(body) {
+    const { messages, thinking, output_config: output, chat_template_kwargs: variables } = body;
+    const last = messages.at(-1);
+    const options = toRenderOptions({
+      continue_final_message: last?.role === 'assistant' && !last.toolCalls && last.content !== '',
+      reasoning_effort: output?.effort,
+      chat_template_kwargs: {
+        ...(thinking && { enable_thinking: thinking.type !== 'disabled' }),
+        ...variables,
       },
-      end: (counts) => draft.toMessage(counts),
+    });
+    return {
+      prompt: { kind: 'messages', messages, options },
+      maxTokens: body.max_tokens,
+      // Clients send the most that Anthropic's models can write, so a longer completion than fits is no error.
+      isFitted: true,
+      format: output?.format?.given,
+      tools: { fields: body, fieldOf: (index) => `tools[${index}].input_schema` },
+      writer: MESSAGE_WRITER,
     };
   },
-  createEvents: createMessageEvents,
 };
 
-function createMessageEvents(plan: GenerationPlan, head: ResponseHead): EventWriter {
-  const frames = new FrameQueue();
-  const onEvent = (type: string, members: object) => frames.add({ type, ...members }, type);
-  const draft = new MessageDraft(plan, { head, onEvent });
-  return {
-    opening() {
-      onEvent('message_start', { message: draft.toStarted() });
-      return frames.take();
-    },
-    delta(_, { text }) {
-      draft.add(text);
-      return frames.take();
-    },
-    finish(_, ending) {
-      draft.finish(ending);
-      return frames.take();
-    },
-    end(counts) {
-      const { stop_reason, stop_sequence, usage } = draft.toMessage(counts);
-      onEvent('message_delta', { delta: { stop_reason, stop_sequence }, usage });
-      onEvent('message_stop', {});
-      return frames.take();
-    },
-    fail(error) {
-      onEvent('error', toMessageError(error));
-      return frames.take();
-    },
-  };
-}
-
-/** The message's id and model, and the receiver of the events of each change of a block. */
-interface DraftOptions {
-  readonly head: ResponseHead;
-  onEvent?(type: string, members: object): void;
-}
-
 /** Builds one message. */
-class MessageDraft {
+class MessageDraft implements ReportingDraft {
   readonly #plan: GenerationPlan;
-  readonly #options: DraftOptions;
+  readonly #head: ResponseHead;
+  readonly #report: Report;
   readonly #parser: CallParser | undefined;
   readonly #blocks: MessageBlock[] = [];
   #isOpen = false;
@@ -81,42 +55,47 @@ class MessageDraft {
   #arguments = '';
   #ending: Ending = { reason: 'stop' };
 
-  constructor(plan: GenerationPlan, options: DraftOptions) {
+  constructor(plan: GenerationPlan, head: ResponseHead, report: Report) {
     this.#plan = plan;
-    this.#options = options;
+    this.#head = head;
+    this.#report = report;
     this.#parser = plan.tools?.createParser();
   }
 
-  /** Adds text of the completion. */
   add(text: string): void {
     this.#addParts(this.#parser ? this.#parser.push(text) : [{ type: 'content', text }]);
   }
 
-  /** Ends the last block. */
   finish(ending: Ending): void {
     this.#ending = ending;
     this.#addParts(this.#parser?.end() ?? []);
     this.#close();
   }
 
-  /** The message before its first token. How much of the prompt is cached is not known yet. */
-  toStarted(): Message {
+  /** Reports the message before its first token. How much of the prompt is cached is not known yet. */
+  start(): void {
     const { promptTokens } = this.#plan;
     const usage = toMessageUsage({ promptTokens, completionTokens: 0, cachedTokens: 0 });
-    return { ...this.#head(), content: [], stop_reason: null, stop_sequence: null, usage };
+    const state = { content: [], stop_reason: null, stop_sequence: null, usage };
+    this.#report('message_start', { message: this.#toMessage(state) });
   }
 
-  /** The whole message. */
-  toMessage(counts: TokenCounts): Message {
+  end(counts: TokenCounts): Message {
     const stop_reason = this.#stopReason(counts);
     const stop_sequence = stop_reason === 'stop_sequence' ? this.#ending.stopString! : null;
     const usage = toMessageUsage(counts);
-    return { ...this.#head(), content: this.#blocks, stop_reason, stop_sequence, usage };
+    this.#report('message_delta', { delta: { stop_reason, stop_sequence }, usage });
+    this.#report('message_stop', {});
+    return this.#toMessage({ content: this.#blocks, stop_reason, stop_sequence, usage });
   }
 
-  #head(): Pick<Message, 'id' | 'type' | 'role' | 'model'> {
-    const { id, model } = this.#options.head;
-    return { id, type: 'message', role: 'assistant', model };
+  fail(error: ServeError): void {
+    this.#report('error', toMessageError(error));
+  }
+
+  #toMessage(state: Omit<Message, 'id' | 'type' | 'role' | 'model'>): Message {
+    const { id, model } = this.#head;
+    return { id, type: 'message', role: 'assistant', model, ...state };
   }
 
   #stopReason({ promptTokens, completionTokens }: TokenCounts): Message['stop_reason'] {
@@ -153,7 +132,7 @@ class MessageDraft {
     this.#close();
     this.#blocks.push(block);
     this.#isOpen = true;
-    this.#report('content_block_start', { content_block: block });
+    this.#reportBlock('content_block_start', { content_block: block });
     return block;
   }
 
@@ -163,20 +142,22 @@ class MessageDraft {
     if (block.type === 'tool_use') block.input = toInput(this.#arguments);
     this.#arguments = '';
     this.#isOpen = false;
-    this.#report('content_block_stop', {});
+    this.#reportBlock('content_block_stop', {});
   }
 
   #reportDelta(delta: object): void {
-    this.#report('content_block_delta', { delta });
+    this.#reportBlock('content_block_delta', { delta });
   }
 
   /** Reports a change of the last block. */
-  #report(type: string, members: object): void {
-    this.#options.onEvent?.(type, { index: this.#blocks.length - 1, ...members });
+  #reportBlock(type: string, members: object): void {
+    this.#report(type, { index: this.#blocks.length - 1, ...members });
   }
 }
 
-/** Parses the arguments of a call. Incomplete ones, which only a cut-off answer has, count as none. */
+const MESSAGE_WRITER = draftWriter((plan, head, report) => new MessageDraft(plan, head, report));
+
+/** Parses the arguments of a call. Incomplete ones, which only a cut-off completion has, count as none. */
 function toInput(text: string): Record<string, unknown> {
   try {
     return JSON.parse(text);

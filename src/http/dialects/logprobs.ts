@@ -3,56 +3,50 @@ import type { TokenLogprob } from '../../contracts/generation.ts';
 import type { ChatLogprobs, ChatTokenLogprob, CompletionLogprobs } from '../../contracts/openai.ts';
 import type { Tokenizer } from '../../tokenizer/tokenizer.ts';
 
-/** Collects the logprobs of one choice. */
-export interface LogprobWriter<T> {
-  add(token: TokenLogprob): void;
-  /** Adds the prompt's tokens. `logprobs[i]` belongs to `promptIds[i + 1]`: the first token has none. */
-  addPrompt(promptIds: readonly number[], logprobs: readonly TokenLogprob[]): void;
-  /** Returns what was added since the last call. */
-  take(): T;
+/** The scores of a prompt. `logprobs[i]` belongs to `ids[i + 1]`: the first token has none. */
+interface ScoredPrompt {
+  readonly ids: readonly number[];
+  readonly logprobs: readonly TokenLogprob[];
 }
 
-/** Creates a writer of the list that chat uses. */
-export function createChatLogprobs(names: TokenNames): LogprobWriter<ChatLogprobs> {
-  let content: ChatTokenLogprob[] = [];
+/** Writes further scores of one choice: those of its prompt, if the choice repeats it, then those of generated tokens. */
+export type ScoreWriter<T> = (scored: readonly TokenLogprob[], prompt?: ScoredPrompt) => T;
+
+/** Creates a writer of the list that chat uses. Chat does not repeat prompts. */
+export function createChatLogprobs(names: TokenNames): ScoreWriter<ChatLogprobs> {
+  return (scored) => ({
+    content: scored.map((token) => toChatLogprob(token, names)),
+    refusal: null,
+  });
+}
+
+/** Writes the scores of one token as chat does. */
+export function toChatLogprob(
+  { id, logprob, top }: TokenLogprob,
+  names: TokenNames,
+): ChatTokenLogprob {
   const entry = (id: number, logprob: number) => {
     const bytes = names.bytes(id);
     return { token: names.name(id), bytes: bytes ? [...bytes] : null, logprob };
   };
-  return {
-    add({ id, logprob, top }) {
-      const alternatives = top.map((other) => entry(other.id, other.logprob));
-      content.push({ ...entry(id, logprob), top_logprobs: alternatives });
-    },
-    addPrompt() {}, // chat does not echo
-    take() {
-      const taken = content;
-      content = [];
-      return { content: taken, refusal: null };
-    },
-  };
+  const alternatives = top.map((other) => entry(other.id, other.logprob));
+  return { ...entry(id, logprob), top_logprobs: alternatives };
 }
 
 /** Creates a writer of the parallel lists that completions use. */
-export function createCompletionLogprobs(names: TokenNames): LogprobWriter<CompletionLogprobs> {
-  let lists = emptyLists();
+export function createCompletionLogprobs(names: TokenNames): ScoreWriter<CompletionLogprobs> {
   const offsets = createOffsets(names);
-  const add = (id: number, scored: TokenLogprob | undefined) => {
-    lists.tokens.push(names.name(id));
-    lists.token_logprobs.push(scored ? scored.logprob : null);
-    lists.top_logprobs.push(scored ? toRecord(scored, names) : null);
-    lists.text_offset.push(offsets.next(id));
-  };
-  return {
-    add: (token) => add(token.id, token),
-    addPrompt(promptIds, logprobs) {
-      for (const [i, id] of promptIds.entries()) add(id, logprobs[i - 1]);
-    },
-    take() {
-      const taken = lists;
-      lists = emptyLists();
-      return taken;
-    },
+  return (scored, { ids, logprobs } = { ids: [], logprobs: [] }) => {
+    const entries = [
+      ...ids.map((id, i) => ({ id, score: logprobs[i - 1] })),
+      ...scored.map((score) => ({ id: score.id, score })),
+    ];
+    return {
+      tokens: entries.map(({ id }) => names.name(id)),
+      token_logprobs: entries.map(({ score }) => score?.logprob ?? null),
+      top_logprobs: entries.map(({ score }) => (score ? toRecord(score, names) : null)),
+      text_offset: entries.map(({ id }) => offsets.next(id)),
+    };
   };
 }
 
@@ -61,42 +55,32 @@ export function createCompletionLogprobs(names: TokenNames): LogprobWriter<Compl
  * more than twice the memory, and writing them at its end would block the event loop.
  */
 export class LogprobsText {
-  readonly #writer: LogprobWriter<object>;
+  readonly #write: ScoreWriter<object>;
   /** Member → its items so far, with commas. Undefined if the member is null. */
   readonly #members = new Map<string, Buffer[] | undefined>();
 
-  constructor(writer: LogprobWriter<object>) {
-    this.#writer = writer;
+  constructor(write: ScoreWriter<object>) {
+    this.#write = write;
+    this.add([]);
   }
 
-  add(token: TokenLogprob): void {
-    this.#writer.add(token);
-    this.#write();
-  }
-
-  addPrompt(...prompt: Parameters<LogprobWriter<object>['addPrompt']>): void {
-    this.#writer.addPrompt(...prompt);
-    this.#write();
-  }
-
-  /** Returns the logprobs that the writer's `take` would return at the end, in parts. */
-  toJson(): (string | Buffer)[] {
-    this.#write();
-    const members = [...this.#members].flatMap(([name, items], i) => {
-      const opening = `${i === 0 ? '{' : ','}"${name}":`;
-      return items ? [`${opening}[`, ...items, ']'] : [`${opening}null`];
-    });
-    return [...members, '}'];
-  }
-
-  #write(): void {
-    for (const [name, items] of Object.entries(this.#writer.take())) {
+  add(...scores: Parameters<ScoreWriter<object>>): void {
+    for (const [name, items] of Object.entries(this.#write(...scores))) {
       const list = this.#members.get(name) ?? (items ? [] : undefined);
       this.#members.set(name, list);
       if (!list || items.length === 0) continue;
       const comma = list.length > 0 ? ',' : '';
       list.push(Buffer.from(comma + JSON.stringify(items).slice(1, -1)));
     }
+  }
+
+  /** Returns what the writer would return for all scores together, in parts. */
+  toJson(): (string | Buffer)[] {
+    const members = [...this.#members].flatMap(([name, items], i) => {
+      const opening = `${i === 0 ? '{' : ','}"${name}":`;
+      return items ? [`${opening}[`, ...items, ']'] : [`${opening}null`];
+    });
+    return [...members, '}'];
   }
 }
 
@@ -130,10 +114,6 @@ export function writePromptLogprobs(logprobs: readonly TokenLogprob[], names: To
     return `{${entries.join()}}`;
   });
   return `[${['null', ...tokens].join()}]`;
-}
-
-function emptyLists(): CompletionLogprobs {
-  return { tokens: [], token_logprobs: [], top_logprobs: [], text_offset: [] };
 }
 
 /** The alternatives, and the token itself if it is not among them. */

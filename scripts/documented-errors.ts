@@ -1,5 +1,5 @@
 // The cause and the remedy of every error code, as the Markdown table of docs/errors.md. A code without a row does not compile.
-import { type ErrorCode, ServeError } from '../../common/errors.ts';
+import { type ErrorCode, ServeError } from '../src/common/errors.ts';
 
 /** Code → cause, and what to do. */
 const ERRORS: Readonly<Record<ErrorCode, readonly [cause: string, remedy: string]>> = {
@@ -71,7 +71,7 @@ const ERRORS: Readonly<Record<ErrorCode, readonly [cause: string, remedy: string
   ],
   payload_too_large: [
     'The body or the uploaded file is larger than its limit, which the message states',
-    'Send less; operators can raise `LORIKEET_MAX_FILE` for uploads',
+    'Send less; operators can raise `LORIKEET_MAX_FILE` for uploads, or the size of files that the system allows',
   ],
   unsupported_media_type: [
     'The content type is not JSON (for uploads: not a multipart form), or the body is compressed',

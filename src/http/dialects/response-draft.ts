@@ -1,13 +1,9 @@
 // A response object while it is written: its items (messages and calls), the object in each of its states, and the
-// events of its changes, in the order of the API. An item's id contains the response's, so it is found without an index.
+// numbered events of its changes, in the order of the API. An item's id contains the response's, so it is found without an index.
 import type { ServeError } from '../../common/errors.ts';
 import { append } from '../../common/long-arrays.ts';
-import {
-  type ChatLogprobs,
-  type ChatTokenLogprob,
-  toUnixSeconds,
-  type WireFinishReason,
-} from '../../contracts/openai.ts';
+import type { TokenLogprob } from '../../contracts/generation.ts';
+import { type ChatTokenLogprob, toUnixSeconds } from '../../contracts/openai.ts';
 import type {
   ApiResponse,
   ResponseCustomCall,
@@ -18,7 +14,15 @@ import type {
   ResponseUsage,
 } from '../../contracts/responses.ts';
 import type { CallParser, CompletionPart } from '../../tools/call-parser.ts';
-import type { ResponseHead, TokenCounts, WireLogprobs } from './generation-plan.ts';
+import type {
+  BackgroundKeeper,
+  Ending,
+  GenerationPlan,
+  ResponseHead,
+  TokenCounts,
+} from '../generation/generation-plan.ts';
+import type { Report, ReportingDraft } from './draft.ts';
+import { createTokenNames, type TokenNames, toChatLogprob } from './logprobs.ts';
 
 /** How a request wants its response to be written and kept. */
 export interface ResponseOptions {
@@ -31,15 +35,6 @@ export interface ResponseOptions {
   keepOpen?: ((response: ApiResponse, cancellation: AbortController) => Promise<void>) | undefined;
 }
 
-/** The id of a request's response, and how its text is read. */
-interface DraftOptions extends ResponseOptions {
-  readonly head: ResponseHead;
-  /** Undefined if the completion is text only. */
-  readonly parser: CallParser | undefined;
-  /** Receives the event of each change of an item. */
-  onEvent?(type: string, members: object): void;
-}
-
 /** A message and its only text. */
 interface MessageItem extends ResponseOutputMessage {
   content: [ResponseOutputText];
@@ -49,8 +44,16 @@ interface MessageItem extends ResponseOutputMessage {
 const IN_TEXT = { content_index: 0 };
 
 /** Builds one response object. */
-export class ResponseDraft {
-  readonly #options: DraftOptions;
+export class ResponseDraft implements ReportingDraft {
+  readonly background: BackgroundKeeper | undefined;
+  readonly #options: ResponseOptions;
+  readonly #head: ResponseHead;
+  /** Undefined if the completion is text only. */
+  readonly #parser: CallParser | undefined;
+  readonly #names: TokenNames;
+  readonly #onEvent: Report;
+  /** Clients check the order of events. */
+  #sequenceNumber = 0;
   readonly #items: (MessageItem | ResponseFunctionCall | ResponseCustomCall)[] = [];
   /** The arguments of a custom tool's call so far. */
   #arguments = '';
@@ -58,36 +61,51 @@ export class ResponseDraft {
   #logprobs: ChatTokenLogprob[] = [];
   #isCutOff = false;
 
-  constructor(options: DraftOptions) {
+  constructor(
+    options: ResponseOptions,
+    { tools, model, logprobs }: GenerationPlan,
+    { head, report }: { head: ResponseHead; report: Report },
+  ) {
     this.#options = options;
+    this.#head = head;
+    this.#parser = tools?.createParser();
+    this.#names = createTokenNames(model.tokenizer, logprobs);
+    this.#onEvent = report;
+    const { keep, keepOpen } = options;
+    this.background = keepOpen && {
+      open: async (cancellation) => {
+        const response = this.#toStarted();
+        await keepOpen(response, cancellation);
+        return response;
+      },
+      fail: (error) => keep(this.#toFailed(error)),
+    };
   }
 
-  /** Opens the message of a completion that is text only. */
-  open(): void {
-    if (!this.#options.parser) this.#openMessage();
+  start(): void {
+    const response = this.#toStarted();
+    this.#report('created', { response });
+    this.#report('in_progress', { response });
+    if (!this.#parser) this.#openMessage();
   }
 
-  /** Adds text of the completion. */
-  add(text: string, logprobs: WireLogprobs | null): void {
-    const { parser } = this.#options;
-    const scores = (logprobs as ChatLogprobs | null)?.content ?? [];
-    append(this.#logprobs, scores);
+  add(text: string, logprobs: readonly TokenLogprob[]): void {
+    const parser = this.#parser;
+    append(
+      this.#logprobs,
+      logprobs.map((scored) => toChatLogprob(scored, this.#names)),
+    );
     if (parser) this.#addParts(parser.push(text));
-    else if (text !== '' || scores.length > 0) this.#addParts([{ type: 'content', text }]);
+    else if (text !== '' || logprobs.length > 0) this.#addParts([{ type: 'content', text }]);
   }
 
   /** Ends the output. A completion without any item gets an empty message. */
-  finish(reason: WireFinishReason): void {
+  finish({ reason }: Ending): void {
     this.#isCutOff = reason === 'length';
-    this.#addParts(this.#options.parser?.end() ?? []);
+    this.#addParts(this.#parser?.end() ?? []);
     if (this.#items.length === 0) this.#openMessage();
-    const isWhole = this.#items.at(-1)?.type !== 'message' && !this.#options.parser?.isInCall;
+    const isWhole = this.#items.at(-1)?.type !== 'message' && !this.#parser?.isInCall;
     this.#close(this.#isCutOff && !isWhole ? 'incomplete' : 'completed');
-  }
-
-  /** The response before its first token. */
-  toStarted(): ApiResponse {
-    return this.#toResponse({ status: 'in_progress', output: [] });
   }
 
   /** Returns the whole response once it is stored. */
@@ -101,11 +119,21 @@ export class ResponseDraft {
       usage: toResponseUsage(counts),
     });
     await this.#options.keep(response);
+    this.#report(response.status, { response });
     return response;
   }
 
+  fail(error: ServeError): void {
+    this.#report('failed', { response: this.#toFailed(error) });
+  }
+
+  /** The response before its first token. */
+  #toStarted(): ApiResponse {
+    return this.#toResponse({ status: 'in_progress', output: [] });
+  }
+
   /** The response after an error, with the output until then. */
-  toFailed({ status, message }: ServeError): ApiResponse {
+  #toFailed({ status, message }: ServeError): ApiResponse {
     const last = this.#items.at(-1);
     if (last?.status === 'in_progress') last.status = 'incomplete';
     const code = status === 429 ? 'rate_limit_exceeded' : 'server_error';
@@ -114,16 +142,16 @@ export class ResponseDraft {
   }
 
   #toResponse(state: Pick<ApiResponse, 'status' | 'output'> & Partial<ApiResponse>): ApiResponse {
-    const { head, settings } = this.#options;
+    const { id, created } = this.#head;
     return {
-      id: head.id,
+      id,
       object: 'response',
-      created_at: head.created,
+      created_at: created,
       completed_at: null,
       error: null,
       incomplete_details: null,
       usage: null,
-      ...settings,
+      ...this.#options.settings,
       ...state,
     };
   }
@@ -228,12 +256,12 @@ export class ResponseDraft {
   }
 
   #report(change: string, members: object): void {
-    this.#options.onEvent?.(`response.${change}`, members);
+    this.#onEvent(`response.${change}`, { sequence_number: this.#sequenceNumber++, ...members });
   }
 
   /** Returns the id of the next item. */
   #nextId(prefix: 'msg' | 'fc' | 'ctc'): string {
-    const id = `${prefix}_${this.#options.head.id.slice(RESPONSE_PREFIX.length)}`;
+    const id = `${prefix}_${this.#head.id.slice(RESPONSE_PREFIX.length)}`;
     return this.#items.length === 0 ? id : `${id}_${this.#items.length}`;
   }
 }

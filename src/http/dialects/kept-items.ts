@@ -7,7 +7,7 @@ import type {
 } from '../../contracts/responses.ts';
 import type { StoredItem } from '../../conversations/conversations.ts';
 import type { KeptResponse } from '../../conversations/kept-responses.ts';
-import { inputIdOf, inputOf } from '../generation/response-draft.ts';
+import { inputIdOf, inputOf } from './response-draft.ts';
 
 /** Returns the record of a response together with the items that it answered. */
 export function toRecord(response: ApiResponse, input: readonly ConversationItem[]): KeptResponse {

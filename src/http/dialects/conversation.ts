@@ -6,12 +6,12 @@ import { type CallMessage, findOrphan } from '../../contracts/tools.ts';
 import type { Conversation, Conversations } from '../../conversations/conversations.ts';
 import type { KeptResponse, KeptResponses } from '../../conversations/kept-responses.ts';
 import type { ChatMessage } from '../../tokenizer/template-values.ts';
-import { inputIdOf, responseIdOf } from '../generation/response-draft.ts';
+import { type PromptRequest, prepareMessages } from '../request/prompts.ts';
 import type { InputItem, ReasoningItem } from '../schema/response-items.ts';
 import type { ResponseRequest } from '../schema/responses.ts';
 import { outputOf } from './kept-items.ts';
-import type { PromptRequest } from './prepare-generation.ts';
-import { prepareMessages, toRenderOptions } from './prompts.ts';
+import { toRenderOptions } from './render-options.ts';
+import { inputIdOf, responseIdOf } from './response-draft.ts';
 
 /** A tenant's kept responses and conversations. Undefined if the server keeps none. */
 interface TenantResponses {
@@ -202,21 +202,23 @@ interface Rendered {
 /** Renders the conversation. Drops its oldest turns if the request allows it. */
 export async function renderItems(
   conversation: readonly ConversationItem[],
-  { body, tools, ...request }: PromptRequest<ResponseRequest>,
+  body: ResponseRequest,
+  request: PromptRequest,
 ): Promise<Rendered> {
+  const { tools, param } = request;
   const { maxSeqLength } = request.model;
   const hints = { reasoning_effort: body.reasoning?.effort, verbosity: body.text?.verbosity };
   const options = {
     ...toRenderOptions({ ...body, ...hints }),
-    param: 'input',
+    param,
     tools,
-  } as const;
+  };
   const render = async (items: readonly ConversationItem[]) => {
     const { ids } = await prepareMessages(toMessages(items, body.instructions), request, options);
     return { items, ids };
   };
   if (body.truncation !== 'auto') return render(conversation);
-  const completionTokens = body.max_output_tokens ?? Math.ceil(maxSeqLength * COMPLETION_SHARE);
+  const completionTokens = request.maxTokens ?? Math.ceil(maxSeqLength * COMPLETION_SHARE);
   return dropOldTurns(conversation, { maxTokens: maxSeqLength - completionTokens, render });
 }
 

@@ -1,30 +1,36 @@
-// The endpoints whose responses contain choices, chat and completions: their differences as a table, and the writers of a whole
-// response and of chunks.
+// The responses with choices, of chat and completions: their differences as a table, and the writers of a whole response and of
+// chunks.
 import type {
   ChatCompletion,
   ChatCompletionChunk,
+  ChatLogprobs,
   Completion,
   CompletionChunk,
+  CompletionLogprobs,
   Usage,
 } from '../../contracts/openai.ts';
 import type { ToolCall } from '../../contracts/tools.ts';
 import { type CompletionPart, parseCompletion } from '../../tools/call-parser.ts';
-import { toEnvelope } from '../wire/errors.ts';
-import { toFrame } from '../wire/event-stream.ts';
 import type {
   ChoiceTokens,
-  DocumentContext,
   DocumentWriter,
-  Endpoint,
   EventWriter,
   GenerationPlan,
   ResponseHead,
+  ResponseWriter,
+  SendEvents,
+  StreamPart,
   TokenCounts,
-} from './generation-plan.ts';
+} from '../generation/generation-plan.ts';
+import { toEnvelope } from '../wire/errors.ts';
+import { toFrame } from '../wire/event-stream.ts';
 import {
   createChatLogprobs,
   createCompletionLogprobs,
+  createTokenNames,
   LogprobsText,
+  type ScoreWriter,
+  type TokenNames,
   withTop,
   writePromptLogprobs,
 } from './logprobs.ts';
@@ -40,6 +46,7 @@ interface ChoiceShape {
   chunkObject: (ChatCompletionChunk | CompletionChunk)['object'];
   /** Whether prompt_logprobs and prompt_token_ids belong to the response or to each choice, as in vLLM. */
   promptMembers: 'response' | 'choice';
+  createLogprobs(names: TokenNames): ScoreWriter<ChatLogprobs | CompletionLogprobs>;
   /** The members that hold a choice's text and calls in a whole response. */
   content(text: string, calls: readonly ToolCall[]): object;
   /** The content of the chunk that opens a stream. Undefined if there is no such chunk. */
@@ -68,6 +75,7 @@ const OPENING_WITH_TOOLS: ChunkContent = { delta: { role: 'assistant', content: 
 /** `POST /v1/chat/completions`. */
 const CHAT_SHAPE: ChoiceShape = {
   object: 'chat.completion',
+  createLogprobs: createChatLogprobs,
   chunkObject: 'chat.completion.chunk',
   promptMembers: 'response',
   content: (text, calls) => ({
@@ -115,6 +123,7 @@ function toCallDelta(part: CallPart) {
 /** `POST /v1/completions`. */
 const COMPLETION_SHAPE: ChoiceShape = {
   object: 'text_completion',
+  createLogprobs: createCompletionLogprobs,
   chunkObject: 'text_completion',
   promptMembers: 'choice',
   content: (text) => ({ text }),
@@ -123,31 +132,19 @@ const COMPLETION_SHAPE: ChoiceShape = {
   calls: undefined,
 };
 
-/** `POST /v1/chat/completions`. */
-export const CHAT: Endpoint = {
-  operation: 'chat',
-  idPrefix: 'chatcmpl-',
-  limitField: 'max_tokens',
-  createLogprobs: createChatLogprobs,
-  ...withChoices(CHAT_SHAPE),
-};
+/** Writes chat completions. */
+export const CHAT_CHOICES = choiceWriter(CHAT_SHAPE);
 
 /** The same for requests with the older `functions`. */
-export const FUNCTION_CHAT: Endpoint = { ...CHAT, ...withChoices(FUNCTION_SHAPE) };
+export const FUNCTION_CHOICES = choiceWriter(FUNCTION_SHAPE);
 
-/** `POST /v1/completions`. */
-export const COMPLETIONS: Endpoint = {
-  operation: 'text_completion',
-  idPrefix: 'cmpl-',
-  limitField: 'max_tokens',
-  createLogprobs: createCompletionLogprobs,
-  ...withChoices(COMPLETION_SHAPE),
-};
+/** Writes completions of prompts. */
+export const TEXT_CHOICES = choiceWriter(COMPLETION_SHAPE);
 
-function withChoices(shape: ChoiceShape): Pick<Endpoint, 'createDocument' | 'createEvents'> {
+function choiceWriter(shape: ChoiceShape): ResponseWriter {
   return {
-    createDocument: (plan, context) => createWholeResponse(plan, { ...context, shape }),
-    createEvents: (plan, head) => createChunkWriter(plan, { head, shape }),
+    createDocument: (plan, head) => createWholeResponse(plan, head, shape),
+    createEvents: (plan, head, send) => createChunkWriter(plan, head, { shape, send }),
   };
 }
 
@@ -167,9 +164,12 @@ const NO_TOKENS: ChoiceTokens = { tokens: 0, cachedTokens: 0 };
 
 /** Creates a writer of chunks for one response. */
 function createChunkWriter(
-  { choices, stream: usage, tools, showsIds }: GenerationPlan,
-  { head: { id, ...head }, shape }: { head: ResponseHead; shape: ChoiceShape },
+  { choices, stream: usage, tools, showsIds, model, logprobs }: GenerationPlan,
+  { id, ...head }: ResponseHead,
+  { shape, send }: { shape: ChoiceShape; send: SendEvents },
 ): EventWriter {
+  const names = createTokenNames(model.tokenizer, logprobs);
+  const scoreWriters = choices.map(() => shape.createLogprobs(names));
   const usageOf = (index: number, { tokens, cachedTokens }: ChoiceTokens): Pick<Chunk, 'usage'> => {
     if (usage !== 'each') return usage === 'none' ? {} : { usage: null };
     const promptTokens = choices[index]!.request.promptIds.length;
@@ -179,7 +179,7 @@ function createChunkWriter(
   const opening = JSON.stringify({ id, object: shape.chunkObject, ...head }).slice(0, -1);
   const write = (written: Chunk['choices'], rest: Pick<Chunk, 'usage'> & object) => {
     const members = JSON.stringify({ choices: written, ...rest }).slice(1);
-    return toFrame(`${opening},${members}`);
+    send(toFrame(`${opening},${members}`));
   };
   type Choice = Chunk['choices'][number];
   /** The choices whose prompt's ids have been written; all choices of a chat have one prompt. */
@@ -209,7 +209,7 @@ function createChunkWriter(
     const [ofResponse, ofChoice] =
       shape.promptMembers === 'response' ? [promptIds] : [{}, promptIds];
     const choice = { index, ...content, logprobs, finish_reason: reason, ...ids, ...ofChoice };
-    return write([choice] as Chunk['choices'], { ...usageOf(index, counts), ...ofResponse });
+    write([choice] as Chunk['choices'], { ...usageOf(index, counts), ...ofResponse });
   };
   const parsers = tools && choices.map(() => ({ parser: tools.createParser(), hasCalls: false }));
   const firstContent = tools ? shape.calls?.opening : shape.opening;
@@ -222,42 +222,53 @@ function createChunkWriter(
     choice.hasCalls ||= parts.some(({ type }) => type === 'call');
     return parts;
   };
+  const toLogprobs = (
+    index: number,
+    { logprobs, promptLogprobs }: Pick<StreamPart, 'logprobs' | 'promptLogprobs'>,
+  ) => {
+    if (logprobs.length === 0 && !promptLogprobs) return null;
+    const ids = choices[index]!.request.promptIds;
+    return scoreWriters[index]!(logprobs, promptLogprobs && { ids, logprobs: promptLogprobs });
+  };
   return {
-    opening: (index) => (firstContent ? writeChoice(index, firstContent, NO_TOKENS) : ''),
+    open(index) {
+      if (firstContent) writeChoice(index, firstContent, NO_TOKENS);
+    },
     /** Writes a chunk for each part. The first chunk carries the scores and the ids of all. */
-    delta(index, { text, logprobs, tokenIds, ...counts }) {
+    add(index, { text, tokenIds, tokens, cachedTokens, ...scores }) {
+      const counts = { tokens, cachedTokens };
+      const logprobs = toLogprobs(index, scores);
       const contents = readParts(index, text).map(toContent);
       if (contents.length === 0 && (logprobs || tokenIds.length > 0)) contents.push(shape.delta());
-      return contents
-        .map((content, i) => {
-          return writeChoice(index, content, i > 0 ? counts : { ...counts, logprobs, tokenIds });
-        })
-        .join('');
+      for (const [i, content] of contents.entries()) {
+        writeChoice(index, content, i > 0 ? counts : { ...counts, logprobs, tokenIds });
+      }
     },
     finish(index, { reason: ending }, { tokens, cachedTokens }) {
       const counts = { tokens, cachedTokens };
-      const rest = readParts(index, undefined).map(toContent);
+      for (const part of readParts(index, undefined)) writeChoice(index, toContent(part), counts);
       const hasCalls = parsers?.[index]?.hasCalls && ending === 'stop';
       const reason = hasCalls ? shape.calls!.reason : ending;
-      const last = writeChoice(index, shape.delta(), { ...counts, reason });
-      return rest.map((content) => writeChoice(index, content, counts)).join('') + last;
+      writeChoice(index, shape.delta(), { ...counts, reason });
     },
-    end: (counts) =>
-      (usage === 'none' ? '' : write([], { usage: toUsage(counts) })) + toFrame('[DONE]'),
-    fail: (error) => toFrame(JSON.stringify(toEnvelope(error))),
+    end(counts) {
+      if (usage !== 'none') write([], { usage: toUsage(counts) });
+      send(toFrame('[DONE]'));
+    },
+    fail: (error) => send(toFrame(JSON.stringify(toEnvelope(error)))),
   };
 }
 
 /** Collects the choices of a generation into one JSON response. */
 function createWholeResponse(
   plan: GenerationPlan,
-  { head: { id, ...head }, names, shape }: DocumentContext & { shape: ChoiceShape },
+  { id, ...head }: ResponseHead,
+  shape: ChoiceShape,
 ): DocumentWriter {
+  const names = createTokenNames(plan.model.tokenizer, plan.logprobs);
   const choices = plan.choices.map(({ echo, request }) => ({
     text: echo,
-    logprobs: plan.logprobs.isShown
-      ? new LogprobsText(plan.endpoint.createLogprobs(names))
-      : undefined,
+    logprobs: plan.logprobs.isShown ? new LogprobsText(shape.createLogprobs(names)) : undefined,
     finishReason: '',
     tokenIds: [] as number[],
     /** The ids and the scores of its prompt as further members, if they are shown. */
@@ -286,7 +297,7 @@ function createWholeResponse(
       if (event.type === 'token') {
         choice.text += event.text;
         if (plan.showsIds) choice.tokenIds.push(event.tokenId);
-        if (event.logprob) choice.logprobs?.add(event.logprob);
+        if (event.logprob) choice.logprobs?.add([event.logprob]);
       } else if (event.type === 'finished') {
         choice.text += event.rest;
         choice.finishReason = event.reason;
@@ -294,7 +305,8 @@ function createWholeResponse(
         const { echoed, prompt } = plan.logprobs;
         const { promptIds } = plan.choices[event.index]!.request;
         if (echoed !== undefined) {
-          choice.logprobs?.addPrompt(promptIds, withTop(event.logprobs, echoed));
+          const scores = { ids: promptIds, logprobs: withTop(event.logprobs, echoed) };
+          choice.logprobs?.add([], scores);
         }
         if (prompt === undefined) return;
         const scores = writePromptLogprobs(withTop(event.logprobs, prompt), names);
