@@ -22,7 +22,7 @@ export const MAX_DIGITS = 15;
 /** The digits of a number without bounds, before and after the point. They may be rounded. Python writes up to 17. */
 const MAX_FREE_DIGITS = 20;
 
-export const DIGIT = chars('09');
+const DIGIT = chars('09');
 const HEX = chars('09afAF');
 
 /** Characters that a JSON string may contain unescaped: not the quote, not the backslash, no control character. */
