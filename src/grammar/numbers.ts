@@ -113,7 +113,7 @@ interface Progress {
   readonly isZero: boolean;
   /** Their order relative to as many digits of each value. */
   readonly orders: readonly number[];
-  /** The rest of all digits when divided by the step. */
+  /** The remainder of all digits, divided by the step. */
   readonly remainder: number;
 }
 
