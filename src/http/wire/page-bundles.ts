@@ -1,5 +1,5 @@
 // Bundles the pages that are written in TSX: a script per page, with its packages. What those pages share is a chunk, and the
-// modules that pages without TSX need too stay files of their own, so that a browser never has two copies of one.
+// modules that pages without TSX need too stay separate files, so that a browser never has two copies of one.
 import { readdir } from 'node:fs/promises';
 import path from 'node:path';
 import { build, type Metafile } from 'esbuild';
@@ -16,8 +16,10 @@ export async function bundlePages(folder: string): Promise<PageBundles> {
     (name) => path.basename(name) === 'main.tsx',
   );
   const { outputFiles, metafile } = await build({
-    absWorkingDir: folder,
-    entryPoints: Object.fromEntries(mains.map((main) => [path.dirname(main), main])),
+    absWorkingDir: path.resolve(folder, '../..'), // of the names in `inputs`
+    entryPoints: Object.fromEntries(
+      mains.map((main) => [path.dirname(main), path.join(folder, main)]),
+    ),
     outdir: folder,
     chunkNames: 'shared-[hash]',
     write: false,
@@ -28,7 +30,7 @@ export async function bundlePages(folder: string): Promise<PageBundles> {
     minify: true,
     jsx: 'automatic',
     jsxImportSource: 'preact',
-    external: ['./*.js'],
+    external: [path.join(folder, '*.js')],
     legalComments: 'none',
     metafile: true,
     logLevel: 'warning',

@@ -1,3 +1,4 @@
+// A line chart as a component.
 import { useEffect, useRef } from 'preact/hooks';
 import { Chart } from '../chart.js';
 
