@@ -66,6 +66,7 @@ export class NameLists {
     this.#options = options;
     this.#owners = new PolledCache({
       ...options,
+      trustMs: Number.POSITIVE_INFINITY, // an index can be large, and hides what was not announced
       limit: {
         maxSize: MAX_BYTES,
         sizeCalculation: ({ value }) => OWNER_BYTES + (value?.index.byteSize ?? 0),

@@ -12,6 +12,8 @@ interface PolledCacheOptions<T extends object> {
   read(key: string, known: T | undefined, call: PollCall): Promise<T | undefined>;
   /** The maximum age of a value. */
   readonly pollMs: number;
+  /** For how long at least to rely on the feed alone. Default: 15 minutes. */
+  readonly trustMs?: number;
   readonly clock?: Clock;
   /** How many values, and how many misses, to remember. Default: 10,000, at a few hundred bytes each. */
   readonly limit?: LRUCache.Options<string, PolledValue<T>, unknown>;
@@ -172,7 +174,7 @@ export class PolledCache<T extends object> {
       this.forget(key);
       const cache = value === undefined ? this.#misses : this.#values;
       const { random = Math.random } = this.#clock;
-      const trustedMs = nowMs + TRUST_MS * (1 + random());
+      const trustedMs = nowMs + (this.#options.trustMs ?? TRUST_MS) * (1 + random());
       const outdated = flight.isOutdated && { outdatedMs: nowMs };
       cache.set(key, { value, readMs: nowMs, trustedMs, ...outdated });
       return value;

@@ -118,7 +118,9 @@ export class NameIndex {
   /** Returns a name's entry; undefined if there is none, or if its line is damaged. */
   find(name: string): IndexEntry | undefined {
     const line = this.#lines.get(name);
-    return line && (parseJson(line.subarray(line.indexOf(TAB) + 1)) as IndexEntry | undefined);
+    const entry =
+      line && (parseJson(line.subarray(line.indexOf(TAB) + 1)) as IndexEntry | undefined);
+    return Array.isArray(entry?.versions) && entry.aliases ? entry : undefined;
   }
 
   /** Lists a name whose entry is not known yet. Does nothing if it is there. */

@@ -38,11 +38,17 @@ export function describeProcessor(): Processor {
   return described;
 }
 
-/** Returns how long all cores have been busy since the machine started, in seconds; undefined if the system does not tell. */
+/**
+ * Returns how long all cores have been busy since the machine started, in seconds. Undefined if the system does not tell, or if
+ * this process may use only some of its cores.
+ */
 export function machineCpuSeconds(): number | undefined {
-  const busyMs = os
-    .cpus()
-    .reduce((sum, { times: { user, nice, sys, irq } }) => sum + user + nice + sys + irq, 0);
+  const cpus = os.cpus();
+  if (cpus.length !== os.availableParallelism()) return undefined;
+  const busyMs = cpus.reduce(
+    (sum, { times: { user, nice, sys, irq } }) => sum + user + nice + sys + irq,
+    0,
+  );
   return busyMs === 0 ? undefined : busyMs / 1000;
 }
 

@@ -15,10 +15,15 @@ const MIN_DIGITS = 4;
 const MAX_DECIMALS = 20;
 
 const BOUNDS = ['minimum', 'exclusiveMinimum', 'maximum', 'exclusiveMaximum'] as const;
+const BOUNDS_AGAINST = [
+  ['minimum', 'maximum'],
+  ['minimum', 'exclusiveMaximum'],
+  ['exclusiveMinimum', 'maximum'],
+  ['exclusiveMinimum', 'exclusiveMaximum'],
+] as const;
 
-/** A value that numbers are compared with, a bound or an excluded value, and the orders that they may have. */
-interface Comparison extends Digits {
-  readonly sign: number;
+/** A bound, and the orders that numbers may have relative to it. */
+interface Bound extends Signed {
   readonly isAllowed: OrderTest;
 }
 
@@ -28,22 +33,36 @@ export function numberPattern(
   { limits, multiples, excluded }: Normalized,
   path: string,
 ): TextPattern {
-  const bounds = BOUNDS.flatMap((name) => {
+  checkOrder(limits);
+  const bounds = BOUNDS.flatMap((name): Bound[] => {
     const limit = limits[name];
-    return limit ? [comparison(limit, LIMITS[name].isAllowed)] : [];
+    return limit ? [{ ...signedDigits(limit), isAllowed: LIMITS[name].isAllowed }] : [];
   });
   const others = excluded
     .filter((value) => typeof value === 'number')
-    .map((value) => comparison({ value, path }, (order) => order !== 0));
-  const comparisons = [...bounds, ...others];
+    .map((value) => signedDigits({ value, path }));
   const steps = multiples.filter(({ value }) => !(value === 1 && type === 'integer'));
-  if (comparisons.length + steps.length === 0) return type === 'integer' ? ANY_INTEGER : ANY_NUMBER;
+  if (bounds.length + others.length + steps.length === 0)
+    return type === 'integer' ? ANY_INTEGER : ANY_NUMBER;
   return located(steps[0]?.path ?? path, () => {
     const multiple = commonMultiple(steps);
-    const options = [-1, 1].flatMap((sign) => signed(sign, comparisons, type, multiple));
+    const options = [-1, 1].flatMap((sign) => signed(sign, bounds, others, type, multiple));
     if (options.length === 0) throw new ContradictionError('no number is allowed');
     return choice(...options);
   });
+}
+
+function checkOrder(limits: Normalized['limits']): void {
+  for (const [lower, upper] of BOUNDS_AGAINST) {
+    const [least, most] = [limits[lower], limits[upper]];
+    if (!least || !most) continue;
+    const isEmpty =
+      lower === 'minimum' && upper === 'maximum'
+        ? least.value > most.value
+        : least.value >= most.value;
+    if (isEmpty)
+      throw new ContradictionError(`leaves no number, as ${upper} is ${most.value}`, least.path);
+  }
 }
 
 /** A step: its digits without the point, and how many of them come after the point. */
@@ -58,9 +77,13 @@ function commonMultiple(steps: readonly Located<number>[]): Multiple | undefined
   const decimals = largest([0, ...all.map(({ fraction }) => fraction.length)]);
   const divisors = all.map(({ whole, fraction }) => Number(whole + fraction.padEnd(decimals, '0')));
   if (divisors.length === 0) return undefined;
-  const divisor = divisors.reduce((one, other) => (one / greatestDivisor(one, other)) * other);
-  if (divisor > MAX_DIVISOR)
-    throw new GrammarError(`must have at most ${MAX_DIVISOR} as its digits`);
+  const divisor = [1, ...divisors].reduce((one, other) => {
+    const common =
+      other > MAX_DIVISOR ? Number.POSITIVE_INFINITY : (one / greatestDivisor(one, other)) * other;
+    if (common > MAX_DIVISOR)
+      throw new GrammarError(`must have at most ${MAX_DIVISOR} as its digits`);
+    return common;
+  });
   return { divisor, decimals };
 }
 
@@ -83,25 +106,30 @@ function digitsOf(value: number): Digits {
   return { whole, fraction };
 }
 
-function comparison({ value, path }: Located<number>, isAllowed: OrderTest): Comparison {
-  const digits = located(path, () => digitsOf(Math.abs(value)));
-  return { ...digits, sign: value < 0 ? -1 : 1, isAllowed };
+interface Signed extends Digits {
+  readonly sign: number;
+}
+
+function signedDigits({ value, path }: Located<number>): Signed {
+  return { ...located(path, () => digitsOf(Math.abs(value))), sign: value < 0 ? -1 : 1 };
 }
 
 /** Returns the pattern of the numbers of a sign, if there can be any. 0 is positive. */
 function signed(
   sign: number,
-  comparisons: readonly Comparison[],
+  bounds: readonly Bound[],
+  others: readonly Signed[],
   type: 'number' | 'integer',
   multiple: Multiple | undefined,
 ): TextPattern[] {
-  if (comparisons.some((one) => one.sign !== sign && !one.isAllowed(sign))) return [];
-  const magnitudes = comparisons
+  if (bounds.some((one) => one.sign !== sign && !one.isAllowed(sign))) return [];
+  const excluded = others.filter((one) => one.sign === sign);
+  const magnitudes = bounds
     .filter((one) => one.sign === sign)
     .map((one) => ({ ...one, isAllowed: (order: number) => one.isAllowed(sign * order) }));
-  if (sign > 0) return [decimals(magnitudes, type, multiple)];
-  const zero = comparison({ value: 0, path: '' }, LIMITS.exclusiveMinimum.isAllowed);
-  return [sequence(text('-'), decimals([...magnitudes, zero], type, multiple))];
+  if (sign > 0) return [decimals(magnitudes, excluded, type, multiple)];
+  const zero = { whole: '0', fraction: '', sign, isAllowed: LIMITS.exclusiveMinimum.isAllowed };
+  return [sequence(text('-'), decimals([...magnitudes, zero], excluded, type, multiple))];
 }
 
 /** The digits so far. */
@@ -113,6 +141,8 @@ interface Progress {
   readonly isZero: boolean;
   /** Their order relative to as many digits of each value. */
   readonly orders: readonly number[];
+  /** The excluded values that begin with these digits. */
+  readonly tied: readonly number[];
   /** The remainder of all digits, divided by the step. */
   readonly remainder: number;
 }
@@ -122,7 +152,8 @@ interface Progress {
  * multiples.
  */
 function decimals(
-  values: readonly Comparison[],
+  values: readonly Bound[],
+  excluded: readonly Digits[],
   type: 'number' | 'integer',
   multiple: Multiple | undefined,
 ): TextPattern {
@@ -145,18 +176,26 @@ function decimals(
         state.orders[i]! || Math.sign(digit - Number((isFraction ? fraction : whole)[length] ?? 0))
       );
     });
+    const tied = state.tied.filter((i) => {
+      const { whole, fraction } = excluded[i]!;
+      return (isFraction ? (fraction[length] ?? '0') : whole[length]) === String(digit);
+    });
     const isZero = state.isZero || (!isFraction && length === 0 && digit === 0);
     return {
       isFraction,
       length: length + 1,
       isZero,
       orders,
+      tied,
       remainder: (remainder * 10 + digit) % divisor,
     };
   };
+  /** Whether the whole part of an excluded value ends here. */
+  const isWhole = ({ isFraction, length }: Progress, i: number) =>
+    isFraction || excluded[i]!.whole.length === length;
   const start = { isFraction: false, length: 0, isZero: false, orders: values.map(() => 0) };
   return stateGraph<Progress>(
-    { ...start, remainder: 0 },
+    { ...start, tied: [...excluded.keys()], remainder: 0 },
     {
       canEnd(state) {
         const written = state.isFraction ? state.length : 0;
@@ -166,7 +205,8 @@ function decimals(
         return (
           state.length > 0 &&
           withZeros(state.remainder, missing - written, divisor) === 0 &&
-          values.every(({ isAllowed }, i) => isAllowed(orders[i]!))
+          values.every(({ isAllowed }, i) => isAllowed(orders[i]!)) &&
+          !state.tied.some((i) => isWhole(state, i) && excluded[i]!.fraction.length <= written)
         );
       },
       next(state) {
@@ -188,7 +228,8 @@ function decimals(
         }
         const edges = Array.from(targets.values(), ({ pairs, to }) => ({ item: chars(pairs), to }));
         if (isFraction || length === 0 || maxFraction === 0) return edges;
-        const point = { ...state, isFraction: true, length: 0, orders: pointOrders(state) };
+        const tied = state.tied.filter((i) => isWhole(state, i));
+        const point = { ...state, isFraction: true, length: 0, orders: pointOrders(state), tied };
         return [...edges, { item: text('.'), to: point }];
       },
     },

@@ -6,9 +6,8 @@ import type { Normalized, Part } from './normalized-schema.ts';
 import type { ObjectShape } from './object-pattern.ts';
 import { memberParts } from './schema-check.ts';
 import { boundsOf, isEnforced, quoted, toTextRule } from './schema-strings.ts';
-import { stateGraph } from './state-graph.ts';
 import { MAX_LABELS, TextLanguage, type TextRule } from './text-language.ts';
-import { choice, type TextPattern, text } from './text-pattern.ts';
+import { choice, graph, type TextPattern, text } from './text-pattern.ts';
 
 /** The part of a converter that the collection of members needs. */
 export interface MemberSource {
@@ -145,27 +144,25 @@ function nameLanguage(
   return located(path, () => new TextLanguage(rules, boundsOf(own, 'Length')));
 }
 
-/** Matches a text that differs from all of these. */
+/** Matches a text that differs from all of these: a tree of their characters, and a node for texts that left it. */
 function textExcept(texts: readonly string[]): TextPattern {
-  const other = { begin: '', texts: [] };
-  return stateGraph<{ readonly begin: string; readonly texts: readonly string[] }>(
-    { begin: '', texts },
-    {
-      /** Without texts that begin in the same way, what was written does not matter. */
-      keyOf: (state) => (state.texts.length > 0 ? `begins with ${state.begin}` : 'other'),
-      canEnd: (state) => !state.texts.includes(state.begin),
-      next({ begin, texts: possible }) {
-        const following = new Map<number, string[]>();
-        for (const one of possible) {
-          const point = one.codePointAt(begin.length);
-          if (point !== undefined) following.set(point, [...(following.get(point) ?? []), one]);
-        }
-        const edges = Array.from(following, ([point, rest]) => ({
-          item: oneCharacter(point),
-          to: { begin: begin + String.fromCodePoint(point), texts: rest },
-        }));
-        return [...edges, { item: characterExcept([...following.keys()]), to: other }];
-      },
-    },
-  );
+  const tree: Map<number, number>[] = [new Map()];
+  const ends = new Set<number>();
+  for (const one of texts) {
+    let at = 0;
+    for (const character of one) {
+      const point = character.codePointAt(0)!;
+      const next = tree[at]!.get(point) ?? tree.push(new Map()) - 1;
+      tree[at]!.set(point, next);
+      at = next;
+    }
+    ends.add(at);
+  }
+  const other = tree.length;
+  const nodes = [...tree, new Map<number, number>()].map((children, i) => {
+    const edges = Array.from(children, ([point, to]) => ({ item: oneCharacter(point), to }));
+    edges.push({ item: characterExcept([...children.keys()]), to: other });
+    return { isEnd: !ends.has(i), edges };
+  });
+  return graph(nodes);
 }

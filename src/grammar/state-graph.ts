@@ -10,8 +10,6 @@ const STATE_BYTES = 256;
 
 /** The steps that may follow each state. */
 interface StateRules<State> {
-  /** Returns the same key for states that the same steps may follow. Default: all of a state. */
-  keyOf?(state: State): string;
   canEnd(state: State): boolean;
   next(state: State): readonly { readonly item: TextPattern; readonly to: State }[];
 }
@@ -19,12 +17,12 @@ interface StateRules<State> {
 /** Returns the pattern of all paths from a state to one that can end. Throws `GrammarError` if there are too many states. */
 export function stateGraph<State extends object>(
   start: State,
-  { keyOf = (state) => Object.values(state).join(), canEnd, next }: StateRules<State>,
+  { canEnd, next }: StateRules<State>,
 ): TextPattern {
   const indexOf = new Map<string, number>();
   const states: State[] = [];
   const enter = (state: State): number => {
-    const key = keyOf(state);
+    const key = Object.values(state).join();
     const known = indexOf.get(key);
     if (known !== undefined) return known;
     if (states.length >= MAX_STATES)

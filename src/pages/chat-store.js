@@ -101,14 +101,14 @@ export class ChatStore {
     const { chats, summaries, committed } = this.#begin();
     for (const store of [chats, summaries]) store.delete([this.#tenant, id]);
     await committed;
+    localStorage.removeItem(this.#keptName(id));
     this.#channel.postMessage({ id, isRemoved: true });
   }
 
   /** Keeps a chat while the page closes, when no transaction would end any more. The next page saves it. @param {Chat} chat */
   keep(chat) {
     try {
-      const name = UNSAVED + JSON.stringify([SERVER, this.#tenant, chat.id]);
-      localStorage.setItem(name, JSON.stringify(chat));
+      localStorage.setItem(this.#keptName(chat.id), JSON.stringify(chat));
     } catch {
       // It is larger than localStorage. The last save is less than a second old.
     }
@@ -117,11 +117,24 @@ export class ChatStore {
   async #saveKept() {
     const prefix = UNSAVED + JSON.stringify([SERVER, this.#tenant]).slice(0, -1);
     for (const name of Object.keys(localStorage).filter((one) => one.startsWith(`${prefix},`))) {
-      const chat = toChat(JSON.parse(localStorage.getItem(name) ?? ''));
-      const saving = chat ? this.save(chat) : Promise.resolve();
       // Without room it waits for the next page.
-      await saving.then(() => localStorage.removeItem(name)).catch(() => {});
+      await this.#saveKeptItem(name).catch(() => {});
     }
+  }
+
+  /** Of a chat that was saved since, only the turns are added; one that was removed since stays so. @param {string} name */
+  async #saveKeptItem(name) {
+    const kept = toChat(JSON.parse(localStorage.getItem(name) ?? 'null'));
+    const stored = kept && (await this.load(kept.id));
+    if (kept && stored && stored.revision !== kept.revision) {
+      await this.save({ ...stored, turns: joinTurns(stored, kept) });
+    } else if (kept && (stored || kept.revision === 0)) await this.save(kept);
+    localStorage.removeItem(name);
+  }
+
+  /** @param {string} id */
+  #keptName(id) {
+    return UNSAVED + JSON.stringify([SERVER, this.#tenant, id]);
   }
 
   #begin() {

@@ -24,7 +24,9 @@ export class CurrentChat {
   /** @type {ChatStore | undefined} */
   #store;
   #isUnsaved = false;
-  /** Whether answers are being written into the chat's objects. Changes of other tabs wait until they are not. */
+  /** Whether another tab has removed the chat. It is then no longer saved. */
+  #isRemoved = false;
+  /** Whether answers are being written into the chat's objects. Turns of other tabs wait until they are not. */
   isBusy = false;
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #timer;
@@ -46,7 +48,7 @@ export class CurrentChat {
 
   /** Whether the chat has content that no storage has. */
   get isUnsaved() {
-    return this.#isUnsaved && titleOf(this.#withTexts()) !== '';
+    return this.#isUnsaved && !this.#isRemoved && titleOf(this.#withTexts()) !== '';
   }
 
   /** The id of the chat that this tab showed before it was reloaded. */
@@ -67,6 +69,7 @@ export class CurrentChat {
     await this.flush();
     this.#chat = chat;
     this.#isUnsaved = false;
+    this.#isRemoved = false;
     sessionStorage.setItem(ITEM, chat.id);
   }
 
@@ -95,15 +98,20 @@ export class CurrentChat {
     this.#store = undefined;
   }
 
-  /** Keeps the chat when the page closes, or is hidden and may be closed without notice. */
+  /** Keeps the chat when the page closes. */
   keep() {
+    if (this.#isRemoved) return;
     if (this.#isUnsaved || this.isBusy) this.#store?.keep(this.#withTexts());
   }
 
   /** Takes over a copy that was saved elsewhere. Turns that did not change stay the same objects. @param {Chat} copy */
   adopt(copy) {
+    if (copy.id !== this.#chat.id) return;
     // While answers are being written, the revision stays, so that the next save joins the turns.
-    if (copy.id !== this.#chat.id || this.isBusy) return;
+    if (this.isBusy) {
+      this.#chat = { ...this.#chat, title: copy.title };
+      return;
+    }
     const own = new Map(this.#chat.turns.map((turn) => [turn.id, turn]));
     const all = this.#isUnsaved ? joinTurns(this.#chat, copy) : copy.turns;
     const turns = all.map((turn) => {
@@ -122,7 +130,7 @@ export class CurrentChat {
   }
 
   async #save() {
-    if (!this.#store || !this.#isUnsaved) return;
+    if (!this.#store || !this.#isUnsaved || this.#isRemoved) return;
     this.#chat = this.#withTexts();
     this.#isUnsaved = false;
     const { turns } = this.#chat;
@@ -147,8 +155,11 @@ export class CurrentChat {
 
   /** @param {import('./chat-store.js').Change} change */
   async #follow({ id, isRemoved }) {
-    if (id !== this.#chat.id || this.isBusy) return;
-    if (isRemoved) return this.#options.onRemoved();
+    if (id !== this.#chat.id) return;
+    if (isRemoved) {
+      this.#isRemoved = true;
+      return this.#options.onRemoved();
+    }
     const stored = await this.#store?.load(id).catch(() => undefined);
     if (stored) this.adopt(stored);
   }

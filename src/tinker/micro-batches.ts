@@ -21,9 +21,13 @@ export async function passInBatches(
   return { logProbs, loss };
 }
 
-/** Returns the indices of each micro-batch, by length to save padding. */
+/**
+ * Returns the indices of each micro-batch, by length to save padding. The largest is first: if the trainer refuses it for lack of
+ * memory, no other one has changed the gradients.
+ */
 function microBatches(data: readonly TokenDatum[]): number[][] {
   const lengthOf = (index: number) => data[index]!.inputIds.length;
+  const sizeOf = (batch: readonly number[]) => batch.length * lengthOf(batch.at(-1)!);
   const batches: number[][] = [];
   for (const index of [...data.keys()].sort((a, b) => lengthOf(a) - lengthOf(b))) {
     const last = batches.at(-1);
@@ -31,5 +35,5 @@ function microBatches(data: readonly TokenDatum[]): number[][] {
     if (fits && last.length < BATCH_SEQUENCES) last.push(index);
     else batches.push([index]);
   }
-  return batches;
+  return batches.sort((a, b) => sizeOf(b) - sizeOf(a));
 }

@@ -4,6 +4,7 @@ import { test } from 'node:test';
 import { Ajv2020 } from 'ajv/dist/2020.js';
 import formats from 'ajv-formats';
 import type { Constraint } from '../../src/contracts/generation.ts';
+import { refusalOf } from './refusals.ts';
 import { SCHEMAS } from './schemas.ts';
 import { seeded, Writer } from './written.ts';
 
@@ -65,4 +66,38 @@ test('multiples have no more digits than a reader of JSON keeps', () => {
   };
   assert.ok(writer.allows(multiplesOf3, '111111111111111'));
   assert.ok(!writer.allows(multiplesOf3, '11910032104906119'));
+});
+
+test('hundreds of numbers and long names can be excluded', () => {
+  const few: Constraint = {
+    kind: 'json_schema',
+    schema: { type: 'number', not: { enum: Array.from({ length: 400 }, (_, i) => i / 4) } },
+  };
+  for (const text of ['17', '17.5', '17.50', '0', '0.25'])
+    assert.ok(!writer.allows(few, text), text);
+  for (const text of ['400', '17.3', '17.251', '-17', '170'])
+    assert.ok(writer.allows(few, text), text);
+  const names = ['a', 'b', 'c', 'd'].map((letter) => letter.repeat(2_600));
+  const open: Constraint = {
+    kind: 'json_schema',
+    schema: {
+      properties: Object.fromEntries(names.map((name) => [name, { type: 'integer' }])),
+      additionalProperties: { type: 'string' },
+      type: 'object',
+    },
+  };
+  assert.equal(refusalOf(open), undefined);
+});
+
+test('a contradiction of numbers is found at its keyword', () => {
+  const faults: [schema: object, path: string][] = [
+    [{ type: 'number', minimum: 5, maximum: 4 }, '#/minimum'],
+    [{ type: 'integer', exclusiveMinimum: 5, maximum: 5 }, '#/exclusiveMinimum'],
+    [
+      { type: 'number', allOf: [{ multipleOf: 1e308 }, { multipleOf: 0.01 }] },
+      '#/allOf/0/multipleOf',
+    ],
+  ];
+  for (const [schema, path] of faults)
+    assert.equal(refusalOf({ kind: 'json_schema', schema })?.path, path);
 });

@@ -116,7 +116,8 @@ function doraWidth({ headCount, kvHeadCount, headDim, hiddenSize }: DecoderConfi
   return (headCount + 2 * kvHeadCount) * headDim + hiddenSize;
 }
 
-const NO_BATCH: BatchSize = { batchTokens: 0, length: 0, targets: 0 };
+/** The size of no batch. */
+export const NO_BATCH: BatchSize = { batchTokens: 0, length: 0, targets: 0 };
 
 /** Returns the number of live elements of a block. */
 function workingSet(

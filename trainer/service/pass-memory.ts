@@ -9,7 +9,7 @@ import type { DecoderConfig } from '../../src/model/config.ts';
 import { adapterTensors } from '../adapter/tensors.ts';
 import { lossHeadOf } from '../graph/loss-head-graph.ts';
 import type { AdapterPlan } from '../job/adapter-plan.ts';
-import { type EstimatedRun, memoryOfRun } from '../planner/run-estimate.ts';
+import { type EstimatedRun, memoryOfRun, NO_BATCH } from '../planner/run-estimate.ts';
 
 /** How a trainer computes the passes of all models, and its memory. */
 export interface PassMemory
@@ -18,10 +18,13 @@ export interface PassMemory
   readonly memory: number | undefined;
 }
 
-/** @throws ServeError (400) if a pass over a micro-batch, or without sequences the model itself, does not fit */
+/**
+ * @throws ServeError (400) if a pass over a micro-batch, or without sequences the model itself, does not fit. A pass that is
+ *   forward only keeps nothing for gradients.
+ */
 export function checkMemory(
   { lora }: Pick<AdapterPlan, 'lora'>,
-  data: readonly TokenDatum[],
+  { data, isForwardOnly }: { data: readonly TokenDatum[]; isForwardOnly: boolean },
   { config, memory = Number.POSITIVE_INFINITY, ...run }: PassMemory & { config: DecoderConfig },
 ): void {
   const length = Math.max(0, largest(data.map(({ inputIds }) => inputIds.length)));
@@ -29,14 +32,14 @@ export function checkMemory(
     (sum, row) => sum + elementCount(row.shape),
     0,
   );
+  const tokens = data.length * length;
+  const batch = { batchTokens: tokens, length, targets: tokens };
   const { total } = memoryOfRun(config, {
     ...run,
     trained,
     head: lossHeadOf(config, run.compute, lora),
-    batchTokens: data.length * length,
-    length,
-    targets: data.length * length,
-    evaluation: undefined,
+    ...(isForwardOnly ? NO_BATCH : batch),
+    evaluation: isForwardOnly ? batch : undefined,
   });
   if (total <= memory) return;
   const [needed, left] = [total, memory].map(formatFileSize);

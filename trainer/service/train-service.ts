@@ -66,7 +66,7 @@ export class TrainService {
       this.#add(model, { initAdapter: directory }, momentsFile),
     pass: async ({ model, ...pass }) => {
       const seated = await this.#models.seat(model);
-      checkMemory(seated.plan, pass.data, this.#limits);
+      checkMemory(seated.plan, pass, this.#limits);
       return runPass(seated.model, pass);
     },
     step: async ({ model, adam }) => step(await this.#models.seat(model), adam),
@@ -107,7 +107,7 @@ export class TrainService {
   async #add(id: string, settings: Partial<TrainJob>, momentsFile?: string) {
     const job = parseJob({ ...NO_FILES, ...settings });
     const plan = await planAdapter(job, this.#artifact);
-    checkMemory(plan, [], this.#limits);
+    checkMemory(plan, { data: [], isForwardOnly: false }, this.#limits);
     await this.#models.drop(id); // a model that exists is replaced
     this.#models.add(id, plan, momentsFile === undefined ? undefined : readMoments(momentsFile));
     return { rank: plan.peft.r };

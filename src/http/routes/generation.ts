@@ -140,7 +140,8 @@ function addGeneration<Body extends GenerationBody>(
     async handle(c, body) {
       const input = dialect.read(body, sourceOf(c));
       using _entry = enterQueue(c, deps, queuedTokens(input, deps));
-      return respond(c, deps, await planGeneration(c, deps, { endpoint: dialect, body, input }));
+      const plan = await planGeneration(c, deps, { endpoint: dialect, body, input });
+      return await respond(c, deps, plan); // the entry is held until then
     },
   });
 }

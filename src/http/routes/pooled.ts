@@ -109,7 +109,7 @@ async function respondPooled(
     sampling: GREEDY,
     ...(scope !== undefined && { prefixScope: scope }),
   };
-  return respond(c, deps, {
+  return await respond(c, deps, {
     tenant,
     model,
     choices: prompts.map(({ ids: promptIds }, index) => {

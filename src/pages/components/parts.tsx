@@ -30,8 +30,8 @@ export function Table({ caption, columns, rows }: TableProps) {
         <caption class="hidden">{caption}</caption>
         <thead>
           <tr>
-            {heads.map(({ name, className }) => (
-              <th key={name} scope="col" class={className}>
+            {heads.map(({ name, className }, i) => (
+              <th key={i} scope="col" class={className}>
                 {name}
               </th>
             ))}

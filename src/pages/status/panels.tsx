@@ -217,7 +217,9 @@ export function AdapterCache({ store }: Props) {
           ...[hits, misses, evictions, failed].map(optional),
         ])}
       />
-      <p class="help">{isFull(status) && adapterFacts(status).join(' ')}</p>
+      <p class="help" id="attached">
+        {isFull(status) && adapterFacts(status).join(' ')}
+      </p>
     </Panel>
   );
 }
