@@ -122,7 +122,7 @@ export class ChatStore {
     }
   }
 
-  /** Of a chat that was saved since, only the turns are added; one that was removed since stays so. @param {string} name */
+  /** Adds only the turns if the chat was saved since. If it was removed since, it stays so. @param {string} name */
   async #saveKeptItem(name) {
     const kept = toChat(JSON.parse(localStorage.getItem(name) ?? 'null'));
     const stored = kept && (await this.load(kept.id));
