@@ -157,8 +157,9 @@ export class ChatList {
   /** @param {readonly Chat[]} chats @param {string} text */
   async #removeChats(chats, text) {
     const current = chats.find(({ id }) => id === this.#current.chat.id);
-    if (current) await this.#onOpen(createChat());
+    if (current) this.#current.drop();
     for (const { id } of chats) await this.#store?.remove(id);
+    if (current) await this.#onOpen(createChat());
     await this.refresh();
     offerUndo(text, async () => {
       await this.#save(chats);

@@ -24,7 +24,7 @@ export class CurrentChat {
   /** @type {ChatStore | undefined} */
   #store;
   #isUnsaved = false;
-  /** Whether another tab has removed the chat. It is then no longer saved. */
+  /** Whether the chat was removed. It is then no longer saved. */
   #isRemoved = false;
   /** Whether answers are being written into the chat's objects. Turns of other tabs wait until they are not. */
   isBusy = false;
@@ -98,6 +98,11 @@ export class CurrentChat {
     this.#store = undefined;
   }
 
+  /** Saves the chat no more, because it is being removed. */
+  drop() {
+    this.#isRemoved = true;
+  }
+
   /** Keeps the chat when the page closes. */
   keep() {
     if (this.#isRemoved) return;
@@ -157,7 +162,7 @@ export class CurrentChat {
   async #follow({ id, isRemoved }) {
     if (id !== this.#chat.id) return;
     if (isRemoved) {
-      this.#isRemoved = true;
+      this.drop();
       return this.#options.onRemoved();
     }
     const stored = await this.#store?.load(id).catch(() => undefined);
