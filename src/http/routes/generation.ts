@@ -125,24 +125,34 @@ interface DialectRoute<Body> extends Pick<Route<Body>, 'path' | 'summary' | 'res
   readonly schema: z.ZodType<Body>;
 }
 
-/** Adds a route that generates. */
-function addGeneration<Body extends GenerationBody>(
+/** Adds a route that takes a body of a dialect. */
+function addDialectRoute<Body extends GenerationBody>(
   app: App,
   deps: Deps,
-  dialect: Dialect<Body>,
   { schema, ...route }: DialectRoute<Body>,
+  handle: (c: Context<HttpEnv>, body: Body) => Promise<Response | object>,
 ): void {
   addRoute(app, {
     ...route,
     ...waitingRoute(deps),
     method: 'post',
     body: { schema, limits: deps.limits },
-    async handle(c, body) {
-      const input = dialect.read(body, sourceOf(c));
-      using _entry = enterQueue(c, deps, queuedTokens(input, deps));
-      const plan = await planGeneration(c, deps, { endpoint: dialect, body, input });
-      return await respond(c, deps, plan); // the entry is held until then
-    },
+    handle,
+  });
+}
+
+/** Adds a route that generates. */
+function addGeneration<Body extends GenerationBody>(
+  app: App,
+  deps: Deps,
+  dialect: Dialect<Body>,
+  route: DialectRoute<Body>,
+): void {
+  addDialectRoute(app, deps, route, async (c, body) => {
+    const input = dialect.read(body, sourceOf(c));
+    using _entry = enterQueue(c, deps, queuedTokens(input, deps));
+    const plan = await planGeneration(c, deps, { endpoint: dialect, body, input });
+    return await respond(c, deps, plan); // without await the entry would end before the adapter is loaded
   });
 }
 
@@ -152,21 +162,14 @@ function addPreparation<Body extends GenerationBody>(
   deps: Deps,
   dialect: Dialect<Body>,
   {
-    schema,
     show,
     ...route
   }: DialectRoute<Body> & { show(c: Context<HttpEnv>, request: ReadRequest): Promise<object> },
 ): void {
-  addRoute(app, {
-    ...route,
-    ...waitingRoute(deps),
-    method: 'post',
-    body: { schema, limits: deps.limits },
-    async handle(c, body) {
-      using _entry = enterQueue(c, deps, 0);
-      const input = dialect.read(body, sourceOf(c));
-      return await show(c, { endpoint: dialect, body, input });
-    },
+  addDialectRoute(app, deps, route, async (c, body) => {
+    using _entry = enterQueue(c, deps, 0);
+    const input = dialect.read(body, sourceOf(c));
+    return await show(c, { endpoint: dialect, body, input });
   });
 }
 
