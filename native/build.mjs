@@ -23,6 +23,7 @@ const AVX512 = [
 /** Each source with its instruction sets. */
 const SOURCES = {
   'linear.c': [AVX2, AVX512],
+  'rounding.c': [AVX2, AVX512],
   'attention.c': [AVX2, AVX512],
   'logits.c': [AVX2, AVX512],
   'operators.c': [[]],

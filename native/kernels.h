@@ -11,6 +11,12 @@
 /** Outputs that a task computes: two blocks. */
 #define TASK_OUTPUTS (2 * BLOCK)
 
+/** Inputs of 4-bit weights that share a scale and a lowest value, and inputs of a row that share a scale then. */
+#define SPAN 32
+/** The 4-bit weights of a block and a span: 16 scales and 16 lowest values as halves, and the codes. Five cache lines. */
+#define RECORD_BYTES 320
+#define RECORD_CODES 64
+
 /** Inputs of a group: the sum of as many codes times the zero point, 128 * 127 each, is less than 2^31. */
 #define MAX_GROUP 131072
 
@@ -55,7 +61,8 @@ typedef struct {
 } Update;
 
 /**
- * y = (x * factors) W + x[float_inputs] V + bias + the update of the row's adapter.
+ * With 8-bit weights, y = (x * factors) W + x[float_inputs] V + bias + the update of the row's adapter. With 4-bit weights,
+ * y = x W + bias + the update, G = K / 32, and W = code * scale + lowest value.
  * T = token rows, K = inputs, N = outputs, G = groups, F = float inputs.
  */
 typedef struct {
@@ -67,6 +74,11 @@ typedef struct {
   const float *factors;
   /** [N / 16, K / 4, 16, 4], from 1 to 255 with the zero point 128, padded with 128 to whole blocks */
   const uint8_t *weights;
+  /**
+   * 4-bit weights, in place of `weights`, or null: [N / 16, K / 32, 320]. Each record has the scales and the lowest values [16] as
+   * halves, and the codes [4, 16, 4]: in the low half of a byte of the first quad of a pair, in the high half of the second.
+   */
+  const uint8_t *records;
   /** [N] */
   const float *scales;
   /** [F] */
@@ -79,9 +91,15 @@ typedef struct {
   Adapters adapters;
   /** [T, N] */
   float *y;
-  /** Written by `prepare_rows`: int8 or int16 [T, K]; int32 [T, G], the sums of codes times the zero point; float [T, G]; [T, F]. */
+  /**
+   * Written by `prepare_rows`. The codes are int16 [T, K] with 8-bit weights and AVX2, else int8. For each row and group: the scale,
+   * and the sum of codes times the zero point, or with 4-bit weights times the scale. Then [T, F].
+   */
   void *codes;
-  int32_t *sums;
+  union {
+    int32_t *sums;
+    float *scaled_sums;
+  };
   float *row_scales;
   float *taken;
   /** [T, K], with an activation: its results */
@@ -130,10 +148,12 @@ typedef struct {
 
 /** The functions of one instruction set. Tasks may run at the same time. What they write depends on no other task. */
 typedef struct {
-  /** Bytes of a rounded input. */
+  /** Bytes of an input that is rounded for 8-bit weights. */
   size_t code_bytes;
   /** Rounds each rank row of an update with a scale of its own. Returns 0 without memory. */
   int (*round_update)(const Update *);
+  /** Rounds the values [16, K] of a block of outputs to records [K / 32, 320]. */
+  void (*round_block)(const float *values, int64_t inputs, uint8_t *records);
   /**
    * Prepares rows first..last-1 of x, in the order of their slots: activates, rounds with one scale for each group of inputs, and multiplies with A. A row
    * with a number that is not finite gets the scale NaN.
@@ -159,6 +179,7 @@ void *scratch(size_t bytes);
 #else
 #define KERNEL(name) name##_avx2
 #endif
+void KERNEL(round_block)(const float *values, int64_t inputs, uint8_t *records);
 int KERNEL(append)(const Attention *, int64_t sequence, int64_t kv_head);
 int KERNEL(attend)(const Attention *, int64_t sequence, int64_t kv_head, int64_t first, int64_t last);
 void KERNEL(top_logits)(const TopLogits *, int64_t row);

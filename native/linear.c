@@ -1,26 +1,17 @@
-// A linear in per-token form: rounds activations to 8 bits, multiplies them by packed 8-bit weights, and adds the update of each
-// row's adapter. Sums of integers are exact, and sums of floats have one order, so a row's outputs depend neither on the other
+// A linear in per-token form: rounds activations to 8 bits, multiplies them by packed 8-bit or 4-bit weights, and adds the update of
+// each row's adapter. Sums of integers are exact, and sums of floats have one order, so a row's outputs depend neither on the other
 // rows nor on the instruction set.
 // Compile with -ffp-contract=off: a compiler that fuses some sums and not others would round them differently.
-#include "kernels.h"
-#include "vectors.h"
-#include <immintrin.h>
+#include "products.h"
 #include <math.h>
 
 #define ZERO_POINT 128
 #define LARGEST_LEVEL 127.0f
 #define INFINITY_BITS 0x7f800000
-#define MAX_TILE_ROWS 8
 /** Rows with one adapter that share what is loaded of it. */
 #define SHARING_ROWS 4
 /** How far ahead an adapter's A is fetched, in bytes. Slots of adjacent rows follow each other. */
 #define FETCHED_AHEAD 8192
-
-#ifdef __AVX512VNNI__
-typedef int8_t Code;
-#else
-typedef int16_t Code;
-#endif
 
 static int32_t bits_of(float value) {
   int32_t bits;
@@ -28,15 +19,25 @@ static int32_t bits_of(float value) {
   return bits;
 }
 
-static void round_group(const float *x, const float *factors, int64_t width, Code *codes, int32_t *sum, float *scale) {
-  // As integers, the magnitudes of floats have the same order, and NaN is the largest.
-  int32_t largest_bits = 0;
-  for (int64_t i = 0; i < width; i++) {
-    int32_t bits = bits_of(x[i] * factors[i]) & 0x7fffffff;
-    largest_bits = bits > largest_bits ? bits : largest_bits;
+/** Returns the largest magnitude of x * factors as bits, which have the order of floats, with NaN as the largest. `factors` may be null. */
+INLINE int32_t largest_bits_of(const float *x, const float *factors, int64_t count) {
+  int32_t largest = 0;
+  for (int64_t i = 0; i < count; i++) {
+    int32_t bits = bits_of(factors ? x[i] * factors[i] : x[i]) & 0x7fffffff;
+    largest = bits > largest ? bits : largest;
   }
-  float largest;
-  memcpy(&largest, &largest_bits, sizeof largest);
+  return largest;
+}
+
+static float float_of(int32_t bits) {
+  float value;
+  memcpy(&value, &bits, sizeof value);
+  return value;
+}
+
+static void round_group(const float *x, const float *factors, int64_t width, Code *codes, int32_t *sum, float *scale) {
+  const int32_t largest_bits = largest_bits_of(x, factors, width);
+  const float largest = float_of(largest_bits);
   if (largest_bits >= INFINITY_BITS) {
     memset(codes, 0, width * sizeof *codes);
     *sum = 0;
@@ -56,15 +57,25 @@ static void round_group(const float *x, const float *factors, int64_t width, Cod
   *scale = largest / LARGEST_LEVEL;
 }
 
+/** Rounds a span of inputs for 4-bit weights. */
+static void round_span(const float *x, int8_t *codes, float *scaled_sum, float *scale) {
+  const int32_t largest_bits = largest_bits_of(x, NULL, SPAN);
+  const float largest = float_of(largest_bits);
+  int32_t total = 0;
+  float inverse = largest > 0 ? LARGEST_LEVEL / largest : 0;
+  if (largest_bits >= INFINITY_BITS || inverse > 3e38f) inverse = 0;
+  for (int i = 0; i < SPAN; i++) {
+    int32_t code = inverse == 0 ? 0 : (int32_t)rintf(x[i] * inverse);
+    codes[i] = (int8_t)code;
+    total += code;
+  }
+  *scale = largest_bits >= INFINITY_BITS ? NAN : largest / LARGEST_LEVEL;
+  *scaled_sum = *scale * (float)total;
+}
+
 /** Rounds a rank row, to blocks of codes `stride` bytes apart if there is room for them. Returns the scale. */
 static float round_rank_row(const float *from, int64_t count, int8_t *to, int64_t stride) {
-  int32_t largest_bits = 0;
-  for (int64_t i = 0; i < count; i++) {
-    int32_t bits = bits_of(from[i]) & 0x7fffffff;
-    largest_bits = bits > largest_bits ? bits : largest_bits;
-  }
-  float largest;
-  memcpy(&largest, &largest_bits, sizeof largest);
+  const float largest = float_of(largest_bits_of(from, NULL, count));
   const float scale = largest / LARGEST_LEVEL, inverse = scale > 1e-38f ? 1 / scale : 0;
   for (int64_t at = 0; to && at < count; at += BLOCK, to += stride)
     for (int i = 0; i < BLOCK; i++) to[i] = (int8_t)(int32_t)rintf(from[at + i] * inverse);
@@ -99,11 +110,6 @@ static const float *activated_row(const Linear *l, int64_t t) {
     store(to + i, x * sigmoid(z) * load(up + i));
   }
   return to;
-}
-
-/** Returns the row at a place in the order of the slots. */
-static int64_t row_at(const Linear *l, int64_t place) {
-  return l->adapters.row_slots ? l->adapters.order[place] : place;
 }
 
 /** Returns how many rows from a place on use one adapter, at most `last` - place and `most`. */
@@ -156,6 +162,10 @@ static void prepare_rows(const Linear *l, int64_t first, int64_t last) {
     const float *x = activated_row(l, t);
     for (int64_t g = 0; g < l->groups; g++) {
       int64_t at = g * width, group = t * l->groups + g;
+      if (l->records) {
+        round_span(x + at, (int8_t *)l->codes + t * l->inputs + at, l->scaled_sums + group, l->row_scales + group);
+        continue;
+      }
       Code *codes = (Code *)l->codes + t * l->inputs + at;
       round_group(x + at, l->factors + at, width, codes, l->sums + group, l->row_scales + group);
     }
@@ -173,104 +183,11 @@ static void prepare_rows(const Linear *l, int64_t first, int64_t last) {
   }
 }
 
-/**
- * What `adapt_blocks` will read for the rows of a tile. It is fetched while their products are computed, a line at a time: every
- * row may have another adapter, the processor does not look ahead from one to the next, and it waits if too much is asked of it.
- */
-typedef struct {
-  const int8_t *from[MAX_TILE_ROWS];
-  int64_t next, end;
-} Ahead;
-
-static Ahead ahead_of(const Linear *l, int64_t row, int rows, int64_t first) {
-  const Adapters *ad = &l->adapters;
-  Ahead ahead = {.end = ad->rank_rows ? rows * TASK_OUTPUTS * ad->ranks / CACHE_LINE : 0};
-  for (int r = 0; ahead.end && r < rows; r++) ahead.from[r] = ad->b + (ad->row_slots[row_at(l, row + r)] * l->outputs + first) * ad->ranks;
-  return ahead;
-}
-
-INLINE void fetch_line(Ahead *ahead, int rows) {
-  if (ahead->next >= ahead->end) return;
-  __builtin_prefetch(ahead->from[ahead->next % rows] + ahead->next / rows * CACHE_LINE, 0, 2);
-  ahead->next++;
-}
-
-/** Sums of one row and the outputs of a task. */
-typedef float RowSums[TASK_OUTPUTS];
-
-#ifdef __AVX512VNNI__
-INLINE void add_products(
-    const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, Ahead *ahead, RowSums *sums) {
-  const int64_t quads = l->inputs / QUAD, width = quads / l->groups;
-  const uint8_t *weights = l->weights + block * quads * BLOCK * QUAD;
-  const int32_t *codes = (const int32_t *)l->codes + row * quads;
-  __m512i acc[MAX_TILE_ROWS][2];
-  for (int r = 0; r < rows; r++)
-    for (int b = 0; b < blocks; b++) acc[r][b] = _mm512_set1_epi32(-l->sums[(row + r) * l->groups + group]);
-  for (int64_t q = group * width; q < (group + 1) * width; q++) {
-    __m512i w[2];
-    fetch_line(ahead, rows);
-    for (int b = 0; b < blocks; b++) w[b] = _mm512_loadu_si512(weights + (b * quads + q) * BLOCK * QUAD);
-    for (int r = 0; r < rows; r++) {
-      __m512i x = _mm512_set1_epi32(codes[r * quads + q]);
-      for (int b = 0; b < blocks; b++) acc[r][b] = _mm512_dpbusd_epi32(acc[r][b], w[b], x);
-    }
-  }
-  for (int r = 0; r < rows; r++) {
-    __m512 scale = _mm512_set1_ps(l->row_scales[(row + r) * l->groups + group]);
-    for (int b = 0; b < blocks; b++) {
-      float *to = sums[r] + b * BLOCK;
-      __m512 product = _mm512_mul_ps(_mm512_cvtepi32_ps(acc[r][b]), scale);
-      _mm512_storeu_ps(to, _mm512_add_ps(_mm512_loadu_ps(to), product));
-    }
-  }
-}
-#define TILE_ROWS 8
-#else
-/** Four outputs and four inputs fill a register of 16-bit numbers, whose pairs of products are added exactly. */
-INLINE void add_products(
-    const Linear *l, int64_t row, int64_t block, int64_t group, int rows, int blocks, Ahead *ahead, RowSums *sums) {
-  const int64_t quads = l->inputs / QUAD, width = quads / l->groups;
-  for (int b = 0; b < blocks; b++) {
-    const uint8_t *weights = l->weights + (block + b) * quads * BLOCK * QUAD;
-    __m256i acc[MAX_TILE_ROWS][4];
-    for (int r = 0; r < rows; r++)
-      for (int i = 0; i < 4; i++) acc[r][i] = _mm256_setzero_si256();
-    for (int64_t q = group * width; q < (group + 1) * width; q++) {
-      __m256i x[MAX_TILE_ROWS];
-      fetch_line(ahead, rows);
-      for (int r = 0; r < rows; r++) {
-        int64_t quad;
-        memcpy(&quad, (const Code *)l->codes + (row + r) * l->inputs + q * QUAD, sizeof quad);
-        x[r] = _mm256_set1_epi64x(quad);
-      }
-      for (int i = 0; i < 4; i++) {
-        __m256i w = _mm256_cvtepu8_epi16(_mm_loadu_si128((const __m128i *)(weights + q * BLOCK * QUAD) + i));
-        for (int r = 0; r < rows; r++) acc[r][i] = _mm256_add_epi32(acc[r][i], _mm256_madd_epi16(w, x[r]));
-      }
-    }
-    for (int r = 0; r < rows; r++) {
-      __m256i zero = _mm256_set1_epi32(l->sums[(row + r) * l->groups + group]);
-      __m256 scale = _mm256_set1_ps(l->row_scales[(row + r) * l->groups + group]);
-      for (int half = 0; half < 2; half++) {
-        // hadd adds pairs within each half of a register, so outputs 0, 1, 4, 5, 2, 3, 6, 7 follow each other.
-        __m256i pairs = _mm256_hadd_epi32(acc[r][2 * half], acc[r][2 * half + 1]);
-        __m256i whole = _mm256_sub_epi32(_mm256_permute4x64_epi64(pairs, 0xd8), zero);
-        float *to = sums[r] + b * BLOCK + half * 8;
-        __m256 product = _mm256_mul_ps(_mm256_cvtepi32_ps(whole), scale);
-        _mm256_storeu_ps(to, _mm256_add_ps(_mm256_loadu_ps(to), product));
-      }
-    }
-  }
-}
-#define TILE_ROWS 2
-#endif
-
 /** Scales the sums of a row and adds its float inputs and the bias. Compilers keep the sums in registers if `width` is a constant. */
 INLINE void finish_row(const Linear *l, int64_t row, int64_t first, int width, const float *sums) {
   const float *taken = l->taken + row * l->floats;
   float y[TASK_OUTPUTS];
-  for (int i = 0; i < width; i++) y[i] = sums[i] * l->scales[first + i];
+  for (int i = 0; i < width; i++) y[i] = l->scales ? sums[i] * l->scales[first + i] : sums[i];
   for (int64_t f = 0; f < l->floats; f++) {
     const float *values = l->float_values + f * l->outputs + first;
     for (int i = 0; i < width; i++) y[i] += taken[f] * values[i];
@@ -329,10 +246,14 @@ INLINE void multiply_tile(const Linear *l, int64_t row, int64_t first, int rows)
   int64_t left = l->outputs - first, block = first / BLOCK;
   RowSums sums[MAX_TILE_ROWS];
   Ahead ahead = ahead_of(l, row, rows, first);
-  memset(sums, 0, rows * sizeof *sums);
-  for (int64_t g = 0; g < l->groups; g++) {
-    if (left > BLOCK) add_products(l, row, block, g, rows, 2, &ahead, sums);
-    else add_products(l, row, block, g, rows, 1, &ahead, sums);
+  if (l->records) {
+    for (int b = 0; b * BLOCK < left && b < 2; b++) add_spans(l, row, block + b, rows, &ahead, sums, b * BLOCK);
+  } else {
+    memset(sums, 0, rows * sizeof *sums);
+    for (int64_t g = 0; g < l->groups; g++) {
+      if (left > BLOCK) add_products(l, row, block, g, rows, 2, &ahead, sums);
+      else add_products(l, row, block, g, rows, 1, &ahead, sums);
+    }
   }
   for (int r = 0; r < rows; r++) {
     if (left >= TASK_OUTPUTS) finish_row(l, row + r, first, TASK_OUTPUTS, sums[r]);
@@ -359,4 +280,4 @@ static void multiply(const Linear *l, int64_t task) {
   }
 }
 
-const Kernels KERNEL(kernels) = {sizeof(Code), round_update, prepare_rows, multiply, KERNEL(append), KERNEL(attend), KERNEL(top_logits)};
+const Kernels KERNEL(kernels) = {sizeof(Code), round_update, KERNEL(round_block), prepare_rows, multiply, KERNEL(append), KERNEL(attend), KERNEL(top_logits)};

@@ -144,7 +144,7 @@ enum {
 
 /** The attributes of every operator; each uses its own. */
 typedef struct {
-  int64_t groups, activation, heads, kv_heads, window, count;
+  int64_t groups, bits, activation, heads, kv_heads, window, count;
   float scale, softcap;
   enum Elements elements;
 } Attributes;
@@ -227,11 +227,18 @@ static OrtStatus *compute_linear(void *kernel, OrtKernelContext *context) {
               .out_bias = in[OUT_BIAS].data,
           },
   };
+  if (attributes->bits == 4) {
+    l->records = l->weights;
+    l->groups = in[WEIGHTS].dims[1];
+    l->inputs = l->groups * SPAN;
+    l->outputs = in[WEIGHTS].dims[0] * BLOCK;
+  }
   const int64_t t = l->rows, k = l->inputs, n = l->outputs, width = l->activation == NONE ? k : 2 * k;
-  int fit = has_shape(&in[X], 2, t, width, 0, 0) && k % (l->groups * QUAD) == 0 && k / l->groups <= MAX_GROUP &&
-            has_shape(&in[SCALES], 1, n, 0, 0, 0) &&
-            has_shape(&in[FACTORS], 1, k, 0, 0, 0) && has_shape(&in[WEIGHTS], 4, (n + BLOCK - 1) / BLOCK, k / QUAD, BLOCK, QUAD) &&
-            (!l->floats || has_shape(&in[FLOAT_VALUES], 2, l->floats, n, 0, 0)) && fits(&in[BIAS], 1, n, 0, 0, 0) &&
+  int fit = l->records ? has_shape(&in[WEIGHTS], 3, -1, -1, RECORD_BYTES, 0) && !in[SCALES].data && !in[FACTORS].data && !l->floats
+                       : k % (l->groups * QUAD) == 0 && k / l->groups <= MAX_GROUP && has_shape(&in[SCALES], 1, n, 0, 0, 0) &&
+                             has_shape(&in[FACTORS], 1, k, 0, 0, 0) &&
+                             has_shape(&in[WEIGHTS], 4, (n + BLOCK - 1) / BLOCK, k / QUAD, BLOCK, QUAD);
+  fit = fit && has_shape(&in[X], 2, t, width, 0, 0) && (!l->floats || has_shape(&in[FLOAT_VALUES], 2, l->floats, n, 0, 0)) && fits(&in[BIAS], 1, n, 0, 0, 0) &&
             (k % BLOCK == 0 || (l->activation == NONE && !l->adapters.row_slots));
   for (int64_t f = 0; fit && f < l->floats; f++) fit = l->float_inputs[f] >= 0 && l->float_inputs[f] < k;
   if (!fit || !adapters_fit(in, l)) return failure("RowLinear: the shapes of its inputs do not fit");
@@ -398,9 +405,10 @@ static OrtStatus *create_kernel(const OrtCustomOp *op, const void *unused, const
   OrtStatus *status = NULL;
   if (name[0] == 'R') {
     status = api[KERNEL_INFO_GET_INT64](info, "groups", &a->groups);
+    if (!status) status = api[KERNEL_INFO_GET_INT64](info, "bits", &a->bits);
     if (!status) status = api[KERNEL_INFO_GET_INT64](info, "activation", &a->activation);
-    if (!status && (a->groups < 1 || a->groups > MAX_COUNT || a->activation < NONE || a->activation > GELU_TANH))
-      status = failure("RowLinear: groups must be from 1 to 65536, activation from 0 to 2");
+    if (!status && (a->groups < 1 || a->groups > MAX_COUNT || (a->bits != 4 && a->bits != 8) || a->activation < NONE || a->activation > GELU_TANH))
+      status = failure("RowLinear: groups must be from 1 to 65536, bits 4 or 8, activation from 0 to 2");
   } else if (name[0] == 'C') {
     status = api[KERNEL_INFO_GET_INT64](info, "num_heads", &a->heads);
     if (!status) status = api[KERNEL_INFO_GET_INT64](info, "kv_num_heads", &a->kv_heads);
@@ -444,7 +452,7 @@ static int newest(const OrtCustomOp *op) { return 0x7fffffff; }
 #define ATTENTION_TYPES(cache) {FLOAT, FLOAT, FLOAT, cache, cache, INT32, FLOAT, FLOAT, FLOAT, FLOAT}, {FLOAT, cache, cache}
 
 static const Operator OPERATORS[] = {
-    {BASE(compute_linear), "RowLinear", LINEAR_INPUTS, 1, FLOAT_INPUTS,
+    {BASE(compute_linear), "RowLinear", LINEAR_INPUTS, 1, SCALES,
      {FLOAT, UINT8, FLOAT, FLOAT, INT64, FLOAT, FLOAT, INT64, INT8, FLOAT, INT8, INT64, FLOAT, FLOAT}, {FLOAT}},
     {BASE(compute_attention), "CachedAttention", ATTENTION_INPUTS, 3, KEY, ATTENTION_TYPES(FLOAT)},
     {BASE(compute_attention), "CachedAttentionHalf", ATTENTION_INPUTS, 3, KEY, ATTENTION_TYPES(HALF)},
@@ -464,6 +472,13 @@ EXPORT const char *lorikeet_instructions(void) {
 EXPORT int lorikeet_round_updates(const Update *updates, int64_t count) {
   for (int64_t i = 0; i < count; i++)
     if (!best_kernels()->round_update(&updates[i])) return 0;
+  return 1;
+}
+
+/** Rounds the values of blocks of outputs to 4-bit weights: [blocks * 16, K] to records [blocks, K / 32, 320]. */
+EXPORT int lorikeet_round_blocks(const float *values, int64_t blocks, int64_t inputs, uint8_t *records) {
+  for (int64_t b = 0; b < blocks; b++)
+    best_kernels()->round_block(values + b * BLOCK * inputs, inputs, records + b * (inputs / SPAN) * RECORD_BYTES);
   return 1;
 }
 

@@ -54,10 +54,10 @@ const pages = await bundlePages(path.resolve('src/pages'));
 const pagesFolder = path.join(out, 'src/pages');
 mkdirSync(pagesFolder, { recursive: true });
 for (const entry of readdirSync('src/pages', { withFileTypes: true })) {
-  if (!entry.isFile() || entry.name.endsWith('.d.ts')) continue;
+  if (!entry.isFile() || entry.name.endsWith('.ts')) continue;
   cpSync(path.join('src/pages', entry.name), path.join(pagesFolder, entry.name));
 }
-for (const [name, content] of pages.scripts) writeFileSync(path.join(pagesFolder, name), content);
+for (const [name, content] of pages.files) writeFileSync(path.join(pagesFolder, name), content);
 writeFileSync(
   path.join(out, 'LICENSES.txt'),
   licenses([...Object.keys(metafile.inputs), ...Object.keys(pages.inputs)]),

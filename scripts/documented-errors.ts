@@ -41,8 +41,8 @@ const ERRORS: Readonly<Record<ErrorCode, readonly [cause: string, remedy: string
     'Send `Authorization: Bearer KEY` or `x-api-key: KEY`; operators see the keys with `lorikeet keys list`',
   ],
   forbidden: [
-    'The route, or a change of a shared adapter, needs an admin key',
-    'Use a key from `lorikeet keys create --admin`',
+    'The route, or a change of a shared adapter, needs an admin key, or the key may only read',
+    'Use a key from `lorikeet keys create --admin`, or one without `--read-only`',
   ],
   origin_not_allowed: [
     'A web page on another origin sent a request that changes something to a server without keys',

@@ -29,10 +29,12 @@ const reporters = [
 // On two cores, Node by default runs one file at a time, although tests often wait. Benchmarks are measured alone.
 const atOnce = folder.startsWith('test/bench') ? 1 : Math.max(availableParallelism() - 1, 2);
 const tests = process.features.typescript ? files : await bundleSources(files);
+// A file that never ends fails by its name.
+const timeoutMs = (process.env['LORIKEET_E2E_LONG'] ? 120 : 15) * 60_000;
 const options = ['--expose-gc', '--enable-source-maps', '--test', `--test-concurrency=${atOnce}`];
 const { status } = spawnSync(
   process.execPath,
-  [...options, ...(counts ? reporters : []), ...args, ...tests],
+  [...options, `--test-timeout=${timeoutMs}`, ...(counts ? reporters : []), ...args, ...tests],
   { stdio: 'inherit' },
 );
 process.exit(status ?? 1);

@@ -38,12 +38,12 @@ const stale = [
   rewrite('docs/errors.md', (text) => replaceTable(text, 'errors', errorTable())),
   rewrite('docs/clients.md', (text) => replaceTable(text, 'clients', clientTable())),
   rewrite('docs/bases.md', (text) => replaceTables(text, baseTables())),
-  rewrite('docs/training.md', (text) =>
+  rewrite('docs/training-settings.md', (text) =>
     replaceTable(text, 'training settings', trainingSettingsTable()),
   ),
   rewrite('docs/adapters.md', (text) => replaceTable(text, 'kinds of adapters', kindsTable())),
   rewrite('docs/evidence/reliability.md', (text) => replaceTables(text, reliabilityTables())),
-  rewrite('src/pages/tables.js', pageTables),
+  rewrite('src/pages/tables.ts', pageTables),
   rewrite('CONTRIBUTING.md', (text) => replaceTable(text, 'layers', layerTable())),
   rewrite('test/architecture/budget.json', (text) => {
     const lowered = lowerBudget(parseBudget(text), countLines());
@@ -130,12 +130,13 @@ function pageTables(): string {
   const pairs = steps.map(([from, to]) => `[${from}, ${JSON.stringify(to)}]`).join(', ');
   const rules = `suffix: ${suffix}, steps: [${pairs}], name: ${name}, reserved: ${JSON.stringify(reserved)}`;
   return [
-    '// Tables that the server shares with its pages. Written by `npm run fix` from src/contracts and src/jobs/names.ts.\n',
-    "/** @type {readonly import('./parameters.js').Parameter[]} */",
-    pageTable('SAMPLING_FIELDS', samplingFields()),
-    "/** @type {readonly import('../contracts/metrics.ts').PageMetric[]} */",
-    pageTable('METRICS', pageMetrics()),
-    pageTable('FORM_FIELDS', formFields()),
+    '// Tables that the server shares with its pages. Written by `npm run fix` from src/contracts and src/jobs/names.ts.',
+    "import type { PageMetric } from '../contracts/metrics.ts';",
+    "import type { SamplingFormField } from '../contracts/sampling-fields.ts';",
+    "import type { FormField } from '../contracts/training-fields.ts';\n",
+    pageTable('SAMPLING_FIELDS: readonly SamplingFormField[]', samplingFields()),
+    pageTable('METRICS: readonly PageMetric[]', pageMetrics()),
+    pageTable('FORM_FIELDS: readonly FormField[]', formFields()),
     `export const FIELDLESS_SETTINGS = ${JSON.stringify(fieldlessSettings())};\n`,
     `export const NAME_RULES = { ${rules} };\n`,
   ].join('\n');

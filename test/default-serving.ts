@@ -1,7 +1,7 @@
 // Prepares a base as the server does on this processor, for tests and benchmarks that run an engine without a server.
 import { perTokenCalibration } from '../src/compose/calibration.ts';
 import type { EngineOptions } from '../src/engine/engine.ts';
-import { cacheType, usablePackings } from '../src/engine/int8-form.ts';
+import { cacheType, roundOnAllCores, usablePackings } from '../src/engine/int8-form.ts';
 import { readArtifact } from '../src/import/artifact.ts';
 import type { ServingCache } from '../src/import/serving-cache.ts';
 import { ensureServingFiles } from './ensure-serving-files.ts';
@@ -16,8 +16,14 @@ export async function defaultServing(
     const { config } = artifact;
     const served = { config, weights: cache.weights, provider: 'cpu' } as const;
     const [packing] = usablePackings(served);
-    const calibration = packing && (await perTokenCalibration({ artifactDir, runtime: {} }));
-    const servingDir = await ensureServingFiles(artifact, { ...cache, packing, calibration });
+    const isSmoothed = packing && cache.weights === 'int8';
+    const calibration = isSmoothed && (await perTokenCalibration({ artifactDir, runtime: {} }));
+    const form = {
+      packing,
+      calibration: calibration || undefined,
+      roundToRecords: roundOnAllCores,
+    };
+    const servingDir = await ensureServingFiles(artifact, { ...cache, ...form });
     return { servingDir, kv: cacheType('f16', packing) };
   } finally {
     artifact.tensors.close();

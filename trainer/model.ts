@@ -39,6 +39,8 @@ export interface TrainModelOptions {
   readonly seed: number;
   /** Called with the number of the base's tensors that have been read. */
   readonly onRead?: ((done: number, total: number) => void) | undefined;
+  /** Called during the passes of a micro-batch, with how many of their segments have run. */
+  readonly onSegment?: ((done: number, total: number) => void) | undefined;
 }
 
 /** A model that also returns its logits, for tests against other implementations. */
@@ -58,7 +60,7 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   assert(method !== 'full' || compute === 'float32', 'full: trains float32 weights');
   const workspace = new Workspace();
   const spec = lossHeadOf(config, compute, adapter);
-  const { onRead } = options;
+  const { onRead, onSegment } = options;
   const form = { blocksPerSegment, compute };
   const { base = new BaseWeights(artifact, { ...form, head: spec, onRead }) } = options;
   const trained = adapter
@@ -77,7 +79,7 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   const savedBytes = recompute ? limit : Number.POSITIVE_INFINITY;
   const blocks = { config, compute, base, adapters, masks, savedBytes, blocksPerSegment };
   const trainsEmbedding = embedding.isTrained;
-  const segments = new Segments({ ...shared, ...blocks, trainsEmbedding });
+  const segments = new Segments({ ...shared, ...blocks, trainsEmbedding, onSegment });
   const head = new LossHead({
     ...shared,
     spec,

@@ -2,6 +2,7 @@
 // opened, and no link out of it is followed except to the blobs in Hugging Face's cache.
 
 import { createHash } from 'node:crypto';
+import { existsSync } from 'node:fs';
 import { constants, type FileHandle, open, realpath } from 'node:fs/promises';
 import path from 'node:path';
 import { ServeError } from '../../src/common/errors.ts';
@@ -231,6 +232,7 @@ async function openInside(directory: string, name: string): Promise<FileHandle> 
         PICKLE_FILE,
         'is a pickle, which is not supported. Save the adapter as safetensors.',
       );
+    if (!existsSync(directory)) throw invalidAdapter(path.basename(directory), 'no such folder');
     throw invalidAdapter(name, "is missing from the adapter's folder");
   }
 }

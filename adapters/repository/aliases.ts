@@ -209,13 +209,35 @@ async function withTarget(
 
 // Changes to the aliases of a name, as pure functions. A change with nothing to do returns the same object.
 
-/** Points an alias to a target, and keeps its former target for a rollback. */
+/**
+ * Points an alias to a target, and keeps its former target for a rollback. Further steps of a split keep the target from before
+ * the split, so that a rollback ends it. A change back to that target is a rollback, however it was made.
+ */
 function withPointer(now: Aliases, alias: string, pointer: AliasPointer): Aliases {
   const before = pointerOf(now.aliases, alias);
   if (before && isSamePointer(before, pointer)) return now;
-  const aliases = { ...now.aliases, [alias]: pointer };
-  const previous = before ? { ...now.previous, [alias]: before } : now.previous;
-  return { ...now, aliases, previous };
+  const last = pointerOf(now.previous, alias);
+  const wasRolledBack = now.rolled_back?.includes(alias) ?? false;
+  const isReturn = last !== undefined && isSamePointer(last, pointer);
+  const isStep =
+    last !== undefined && !wasRolledBack && before !== undefined && isWithin(pointer, before);
+  return {
+    ...now,
+    aliases: { ...now.aliases, [alias]: pointer },
+    previous: before && (isReturn || !isStep) ? { ...now.previous, [alias]: before } : now.previous,
+    rolled_back: [...unmarked(now, alias), ...(isReturn && !wasRolledBack ? [alias] : [])],
+  };
+}
+
+/** The other aliases whose last change was a rollback. */
+function unmarked({ rolled_back: marked = [] }: Aliases, alias: string): string[] {
+  return marked.filter((one) => one !== alias);
+}
+
+/** Whether a target has no versions besides those of a split. */
+function isWithin(pointer: AliasPointer, before: AliasPointer): boolean {
+  const versions = versionsOf(before);
+  return 'split' in before && versionsOf(pointer).every((version) => versions.includes(version));
 }
 
 /** Removes an alias. */
@@ -223,7 +245,7 @@ function withoutPointer(now: Aliases, alias: string): Aliases {
   if (!pointerOf(now.aliases, alias) && !pointerOf(now.previous, alias)) return now;
   const { [alias]: _removed, ...aliases } = now.aliases;
   const { [alias]: _before, ...previous } = now.previous;
-  return { ...now, aliases, previous };
+  return { ...now, aliases, previous, rolled_back: unmarked(now, alias) };
 }
 
 /**
@@ -264,7 +286,8 @@ export function withRemoving(now: Aliases, versions: readonly number[]): Aliases
     Object.entries(now.previous).filter(([, pointer]) => !isAffected(pointer)),
   );
   const removing = [...new Set([...now.removing, ...versions])];
-  return { ...now, previous, removing };
+  const marked = now.rolled_back?.filter((alias) => alias in previous);
+  return { ...now, previous, removing, ...(marked && { rolled_back: marked }) };
 }
 
 /** Lists the aliases of a fine-tuned model and of its checkpoints. */
@@ -300,7 +323,7 @@ export function withRemoved(now: Aliases, versions: readonly number[]): Aliases 
 
 /** Removes all aliases of a name, and the text about it. Its revision continues. */
 export function withoutAll(now: Aliases, versions: readonly number[]): Aliases {
-  const { about, ...others } = now;
+  const { about, rolled_back, ...others } = now;
   const isEmpty = !about && Object.keys({ ...now.aliases, ...now.previous }).length === 0;
   if (isEmpty && versions.every((version) => now.removing.includes(version))) return now;
   const removing = [...new Set([...now.removing, ...versions])];

@@ -47,8 +47,17 @@ export async function readEntry(
     ifSound(aliases.read(of, call)),
   ]);
   if (manifests.length === 0) return undefined;
-  const { aliases: current = {}, previous = {}, about } = state?.aliases ?? {};
-  const optional = { ...(state && { aliasesEtag: state.etag }), ...(about && { about }) };
+  const {
+    aliases: current = {},
+    previous = {},
+    rolled_back: rolledBack,
+    about,
+  } = state?.aliases ?? {};
+  const optional = {
+    ...(state && { aliasesEtag: state.etag }),
+    ...(rolledBack && { rolled_back: rolledBack }),
+    ...(about && { about }),
+  };
   return { aliases: current, previous, ...optional, versions: manifests.map(toListedVersion) };
 }
 
@@ -110,23 +119,41 @@ export async function storeIndex(
   await putIndex(parts, tenant, index, { before: damaged }).catch(() => {}); // the store logs it
 }
 
-/** Writes what was announced to the indexes, and removes the announcements, except if others write an index at that time. */
+/**
+ * Writes what was announced to the indexes, and removes the announcements, except if others write an index at that time. A
+ * tenant whose index cannot be read or written keeps its announcements and stops no other. Rejects with one of the errors.
+ */
 export async function settleChanges(
   parts: RepositoryParts,
   announcements: readonly Announcement[],
   call: StoreCall = {},
 ): Promise<void> {
+  const failures: unknown[] = [];
   for (const tenant of new Set(announcements.map((one) => one.tenant))) {
     const ofTenant = announcements.filter((one) => one.tenant === tenant);
-    const stored = await readIndex(parts, tenant, call);
-    if (stored?.index) {
-      const names = [...new Set(ofTenant.map(({ name }) => name))];
-      await readEntries(parts, tenant, stored.index, names, call);
-      if (!(await putIndex(parts, tenant, stored.index, { before: stored.etag, ...call })))
-        continue;
+    try {
+      await settleTenant(parts, tenant, ofTenant, call);
+    } catch (error) {
+      call.signal?.throwIfAborted();
+      failures.push(error);
     }
-    await parts.changes.remove(ofTenant, call);
   }
+  if (failures.length > 0) throw failures[0];
+}
+
+async function settleTenant(
+  parts: RepositoryParts,
+  tenant: string,
+  announcements: readonly Announcement[],
+  call: StoreCall,
+): Promise<void> {
+  const stored = await readIndex(parts, tenant, call);
+  if (stored?.index) {
+    const names = [...new Set(announcements.map(({ name }) => name))];
+    await readEntries(parts, tenant, stored.index, names, call);
+    if (!(await putIndex(parts, tenant, stored.index, { before: stored.etag, ...call }))) return;
+  }
+  await parts.changes.remove(announcements, call);
 }
 
 /**

@@ -161,8 +161,10 @@ export const aliasesSchema = z.object({
   /** Grows by one with every change, so readers can recognize an older state. */
   revision: z.int().positive(),
   aliases: pointers,
-  /** The target of each alias before its last change, for a rollback. */
+  /** The target of a rollback of each alias: the one before its last change, or before the split that it is in. */
   previous: pointers.default({}),
+  /** Aliases whose last change was a rollback. Version 0.3.0 drops the list. */
+  rolled_back: z.array(name).optional(),
   /** Versions that are being removed. No alias may be pointed to them. */
   removing: z.array(z.int().positive()).default([]),
   /** The owner's text about the adapter. Absent: there is none. */

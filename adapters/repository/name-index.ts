@@ -26,7 +26,8 @@ const versionSchema = manifestSchema
 export type ListedVersion = z.infer<typeof versionSchema>;
 
 /** The facts about a name that lists show. */
-export interface IndexEntry extends Pick<Aliases, 'aliases' | 'previous' | 'about'> {
+export interface IndexEntry
+  extends Pick<Aliases, 'aliases' | 'previous' | 'rolled_back' | 'about'> {
   /** The state of the aliases' object. Absent: there is none, or it is damaged. */
   readonly aliasesEtag?: string;
   /** Ascending, at least one. */

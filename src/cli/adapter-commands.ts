@@ -5,7 +5,7 @@ import type { Command } from 'commander';
 import { UsageError } from '../common/errors.ts';
 import { formatBytes } from '../common/format-bytes.ts';
 import type { AboutChange, PublishedAdapters, Removal } from '../compose/adapters.ts';
-import { LOCAL_TENANT } from '../contracts/tenant.ts';
+import { LOCAL_TENANT, TENANT_PATTERN } from '../contracts/tenant.ts';
 import { loadConfig } from '../settings/config.ts';
 import {
   describeAbout,
@@ -23,14 +23,19 @@ import { listenForInterrupt, type Terminal } from './terminal.ts';
 /** The flags common to all of these commands. */
 interface AdaptersFlags {
   readonly store?: string;
-  readonly tenant: string;
+  readonly tenant?: string;
   readonly json?: true;
 }
 
 /** A command's result: for programs, and for humans. */
 type CommandResult = readonly [json: unknown, text: string];
 
-type AddCommand = (syntax: string, description: string) => Command;
+type AddCommand = (
+  syntax: string,
+  description: string,
+  /** Absent: the command is about one tenant. */
+  options?: { readonly isOfAll?: true },
+) => Command;
 
 /** Runs a command on the tenant's adapters and prints its result. */
 type RunCommand = (
@@ -43,14 +48,17 @@ export function addAdapters(program: Command, { terminal, reporter }: CommandCon
   const group = program
     .command('adapters')
     .description('publish, list and remove adapters in the store, and move their aliases');
-  const add: AddCommand = (syntax, description) =>
-    group
-      .command(syntax)
-      .description(description)
-      .option('--tenant <id>', "the adapters' owner", LOCAL_TENANT.id)
+  const add: AddCommand = (syntax, description, { isOfAll } = {}) => {
+    const command = group.command(syntax).description(description);
+    if (!isOfAll) command.option('--tenant <id>', "the adapters' owner", LOCAL_TENANT.id);
+    return command
       .option('--store <place>', 'a folder or s3://bucket/prefix [LORIKEET_STORE]')
       .option('--json', 'print the result as JSON');
-  const run: RunCommand = async ({ store, tenant, json }, command) => {
+  };
+  const run: RunCommand = async ({ store, tenant = LOCAL_TENANT.id, json }, command) => {
+    if (!TENANT_PATTERN.test(tenant)) {
+      throw new UsageError('--tenant: must be a name such as acme: a-z, 0-9, ., _ and -');
+    }
     const { withAdapters } = await import('../compose/adapters.ts');
     const config = loadConfig(store === undefined ? {} : { store });
     const context = { config, tenant, signal: listenForInterrupt(), reporter };
@@ -208,7 +216,9 @@ function addRemoving(add: AddCommand, run: RunCommand): void {
         return [{ removed: reference, tenant: flags.tenant }, `${reference} is removed${later}`];
       }),
     );
-  add('gc', 'delete the files of removed versions and unfinished publications of all tenants')
+  add('gc', 'delete the files of removed versions and unfinished publications of all tenants', {
+    isOfAll: true,
+  })
     .option('--grace <hours>', 'keep files that are younger', '24')
     .action(({ grace, ...flags }: AdaptersFlags & { readonly grace: string }) =>
       run(flags, async (adapters) => {

@@ -5,8 +5,9 @@ import { describeFailure, EXIT } from '../common/failure.ts';
 import { VERSION } from '../common/version.ts';
 import type { Reporter } from '../compose/context.ts';
 import { addAdapters } from './adapter-commands.ts';
+import { asksForAll, HELP_STYLE, helpWidth } from './help.ts';
 import { addKeys } from './keys-commands.ts';
-import { addImport, addSize, addVerify } from './model-commands.ts';
+import { addImport, addModels, addSize, addVerify } from './model-commands.ts';
 import { type CommandContext, PROGRAMS, type Programs } from './programs.ts';
 import { addServe } from './serve-command.ts';
 import { STANDARD_TERMINAL, type Terminal } from './terminal.ts';
@@ -33,6 +34,7 @@ export async function runCommandLine(
       terminal,
       reporter: createReporter(terminal),
       programs,
+      showsAll: asksForAll(args),
       exit,
     }).parseAsync(args, { from: 'user' });
     return exitCode;
@@ -51,13 +53,16 @@ function createProgram(context: CommandContext): Command {
     .description('One base model, thousands of LoRA adapters, one OpenAI-style server.')
     .version(VERSION)
     .exitOverride()
+    .configureHelp(HELP_STYLE)
     .configureOutput({
       writeOut: terminal.out,
       writeErr: terminal.error,
+      getOutHelpWidth: () => helpWidth(terminal.columns),
       // An unknown option is shown without its value, which may be a secret.
       outputError: (text, write) => write(text.replace(/(unknown option '[^'=]*)=[^']*'/, "$1'")),
     });
   addServe(program, context);
+  addModels(program, context);
   addImport(program, context);
   addAdapters(program, context);
   addKeys(program, context);
@@ -72,7 +77,8 @@ function createReporter(terminal: Terminal): Reporter {
     notify: (text) => terminal.error(`${text}\n`),
     async openProgress() {
       const { createProgress } = await import('./progress.ts');
-      return createProgress(terminal);
+      const { withReminders } = await import('./reminders.ts');
+      return withReminders(createProgress(terminal), terminal);
     },
   };
 }

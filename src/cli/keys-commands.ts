@@ -14,6 +14,7 @@ interface CreateFlags extends KeysFlags {
   readonly tenant: string;
   readonly name?: string;
   readonly admin?: true;
+  readonly readOnly?: true;
   readonly prefix?: string;
 }
 
@@ -30,6 +31,7 @@ export function addKeys(program: Command, { terminal }: CommandContext): void {
     .requiredOption('--tenant <id>', 'the tenant; a new one has no limits')
     .option('--name <text>', 'a note that tells keys apart')
     .option('--admin', 'may use the admin routes')
+    .option('--read-only', 'may look at everything that its tenant sees, and change nothing')
     .option('--prefix <text>', "the key's beginning, which some clients check: tml- for Tinker's")
     .addHelpText('after', CREATE_EXAMPLES)
     .action((flags: CreateFlags) => create(flags, terminal));
@@ -43,8 +45,9 @@ export function addKeys(program: Command, { terminal }: CommandContext): void {
 
 async function create(flags: CreateFlags, terminal: Terminal): Promise<void> {
   const { createKey } = await import('../compose/keys.ts');
-  const { tenant, name, admin: isAdmin = false, prefix } = flags;
-  const { entry, text, file } = await createKey(configOf(flags), { tenant, name, isAdmin, prefix });
+  const { tenant, name, admin: isAdmin = false, readOnly: isReadOnly = false, prefix } = flags;
+  const request = { tenant, name, isAdmin, isReadOnly, prefix };
+  const { entry, text, file } = await createKey(configOf(flags), request);
   if (flags.json) {
     terminal.out(`${JSON.stringify({ ...entry, key: text, file })}\n`);
     return;
@@ -58,10 +61,10 @@ async function create(flags: CreateFlags, terminal: Terminal): Promise<void> {
 async function list(flags: KeysFlags, terminal: Terminal): Promise<void> {
   const { listKeys } = await import('../compose/keys.ts');
   const keys = await listKeys(configOf(flags));
-  const rows = keys.map(({ id, tenant, admin, created, name = '' }) => [
+  const rows = keys.map(({ id, tenant, admin, readOnly, created, name = '' }) => [
     id,
     tenant,
-    admin ? 'admin' : '',
+    [admin && 'admin', readOnly && 'read-only'].filter(Boolean).join(', '),
     created.slice(0, 10),
     name,
   ]);
@@ -83,4 +86,5 @@ const CREATE_EXAMPLES = `
 Examples:
   lorikeet keys create --tenant acme --name laptop
   lorikeet keys create --tenant ops --admin --json
+  lorikeet keys create --tenant ops --admin --read-only --name dashboard
 `;

@@ -1,5 +1,5 @@
 // Shows the progress of long work: as a bar on a terminal, as a line per quarter in a log or a pipe.
-import cliProgress, { type Options, type SingleBar } from 'cli-progress';
+import cliProgress, { type Options } from 'cli-progress';
 import type { ProgressBar } from '../compose/context.ts';
 import type { Terminal } from './terminal.ts';
 
@@ -16,28 +16,29 @@ const FORMAT_OF_UNKNOWN = '{phase} | {duration_formatted} {detail}';
 const formatTime: NonNullable<Options['formatTime']> = (seconds, options, roundTo) =>
   Number.isFinite(Number(seconds)) ? cliProgress.Format.TimeFormat(seconds, options, roundTo) : '?';
 
-function createBar(): ProgressBar {
-  let current: { phase: string; bar: SingleBar } | undefined;
-  const end = () => {
-    current?.bar.stop();
-    current = undefined;
+/** A bar of one line. @param stream is drawn on, if it is a terminal */
+export function createBar(stream: NodeJS.WritableStream = process.stderr): ProgressBar {
+  let current: string | undefined;
+  const format: Options['format'] = (options, params, payload) => {
+    const text = params.total > 0 ? FORMAT : FORMAT_OF_UNKNOWN;
+    return cliProgress.Format.Formatter({ ...options, format: text }, params, payload);
   };
+  const bar = new cliProgress.SingleBar(
+    { format, formatTime, stream, hideCursor: true },
+    cliProgress.Presets.shades_classic,
+  );
   return {
     update(phase, done, total, detail = '') {
-      if (current?.phase !== phase) {
-        end();
-        const format = total > 0 ? FORMAT : FORMAT_OF_UNKNOWN;
-        const bar = new cliProgress.SingleBar(
-          { format, formatTime, stream: process.stderr, hideCursor: true },
-          cliProgress.Presets.shades_classic,
-        );
-        bar.start(total, done, { phase, detail });
-        current = { phase, bar };
-      }
-      current.bar.setTotal(total);
-      current.bar.update(done, { detail });
+      // A new phase takes the line of the last one, and counts its own time.
+      if (phase !== current) bar.start(total, done, { phase, detail });
+      current = phase;
+      bar.setTotal(total);
+      bar.update(done, { phase, detail });
     },
-    end,
+    end() {
+      bar.stop();
+      current = undefined;
+    },
   };
 }
 

@@ -1,15 +1,18 @@
 // lorikeet serve: one flag per setting, and the greeting of a ready server.
 import { type Command, Option } from 'commander';
-import { largest } from '../common/long-arrays.ts';
 import type { ReadyServer } from '../compose/context.ts';
 import { type Flags, listSettings, loadConfig, redactConfig } from '../settings/config.ts';
+import { addTabled, formatItems, helpWidth } from './help.ts';
 import type { CommandContext } from './programs.ts';
 import { openStartBar } from './start-display.ts';
 import { listenForInterrupt } from './terminal.ts';
 
 /** Adds the command. */
-export function addServe(program: Command, { terminal, reporter, programs }: CommandContext): void {
-  const serve = program
+export function addServe(
+  parent: Command,
+  { terminal, reporter, programs, showsAll }: CommandContext,
+): void {
+  const serve = parent
     .command('serve')
     .description('serve the base and its adapters over HTTP')
     .option(
@@ -18,15 +21,15 @@ export function addServe(program: Command, { terminal, reporter, programs }: Com
     )
     .option('--print-config', 'print the settings with secrets redacted, and exit');
   const settingOfOption = new Map<string, keyof Flags>();
-  for (const { name, flag, env, help, isSwitch, group } of listSettings()) {
-    if (flag === undefined) continue;
-    const option = new Option(isSwitch ? flag : `${flag} <value>`, `${help} [${env}]`).helpGroup(
-      group,
-    );
+  const options = listSettings().flatMap(({ name, flag, env, help, isSwitch, group, isCommon }) => {
+    if (flag === undefined) return [];
+    const option = new Option(isSwitch ? flag : `${flag} <value>`, `${help} [${env}]`);
     settingOfOption.set(option.attributeName(), name);
-    serve.addOption(option);
-  }
-  serve.addHelpText('after', () => `${environmentHelp()}${SERVE_EXAMPLES}`);
+    return [{ option, group, isCommon: isCommon === true }];
+  });
+  addTabled(serve, options, showsAll);
+  if (showsAll) serve.addHelpText('after', () => environmentHelp(helpWidth(terminal.columns)));
+  serve.addHelpText('after', SERVE_EXAMPLES);
   serve.action(async (options: Record<string, string | boolean>) => {
     const flags: Flags = {};
     for (const [attribute, value] of Object.entries(options)) {
@@ -41,9 +44,11 @@ export function addServe(program: Command, { terminal, reporter, programs }: Com
     }
     const isPrewarm = options['prewarm'] === true;
     const bar = terminal.isInteractive ? openStartBar(terminal.error) : undefined;
-    const context = { config, signal: listenForInterrupt(), reporter: bar?.reporter ?? reporter };
+    const signal = listenForInterrupt();
+    if (bar) signal.addEventListener('abort', () => terminal.error(STOPPING));
+    const program = { config, signal, reporter: bar?.reporter ?? reporter };
     try {
-      await programs.serve(context, {
+      await programs.serve(program, {
         isPrewarm,
         onReady(server) {
           const prewarmed = `${server.name} answers. The files built for it are in ${config.home}.\n`;
@@ -97,12 +102,17 @@ function sampleRequest({ url, canChat, access }: ReadyServer): string {
   return `curl ${url}/v1/${route}${key} -H 'content-type: application/json' -d '${body}'`;
 }
 
-function environmentHelp(): string {
+function environmentHelp(width: number): string {
   const only = listSettings().filter(({ flag }) => flag === undefined);
-  const width = largest(only.map(({ env }) => env.length)) + 2;
-  const rows = only.map(({ env, help }) => `  ${env.padEnd(width)}${help}`);
-  return `\nEnvironment only:\n${rows.join('\n')}\n`;
+  const items = only.map(({ env, help, group }) => {
+    const heading = `Environment only: ${group[0]!.toLowerCase()}${group.slice(1)}`;
+    return { term: env, text: help, heading };
+  });
+  return formatItems(items, width);
 }
+
+const STOPPING =
+  '\nStopping: running requests finish first, for up to 25 s. A second interrupt ends them now.\n';
 
 const SERVE_EXAMPLES = `
 Examples:

@@ -1,12 +1,14 @@
 // Shows the start of a server on a terminal: one bar for all phases, from the download to the first request. Messages appear
 // above the bar, which stays on the last line. The progress bars of other commands cannot do either.
 import type { Reporter } from '../compose/context.ts';
+import { timeLeft } from './reminders.ts';
 
 /** The part of the bar for each phase, in percent. Most starts have only the last one. */
 const SHARES: Readonly<Record<string, readonly [from: number, to: number]>> = {
   download: [0, 50],
   quantize: [50, 65],
-  write: [65, 70],
+  write: [65, 69],
+  verify: [69, 70],
   prepare: [70, 90],
 };
 const LAST_PHASE = 'start';
@@ -37,10 +39,13 @@ export function openStartBar(write: (text: string) => void): StartBar {
     shown = line;
   };
   show(0, LAST_PHASE);
+  let current = { phase: '', startMs: 0 };
   const progress = {
     update(phase: string, done: number, total: number) {
+      if (phase !== current.phase) current = { phase, startMs: Date.now() };
       const [from, to] = SHARES[phase] ?? [percent, percent];
-      show(total > 0 ? from + ((to - from) * done) / total : from, phase);
+      const share = total > 0 ? done / total : 0;
+      show(from + (to - from) * share, `${phase}${timeLeft(Date.now() - current.startMs, share)}`);
     },
     end: () => show(percent, LAST_PHASE),
   };

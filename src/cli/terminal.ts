@@ -6,6 +6,8 @@ export interface Terminal {
   error(text: string): void;
   /** Whether `error` is a terminal, on which lines can be redrawn. */
   readonly isTTY?: boolean;
+  /** The width of `out`, if it is a terminal. */
+  readonly columns?: number | undefined;
   /** Whether somebody reads both on a terminal. Other readers may parse them. */
   readonly isInteractive?: boolean;
 }
@@ -15,6 +17,7 @@ export const STANDARD_TERMINAL: Terminal = {
   out: (text) => void process.stdout.write(text),
   error: (text) => void process.stderr.write(text),
   isTTY: process.stderr.isTTY,
+  columns: process.stdout.columns,
   isInteractive: process.stderr.isTTY && process.stdout.isTTY,
 };
 

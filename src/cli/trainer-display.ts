@@ -6,6 +6,7 @@ import type {
 } from '../contracts/training-messages.ts';
 import { createLossPlot } from './loss-plot.ts';
 import { createProgress } from './progress.ts';
+import { withReminders } from './reminders.ts';
 import type { Terminal } from './terminal.ts';
 
 /** Creates a function that shows one message after the other. @param isWatched draws the loss curve */
@@ -13,7 +14,7 @@ export function createTrainerDisplay(
   terminal: Terminal,
   isWatched: boolean,
 ): (message: TrainerMessage) => void {
-  const progress = createProgress(terminal);
+  const progress = withReminders(createProgress(terminal), terminal);
   const plot = isWatched ? createLossPlot(terminal) : undefined;
   let validationLoss: number | undefined;
   /** The last step and its description, while more steps follow. */
@@ -29,7 +30,8 @@ export function createTrainerDisplay(
     if (!last) progress.end();
   };
   const showProgress = ({ phase, done, total }: ProgressMessage) => {
-    if (!last) return progress.update(phase, done, total);
+    const batches = total === 0 && done >= 1 ? `${Math.floor(done)} batches` : '';
+    if (!last) return progress.update(phase, done, total, batches);
     if (plot) return; // it shows steps only
     const share = total > 0 ? ` ${Math.floor((100 * done) / total)}%` : '';
     const { step, detail } = last;

@@ -11,6 +11,7 @@ import type { EvalRequest, TrainerRequest } from '../contracts/training-messages
 import type { FlagKind } from '../contracts/training-setting.ts';
 import { GATE_SETTINGS, TRAINING_SETTINGS } from '../contracts/training-settings.ts';
 import { loadConfig } from '../settings/config.ts';
+import { addTabled } from './help.ts';
 import type { CommandContext } from './programs.ts';
 import { listenForInterrupt } from './terminal.ts';
 
@@ -39,7 +40,7 @@ function isRun({ command }: TrainerRequest): boolean {
 /** Adds the commands. The trainer's exit code becomes the command's. */
 export function addTraining(
   program: Command,
-  { terminal, reporter, programs, exit }: CommandContext,
+  { terminal, reporter, programs, showsAll, exit }: CommandContext,
 ): void {
   const run: RunTrainer = async (request, isWatched = false) => {
     const { createTrainerDisplay } = await import('./trainer-display.ts');
@@ -50,8 +51,8 @@ export function addTraining(
     signal.addEventListener('abort', () => onMessage({ type: 'note', text }));
     exit(await programs.runTrainer(request, { signal, onMessage }));
   };
-  addTrain(program, run);
-  addPlan(program, run);
+  addTrain(program, run, showsAll);
+  addPlan(program, run, showsAll);
   addMerge(program, run);
   addEval(program, run);
   // For clusters, not for people: the manifests of the cluster's jobs call it.
@@ -64,10 +65,10 @@ export function addTraining(
     });
 }
 
-function addTrain(program: Command, run: RunTrainer): void {
+function addTrain(program: Command, run: RunTrainer, showsAll: boolean): void {
   const train = program
     .command('train')
-    .description('train an adapter (or a whole model) from a JSONL file')
+    .description('train an adapter (or a whole model) from a file of rows')
     .argument('[job]', 'a JSON file of settings; flags override it')
     .option('--out <dir>', 'the run folder (default: a new one in LORIKEET_HOME/jobs)')
     .option('--resume <dir>', 'continue the run in this folder')
@@ -76,7 +77,7 @@ function addTrain(program: Command, run: RunTrainer): void {
       'publish a named adapter into this folder instead of the store [LORIKEET_ADAPTERS]',
     )
     .option('--watch', 'draw the loss curve in the terminal');
-  addJobFlags(train);
+  addJobFlags(train, showsAll, ' (required, here or in the job file)');
   train.addHelpText('after', TRAIN_EXAMPLES);
   train.action(async (file: string | undefined, options: Record<string, string | true>) => {
     const job = readJobSource(file, options);
@@ -94,7 +95,7 @@ function addTrain(program: Command, run: RunTrainer): void {
   });
 }
 
-function addPlan(program: Command, run: RunTrainer): void {
+function addPlan(program: Command, run: RunTrainer, showsAll: boolean): void {
   const plan = program
     .command('plan')
     .description('estimate memory and time of full training, LoRA and QLoRA, and recommend one')
@@ -106,7 +107,7 @@ function addPlan(program: Command, run: RunTrainer): void {
     .option('--config <file>', "a model's config.json, instead of an imported model")
     .option('--memory <bytes>', "available memory, such as 24G (default: this machine's)")
     .option('--json', 'print the result as JSON');
-  addJobFlags(plan);
+  addJobFlags(plan, showsAll);
   plan.addHelpText('after', PLAN_EXAMPLES);
   plan.action(async (file: string | undefined, options: Record<string, string | true>) => {
     const { size, config, memory } = options as Record<string, string | undefined>;
@@ -194,10 +195,13 @@ function parseNats(flag: string, text: string | undefined): number | undefined {
   throw new UsageError(`${flag}: must be a number of nats, such as 0.1`);
 }
 
-function addJobFlags(command: Command): void {
-  for (const { flag, kind, help } of listTrainingFlags()) {
-    command.addOption(new Option(`${flag} ${PLACEHOLDERS[kind]}`, help));
-  }
+/** @param mark follows the help of a setting that every job needs */
+function addJobFlags(command: Command, showsAll: boolean, mark = ''): void {
+  const options = listTrainingFlags().map(({ flag, kind, help, group, isCommon, isRequired }) => {
+    const text = isRequired ? `${help}${mark}` : help;
+    return { option: new Option(`${flag} ${PLACEHOLDERS[kind]}`, text), group, isCommon };
+  });
+  addTabled(command, options, showsAll);
 }
 
 function readJobSource(

@@ -53,6 +53,8 @@ interface ServeErrorOptions {
   param?: string;
   /** Sent as `retry-after`. Default: 1 for 429 and 503, otherwise none. */
   retryAfterS?: number;
+  /** The bad lines of the file at fault. */
+  lines?: readonly number[];
   cause?: unknown;
 }
 
@@ -63,12 +65,14 @@ export class ServeError extends Error {
   readonly status: number;
   readonly param: string | null;
   readonly retryAfterS: number | undefined;
+  readonly lines: readonly number[] | undefined;
 
   constructor(code: ErrorCode, message: string, options: ServeErrorOptions = {}) {
     super(message, { cause: options.cause });
     this.code = code;
     this.status = STATUS_OF_CODE[code];
     this.param = options.param ?? null;
+    this.lines = options.lines;
     const transient = this.status === 429 || this.status === 503;
     this.retryAfterS = options.retryAfterS ?? (transient ? 1 : undefined);
   }

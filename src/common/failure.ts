@@ -22,6 +22,8 @@ export function describeFailure(error: unknown): Failure {
   const unwritable = describeUnwritable(error);
   if (unwritable) return unwritable;
   if (!(error instanceof Error)) return toFailure([String(error)], EXIT.failed);
+  const { code, path: file }: NodeJS.ErrnoException = error;
+  if (code === 'ENOENT' && file) return toFailure([`${file} does not exist`], EXIT.failed);
   // A system error's message is enough. Any other error is a bug, which needs its stack.
   const isSystem = 'code' in error;
   return toFailure([isSystem ? error.message : (error.stack ?? error.message)], EXIT.failed);

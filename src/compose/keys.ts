@@ -10,11 +10,10 @@ import {
   NO_KEYS,
   parseKeysFile,
   readKeysText,
+  type ShownKey,
+  shownKeys,
   updateKeysFile,
 } from '../tenants/keys-file.ts';
-
-/** A key in the form that may be shown: without its secret and its hash. */
-type ShownKey = Omit<KeyEntry, 'sha256'>;
 
 /** A key that was just created. Its text is not stored anywhere. */
 interface CreatedKey {
@@ -30,6 +29,7 @@ interface KeyRequest {
   /** A note that tells keys apart. */
   readonly name: string | undefined;
   readonly isAdmin: boolean;
+  readonly isReadOnly?: boolean;
   /** The beginning of the key, which some clients check. */
   readonly prefix?: string | undefined;
 }
@@ -37,7 +37,7 @@ interface KeyRequest {
 /** Adds a key to the keys file. Throws `UsageError` if the tenant's id or the prefix is invalid. */
 export async function createKey(
   config: Config,
-  { tenant, name, isAdmin, prefix = '' }: KeyRequest,
+  { tenant, name, isAdmin, isReadOnly, prefix = '' }: KeyRequest,
 ): Promise<CreatedKey> {
   checkTenantId(tenant);
   if (!KEY_PREFIX.test(prefix)) {
@@ -47,7 +47,8 @@ export async function createKey(
   }
   const { id, text } = createApiKey(prefix);
   const created = new Date().toISOString();
-  const entry = { id, tenant, ...(name !== undefined && { name }), admin: isAdmin, created };
+  const optional = { ...(name !== undefined && { name }), ...(isReadOnly && { readOnly: true }) };
+  const entry = { id, tenant, ...optional, admin: isAdmin, created };
   const sha256 = createKeyDigest(config.keyPepper)(text).toString('hex');
   const file = keysPath(config);
   await updateKeysFile(file, (before) => withKey(before, { ...entry, sha256 }));
@@ -63,8 +64,7 @@ function withKey({ version, tenants, keys }: KeysFile, entry: KeyEntry): KeysFil
 /** Returns the keys in the keys file. A missing file counts as empty. */
 export async function listKeys(config: Config): Promise<ShownKey[]> {
   const text = await readKeysText(keysPath(config));
-  const { keys } = text === undefined ? NO_KEYS : parseKeysFile(text);
-  return keys.map(({ sha256: _, ...entry }) => entry);
+  return shownKeys(text === undefined ? NO_KEYS : parseKeysFile(text));
 }
 
 /** Removes a key from the keys file. Throws `UsageError` if the file does not contain it. */

@@ -15,6 +15,7 @@ import { KV_SCALES_FILE } from '../model/kv-scales.ts';
 import type { RowPacking } from '../model/row-weights.ts';
 import type { Config } from '../settings/config.ts';
 import { findBase } from './base.ts';
+import { settingsFor } from './base-plan.ts';
 import type { CalibrationRequest } from './calibration.ts';
 import type { ProgramContext } from './context.ts';
 import { ServingWeights } from './serving-weights.ts';
@@ -29,16 +30,28 @@ export interface PreparedBase {
   readonly prepareFiles: () => Promise<unknown>;
 }
 
-/** Finds or imports the base, and builds its serving files if necessary. */
+/** Finds or imports the base, builds its serving files if necessary, and reports what does not fit the machine. */
 export async function prepareBase(
+  context: ProgramContext,
+  options: { readonly hasReservedSlots?: boolean } = {},
+): Promise<PreparedBase> {
+  const base = await buildBase(context, options);
+  if (base.plan.reduced) context.reporter.notify(base.plan.reduced);
+  return base;
+}
+
+/** Finds or imports the base, and builds the serving files that a start with these settings reads, if necessary. */
+export async function buildBase(
   context: ProgramContext,
   { hasReservedSlots = false } = {},
 ): Promise<PreparedBase> {
   const { reporter, signal } = context;
-  const config = { ...context.config, hasReservedSlots };
-  await makeFolder(config.home);
-  const artifactDir = await findBase(config.model, context);
+  await makeFolder(context.config.home);
+  const artifactDir = await findBase(context.config.model, context);
   const artifact = describeBase(artifactDir);
+  const { settings, reason } = settingsFor(artifact.config, context.config);
+  if (reason) reporter.notify(`--weights auto: ${reason}.`);
+  const config = { ...settings, hasReservedSlots };
   const limit = memoryLimit();
   const { digest } = artifact.info;
   const cache = { weights: config.weights, cacheDir: path.join(config.home, 'cache') };
@@ -55,7 +68,7 @@ export async function prepareBase(
     reporter,
     signal,
     openCalibration: async () => {
-      if (!packing) return undefined;
+      if (!packing || config.weights !== 'int8') return undefined;
       const { perTokenCalibration } = await import('./calibration.ts');
       return perTokenCalibration({ artifactDir, runtime: runtimeOptions(config), signal });
     },
@@ -75,7 +88,6 @@ export async function prepareBase(
     );
   // A cache of floats takes more memory, so the memory has to be planned again.
   const plan = kv === requested ? requestedPlan : planFor(kv);
-  if (plan.reduced) reporter.notify(plan.reduced);
   return { artifact, weights, plan, kv, prepareFiles };
 }
 

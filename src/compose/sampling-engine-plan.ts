@@ -6,6 +6,7 @@ import { KvCache } from '../engine/kv-cache.ts';
 import { planMemory } from '../engine/memory/memory-budget.ts';
 import type { DecoderConfig } from '../model/config.ts';
 import type { Config } from '../settings/config.ts';
+import { type BaseSettings, settingsFor } from './base-plan.ts';
 
 /** Loaded adapters are padded and aligned. */
 const ADAPTER_SHARE = 1.25;
@@ -17,12 +18,13 @@ export function samplingEngineConfig(
   config: Config,
   decoder: DecoderConfig,
   size: SamplingEngineSize,
-): Config {
+): BaseSettings {
   const { slots, maxSeqLength, promptTokens, adapterBytes, adapters } = size;
-  const kv = cacheType(config.kv, usablePackings({ ...config, config: decoder })[0]);
+  const { settings } = settingsFor(decoder, config);
+  const kv = cacheType(config.kv, usablePackings({ ...settings, config: decoder })[0]);
   const prompts = { slotCount: 1, maxSeqLength: promptTokens, type: kv };
   return {
-    ...config,
+    ...settings,
     kv,
     slots,
     maxSeq: maxSeqLength,

@@ -54,6 +54,7 @@ export function createRoutes(
     threads: config.threads,
     ...(config.metricsOpen && { hasOpenMetrics: true }),
     ...(access.kind === 'keys' && { authenticate: access.authenticate }),
+    ...(access.tenants && { listTenants: access.tenants }),
     ...(access.kind === 'local' && { hasOpenAdmin: true }),
     gateway: access.gateway,
     allowedHosts: [config.host, ...config.allowedHosts],

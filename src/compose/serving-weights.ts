@@ -1,6 +1,7 @@
 // Keeps a base's serving files intact while a server runs: builds them, checks them at each start of the engine, reads them in
 // full once the engine is ready, and rebuilds them from the artifact if they are damaged.
 import path from 'node:path';
+import { roundOnAllCores } from '../engine/int8-form.ts';
 import { readArtifact, verifyArtifact } from '../import/artifact.ts';
 import {
   findFault,
@@ -10,6 +11,7 @@ import {
   type ServingCache,
   type ServingFault,
   servingFolder,
+  whyNotBuilt,
 } from '../import/serving-cache.ts';
 import type { Calibration } from '../import/serving-files.ts';
 import type { Reporter } from './context.ts';
@@ -50,10 +52,13 @@ export class ServingWeights {
    * @throws FileError if they must be built but the artifact is damaged; an `AbortError` once the program ends
    */
   async ensure(): Promise<void> {
-    if (!isBuilt(this.dir)) return this.#build();
+    const { artifactDir, reporter } = this.#options;
+    if (!isBuilt(this.dir)) {
+      reporter.notify(`Building the files that a server reads. ${whyNotBuilt(this.dir)}`);
+      return this.#build();
+    }
     const fault = this.#fault ?? findQuickFault(this.dir);
     if (!fault) return;
-    const { artifactDir, reporter } = this.#options;
     reporter.notify(`${describeDamage(this.dir, fault)} Rebuilding it from ${artifactDir}.`);
     await this.#build();
     this.#fault = undefined;
@@ -74,16 +79,18 @@ export class ServingWeights {
     const { artifactDir, weights, packing, cacheDir, reporter, signal, openCalibration } =
       this.#options;
     const { buildServingFiles } = await import('../import/serving-files.ts');
-    await verifyArtifact(artifactDir, signal);
-    using artifact = readArtifact(artifactDir);
     const progress = await reporter.openProgress();
     try {
+      await verifyArtifact(artifactDir, signal, (done, total) =>
+        progress.update('verify', done, total),
+      );
+      using artifact = readArtifact(artifactDir);
       const onProgress = (done: number, total: number) => progress.update('prepare', done, total);
       const calibration = await openCalibration();
       const onImprecise = (floats: Readonly<Record<string, number>>) =>
         reporter.notify(describeImprecise(floats));
       const options = { weights, packing, cacheDir, calibration, onImprecise, onProgress, signal };
-      await buildServingFiles(artifact, options);
+      await buildServingFiles(artifact, { ...options, roundToRecords: roundOnAllCores });
     } finally {
       progress.end();
     }

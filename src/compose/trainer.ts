@@ -391,5 +391,6 @@ function describeResult(
     return `The model is in ${folder.modelDir}\nServe it: lorikeet import ${folder.modelDir} --out DIR, then lorikeet serve --model DIR`;
   }
   if (!publisher) return `The adapter is in ${folder.adapterDir}`;
-  return `The adapter is in ${folder.adapterDir}\nServe it: lorikeet serve --model ${job.model}${publisher.serveFlag} (its name: ${job.name})`;
+  const serve = `lorikeet serve --model ${job.model}${publisher.serveFlag}`;
+  return `The adapter is in ${folder.adapterDir}\nIts model name is ${job.name}. A running server of this base offers it within seconds. To start one: ${serve}`;
 }

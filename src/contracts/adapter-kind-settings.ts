@@ -9,6 +9,7 @@ const INVOCATION_LIMITS = { textLength: 4096, tokens: 1024 };
 /** The kinds of adapters other than plain LoRA. */
 export const ADAPTER_KIND_SETTINGS = {
   dora: {
+    heading: 'Kind of adapter:',
     schema: z.boolean(),
     help: 'DoRA: also train the norm of each row of the adapted weights',
     fallback: 'false',

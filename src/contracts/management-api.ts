@@ -9,11 +9,46 @@ export const meSchema = z
     object: z.literal('tenant'),
     id: z.string().describe('The tenant of the key'),
     is_admin: z.boolean().describe('Whether the key may use the admin routes'),
+    is_read_only: z.boolean().describe('Whether the key may only send GET requests'),
     needs_key: z.boolean().describe('Whether this server rejects requests without a key'),
   })
   .openapi('Me');
 /** The tenant of a request. */
 export type Me = z.infer<typeof meSchema>;
+
+const tenantKeySchema = z.object({
+  id: z.string().describe('The public part of the key: lorikeet_ID_…'),
+  name: z.string().nullable(),
+  is_admin: z.boolean(),
+  is_read_only: z.boolean(),
+  created_at: unixSeconds,
+});
+
+const limit = z.int().nullable().describe('Null if unlimited');
+
+const tenantSettingsSchema = z
+  .object({
+    object: z.literal('tenant.settings'),
+    id: z.string().describe('The tenant'),
+    default_model: z.string().nullable(),
+    allowed_adapters: z.array(z.string()).nullable().describe('Null if it may use all'),
+    weight: z.number().describe('Its share of the engine relative to other tenants'),
+    limits: z.object({
+      requests_per_minute: limit,
+      tokens_per_minute: limit,
+      concurrent_requests: limit,
+    }),
+    use: counts('requests', 'tokens', 'running').describe(
+      'The last minute, as far as this server knows. Tokens include reserved ones',
+    ),
+    key_count: z.int(),
+    keys: z.array(tenantKeySchema).describe('The newest first, at most 100; without secrets'),
+  })
+  .openapi('TenantSettings');
+/** A tenant, with its limits and its keys. */
+export type TenantSettings = z.infer<typeof tenantSettingsSchema>;
+
+export const tenantListSchema = listOf(tenantSettingsSchema).openapi('TenantList');
 
 export const prefetchSchema = z
   .object({
@@ -236,6 +271,16 @@ const trainingSchema = z
   })
   .describe('What it was made from');
 
+const versionTrafficSchema = counts('running', 'requests', 'errors').extend({
+  first_token_ms: z
+    .number()
+    .nullable()
+    .describe('Median until the first token, of up to 100 requests'),
+  token_ms: z.number().nullable().describe('Median per further token'),
+});
+/** The requests that a version of an adapter got. */
+export type VersionTraffic = z.infer<typeof versionTrafficSchema>;
+
 const adapterVersionSchema = z.object({
   version: z.int(),
   created_at: unixSeconds,
@@ -253,6 +298,11 @@ const adapterVersionSchema = z.object({
   job: z.string().nullable().describe('The fine-tuning job that created it'),
   training: trainingSchema.nullable(),
   evaluation: z.record(z.string(), z.unknown()).nullable().describe('Its evaluation card'),
+  traffic: versionTrafficSchema
+    .nullable()
+    .describe(
+      'Requests to this server since it started; null if there were none, or the key may not change the adapter',
+    ),
 });
 
 export const adapterSchema = z
@@ -273,6 +323,9 @@ export const adapterSchema = z
         alias: z.string(),
         leads_to: sharesSchema,
         previous: sharesSchema.nullable().describe('The target of a rollback'),
+        is_rolled_back: z
+          .boolean()
+          .describe('Whether its last change was a rollback. A further one undoes it'),
       }),
     ),
     versions: z.array(adapterVersionSchema).describe('Newest first'),
@@ -297,6 +350,11 @@ export const fineTuningPlanSchema = z
     compute: z.string().describe('The arithmetic of the frozen linears'),
     recommended_compute: z.string().describe('The arithmetic that is best on this machine'),
     hyperparameters: hyperparametersSchema,
+    row_shapes: z
+      .array(z.string())
+      .describe(
+        'The forms in which the training file has its rows, such as ShareGPT (conversations)',
+      ),
     examples: z.int(),
     validation_examples: z.int(),
     tokens: z.int().describe('Tokens per epoch'),

@@ -16,6 +16,7 @@ export const errorEnvelopeSchema = z
       type: z.string(),
       param: z.string().nullable(),
       code: z.string(),
+      lines: z.array(z.int()).exactOptional().describe('Bad lines of a training file'),
     }),
   })
   .openapi('Error');
@@ -197,6 +198,8 @@ const functionCallSchema = z
 const toolCallSchema = z
   .object({ id: z.string(), type: z.literal('function'), function: functionCallSchema })
   .openapi('ToolCall');
+/** A call of a function in a message. */
+export type MessageCall = z.infer<typeof toolCallSchema>;
 
 export const chatCompletionSchema = z
   .object({

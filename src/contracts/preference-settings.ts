@@ -24,7 +24,9 @@ export const DEFAULT_PREFERENCE: Preference = { loss: 'sigmoid', beta: 0.1, labe
 /** The settings. */
 export const PREFERENCE_SETTINGS = {
   objective: {
+    heading: 'Preferences and rewards:',
     schema: z.enum(OBJECTIVES),
+    isCommon: true,
     help: 'supervised; dpo: learn from pairs of a preferred and a non-preferred output; reinforcement: from rewards of sampled outputs',
     fallback: 'supervised',
     api: { name: 'method.type' },

@@ -23,6 +23,7 @@ export const REINFORCEMENT_SETTINGS = {
   grader: {
     schema: z.record(z.string(), z.unknown()),
     flag: 'file',
+    isCommon: true,
     help: "reinforcement: JSON file with the grader that rewards completions, in OpenAI's format",
     api: { name: 'method.reinforcement.grader' },
     objectives: ['reinforcement'],
@@ -79,7 +80,7 @@ export const REINFORCEMENT_SETTINGS = {
   },
   reasoningEffort: {
     schema: z.enum(['low', 'medium', 'high']),
-    help: 'reinforcement: low, medium or high, given to the chat template, which may not use it',
+    help: 'reinforcement: low, medium or high, passed to the chat template, which may ignore it',
     api: {
       group: 'hyperparameters',
       name: 'reasoning_effort',

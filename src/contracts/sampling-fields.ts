@@ -126,3 +126,19 @@ export const MODEL_DEFAULT_SCHEMAS = Object.fromEntries(
     .filter(([, { isModelDefault }]) => isModelDefault)
     .map(([name, { schema }]) => [name, schema]),
 ) as Record<ModelDefaultName, z.ZodNumber>;
+
+/** A sampling field as the playground shows it. */
+export interface SamplingFormField {
+  /** As in the API. */
+  readonly name: string;
+  readonly label: string;
+  readonly min?: number;
+  readonly max?: number;
+  readonly isInteger?: boolean;
+  /** The default if the model has none. */
+  readonly standard: string;
+  /** Whether OpenAI's clients have it. */
+  readonly isOpenAi?: boolean;
+  /** Whether it is under "More parameters". */
+  readonly isAdvanced?: boolean;
+}

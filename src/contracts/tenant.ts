@@ -6,6 +6,8 @@ export interface Tenant {
   readonly id: string;
   /** Whether it may use the admin routes. */
   readonly isAdmin: boolean;
+  /** Whether it may only read, because its key says so. */
+  readonly isReadOnly?: boolean | undefined;
   /** The model that `default` stands for in this tenant's requests. Absent: the base. */
   readonly defaultModel?: string;
   /** Names of adapters that it may use, with `*` as a wildcard. Absent: its own adapters and the shared ones. */

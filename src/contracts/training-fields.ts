@@ -194,11 +194,17 @@ export function nameSettings(faults: string, names: SettingNames): string {
     .replace(/(?<=[ (])[a-z]+[A-Z][A-Za-z]*\b|(?<=cannot be combined with )\w+/g, rename);
 }
 
-/** Lists the flags of the command line. */
+/** Lists the flags of the command line, below their headings. */
 export function listTrainingFlags() {
+  let group = '';
   return ROWS.flatMap(([key, row]) => {
+    group = row.heading ?? group;
     const kind = flagKind(row);
-    return kind ? [{ key, flag: flagOf(key), kind, help: helpOf(row) }] : [];
+    const isCommon = row.isCommon === true;
+    const isRequired = row.isRequired === true;
+    return kind
+      ? [{ key, flag: flagOf(key), kind, help: helpOf(row), group, isCommon, isRequired }]
+      : [];
   });
 }
 
@@ -208,15 +214,23 @@ export function helpOf(row: Pick<TrainingSetting, 'help' | 'default' | 'fallback
   return absent === '' ? row.help : `${row.help} (default: ${absent})`;
 }
 
+type FieldRow = ReturnType<typeof formFields>[number];
+/** A field of the form of a new job: a number with its bounds, or a choice. The placeholder describes the default. */
+export type FormField = Partial<FieldRow> &
+  Pick<FieldRow, 'id' | 'label' | 'parent' | 'objectives' | 'placeholder'>;
+
 /** Returns the fields of the form of a new job: hyperparameters of all objectives, of one, and other settings. */
 export function formFields() {
   const fields = ROWS.flatMap(([, row]) => {
-    const { group: parent = 'job', name: id, label, schema = row.schema } = row.api ?? {};
+    const { name: id = '', label, absent, schema = row.schema } = row.api ?? {};
     if (!label) return [];
+    const parent = row.api?.group ?? ('job' as const);
     const { minValue: min, maxValue: max, format } = schema as Partial<z.ZodNumber>;
     const isInteger = format === 'safeint' || undefined;
-    const options = schema instanceof z.ZodEnum ? schema.options : undefined;
-    return { id, label, parent, objectives: objectivesOf(row), min, max, isInteger, options };
+    const options = schema instanceof z.ZodEnum ? (schema.options as string[]) : undefined;
+    const placeholder = absent ?? absentValue(row);
+    const bounds = { min: min ?? undefined, max: max ?? undefined, isInteger };
+    return { id, label, parent, objectives: objectivesOf(row), placeholder, ...bounds, options };
   });
   const parents = ['hyperparameters', 'lorikeet', 'job'];
   const orderOf = ({ parent, objectives }: (typeof fields)[0]) =>

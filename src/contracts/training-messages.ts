@@ -213,6 +213,7 @@ export type PlannedExample = JobPlan['firstBatch'][number];
 export interface ProgressMessage {
   readonly type: 'progress';
   readonly phase: string;
+  /** Whole parts, and the share of the current one. */
   readonly done: number;
   /** 0 means unknown. */
   readonly total: number;

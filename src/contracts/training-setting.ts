@@ -18,7 +18,7 @@ interface ApiField {
   readonly rule?: string;
   /** The number that `auto` stands for, or the figure of the job's plan. Absent: the setting's default. */
   readonly auto?: number | PlannedFigure;
-  /** The value that stands for the default. Absent: `auto`. */
+  /** The value that stands for the default, or what a request without the field gets. Absent: `auto`. */
   readonly absent?: string;
   /** Absent: the setting's. */
   readonly objectives?: readonly Objective[];
@@ -38,6 +38,10 @@ export interface TrainingSetting {
   /** Describes the default if it depends on the rest of the job. */
   readonly fallback?: string;
   readonly isRequired?: true;
+  /** The heading above its flag in `--help`. Absent: the heading of the row before. */
+  readonly heading?: string;
+  /** Whether the short `--help` lists its flag. */
+  readonly isCommon?: true;
   /** Default: follows from the schema. Records and tuples have no flag and can only be set in a job file. */
   readonly flag?: FlagKind | 'none';
   /** Absent: the API cannot set it. */

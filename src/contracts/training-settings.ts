@@ -1,4 +1,4 @@
-// Every setting of a training run, as one table. The command line, the job file, the fine-tuning API and docs/training.md
+// Every setting of a training run, as one table. The command line, the job file, the fine-tuning API and docs/training-settings.md
 // derive from it. The table defines names and values; the trainer gives them their effect.
 import { z } from 'zod';
 import { ADAPTER_KIND_SETTINGS } from './adapter-kind-settings.ts';
@@ -72,8 +72,10 @@ export const gateSchema = z.object({
 /** All settings, one row each. */
 export const TRAINING_SETTINGS = {
   model: {
+    heading: 'Rows and result:',
     schema: text,
     isRequired: true,
+    isCommon: true,
     help: 'folder or name of an imported model',
     api: { name: 'model' },
     isHashed: false,
@@ -81,24 +83,28 @@ export const TRAINING_SETTINGS = {
   data: {
     schema: text,
     isRequired: true,
-    help: 'JSONL file: messages, prompt and completion, text, text and label, input_ids and labels, pairs (dpo), or messages to answer (reinforcement)',
+    isCommon: true,
+    help: 'file of rows: JSON lines, a JSON list, CSV or Parquet, in the forms of OpenAI, TRL, ShareGPT or Alpaca',
     api: { name: 'training_file' },
     isHashed: false,
   },
   validation: {
     schema: text,
-    help: 'JSONL file of validation rows, which are not trained on',
+    isCommon: true,
+    help: 'file of validation rows, which are not trained on',
     api: { name: 'validation_file' },
     isHashed: false,
   },
   validationSplit: {
     schema: z.number().min(0).max(0.5),
     default: 0,
+    isCommon: true,
     help: 'share of the rows that is held out for validation',
     api: { group: 'lorikeet', name: 'validation_split' },
   },
   name: {
     schema: z.string(),
+    isCommon: true,
     help: "the adapter's name; it is published under it when the run has succeeded",
     api: { name: 'suffix' },
   },
@@ -117,7 +123,9 @@ export const TRAINING_SETTINGS = {
   ...PREFERENCE_SETTINGS,
   ...REINFORCEMENT_SETTINGS,
   rank: {
+    heading: 'Adapter:',
     schema: count(MAX_RANK),
+    isCommon: true,
     help: "the adapter's rank",
     fallback: String(DEFAULT_RANK),
     api: { group: 'lorikeet', name: 'rank', label: 'LoRA rank' }, // --max-job-rank is the limit
@@ -133,6 +141,7 @@ export const TRAINING_SETTINGS = {
   targets: {
     schema: targets,
     flag: 'names',
+    isCommon: true,
     help: 'adapted modules: all-linear, names such as q_proj,v_proj, or a regular expression',
     fallback: 'all-linear',
     api: { group: 'lorikeet', name: 'targets' },
@@ -147,6 +156,7 @@ export const TRAINING_SETTINGS = {
   },
   ...ADAPTER_KIND_SETTINGS,
   rankPattern: {
+    heading: 'Start, layers and formats:',
     schema: pattern(count(MAX_RANK)),
     help: 'other ranks for some modules: a regular expression for each rank',
     needs: 'adapter',
@@ -178,7 +188,7 @@ export const TRAINING_SETTINGS = {
   },
   toolFormat: {
     schema: z.enum(TOOL_FORMAT_NAMES),
-    help: 'how rows show calls of tools: hermes, llama3 or mistral; must be that of the server',
+    help: 'how rows show calls of tools: hermes, llama3 or mistral; must match the server',
     fallback: "as the base's chat template shows them, else hermes",
   },
   saveDtype: {
@@ -190,13 +200,16 @@ export const TRAINING_SETTINGS = {
   compute: {
     schema: z.enum(['float32', 'int8']),
     default: 'float32',
+    isCommon: true,
     help: 'float32 or int8: the arithmetic of the frozen linears and the logits; int8 is faster',
-    api: { group: 'lorikeet', name: 'compute' },
+    api: { group: 'lorikeet', name: 'compute', label: 'Arithmetic' },
     // A checkpoint stores it in a separate field, which a resumed run must match.
     isHashed: false,
   },
   learningRate: {
+    heading: 'Optimizer:',
     schema: z.number().positive().max(MAX_LEARNING_RATE),
+    isCommon: true,
     help: 'the peak of the learning rate',
     fallback: "by the model's width; a twentieth of that for dpo and reinforcement",
   },
@@ -213,6 +226,7 @@ export const TRAINING_SETTINGS = {
   epochs: {
     schema: count(1000),
     default: 3,
+    isCommon: true,
     help: 'passes over the rows',
     api: { group: 'hyperparameters', name: 'n_epochs', label: 'Epochs', ...wholeNumber(50) },
   },
@@ -223,6 +237,7 @@ export const TRAINING_SETTINGS = {
   batchSize: {
     schema: count(1024),
     default: 8,
+    isCommon: true,
     help: 'sequences (pairs, prompts) of a micro-batch',
     api: { group: 'hyperparameters', name: 'batch_size', label: 'Batch size', ...wholeNumber(256) },
   },
@@ -246,7 +261,9 @@ export const TRAINING_SETTINGS = {
     },
   },
   maxLength: {
+    heading: 'Sequences and regularization:',
     schema: z.int().min(2).max(1_048_576),
+    isCommon: true,
     help: 'maximum number of tokens of an example; longer ones are cut off',
     fallback: '1024',
   },
@@ -264,8 +281,9 @@ export const TRAINING_SETTINGS = {
   seed: {
     schema: z.int().min(0).max(MAX_SEED),
     default: 0,
+    isCommon: true,
     help: 'the same seed gives the same bytes',
-    api: { name: 'seed', label: 'Seed' },
+    api: { name: 'seed', label: 'Seed', absent: 'random' },
   },
   weightDecay: {
     schema: z.number().min(0).max(1),
@@ -289,6 +307,7 @@ export const TRAINING_SETTINGS = {
     help: "AdamW's epsilon",
   },
   evalEvery: {
+    heading: 'Validation, checkpoints, gate:',
     schema: count(MAX_STEPS),
     help: 'steps between validations',
     fallback: 'an epoch',
@@ -322,6 +341,7 @@ export const TRAINING_SETTINGS = {
     isHashed: false,
   },
   recompute: {
+    heading: 'Memory and threads:',
     schema: z.boolean(),
     default: true,
     help: 'activation checkpointing: less memory for a third more time',

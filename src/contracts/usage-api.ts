@@ -39,3 +39,5 @@ export const usagePageSchema = z
     next_page: z.string().nullable(),
   })
   .openapi('UsagePage');
+/** Days with their sums. */
+export type UsagePage = z.infer<typeof usagePageSchema>;

@@ -26,6 +26,8 @@ interface ReadingOptions {
   readonly runtime?: RuntimeOptions;
   /** Ends the reading, even during a run, which rejects with an `AbortError`. */
   readonly signal?: AbortSignal;
+  /** Called after each chunk with the share of the text that was read. */
+  readonly onRead?: (share: number) => void;
 }
 
 /**
@@ -94,7 +96,12 @@ interface Observer {
 
 async function readWindows(
   served: ServingModel,
-  { tokenIds, runtime = {}, signal }: ReadingOptions & { readonly tokenIds: readonly number[] },
+  {
+    tokenIds,
+    runtime = {},
+    signal,
+    onRead,
+  }: ReadingOptions & { readonly tokenIds: readonly number[] },
   { observed, afterChunk, afterWindow }: Observer,
 ): Promise<void> {
   const { config, file } = served;
@@ -123,6 +130,7 @@ async function readWindows(
         signal?.throwIfAborted();
         await explainFailure(() => readChunk(chunk, past), signal);
         afterChunk?.();
+        onRead?.((start + end) / tokenIds.length);
       }
       afterWindow?.(cache);
     }

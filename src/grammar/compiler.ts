@@ -64,7 +64,11 @@ export class ConstraintCompiler {
     const lane = json.length <= MAX_SMALL_LENGTH ? this.#small : this.#large;
     const outcome = await lane.run(json, caller).catch((cause: unknown) => {
       if (cause instanceof ServeError || caller?.signal?.aborted) throw cause;
-      throw new ServeError('overloaded', 'constraints cannot be compiled now', { cause });
+      throw new ServeError(
+        'overloaded',
+        'constraints cannot be compiled now: too many are waiting. Try again in a moment',
+        { cause },
+      );
     });
     if ('limit' in outcome) {
       throw new GrammarError(LIMIT_FAULTS[outcome.limit], rootPath(constraint));

@@ -165,7 +165,7 @@ function decimals(
     ...values.filter(({ isAllowed }) => !isAllowed(1)).map(({ whole }) => whole.length),
     ...(multiple ? [Math.min(MAX_DIGITS - maxFraction, most)] : []),
   ]);
-  /** A whole part with fewer digits than that of a value is less. */
+  /** A whole part with fewer digits than a value's is less. */
   const pointOrders = ({ isFraction, length, orders }: Progress) =>
     orders.map((order, i) => (!isFraction && length < values[i]!.whole.length ? -1 : order));
   const after = (state: Progress, digit: number): Progress => {

@@ -1,5 +1,5 @@
 // Keeps words out of a text: finds the tokens that would complete one. It works on bytes, because a word may be split into
-// tokens in any way, or be only part of a token. docs/request-fields.md defines when a word counts.
+// tokens in any way, or be only part of a token. docs/controlling-answers.md defines when a word counts.
 import type { LRUCache } from 'lru-cache';
 import { ServeError } from '../common/errors.ts';
 import { buildSearch, type SearchPosition, searchStep } from '../common/text-search.ts';

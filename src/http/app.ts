@@ -33,9 +33,14 @@ import { addPageRoutes } from './routes/pages.ts';
 import { addClassifyRoute, addEmbeddingsRoute } from './routes/pooled.ts';
 import { addQuarantineRoutes } from './routes/quarantine.ts';
 import { addRequestsRoute } from './routes/requests.ts';
+import { addTenantsRoute } from './routes/tenants.ts';
 import { addTinkerRoutes } from './routes/tinker.ts';
 import { addTokenizeRoutes } from './routes/tokenize.ts';
-import { addUnsupportedRoutes } from './routes/unsupported.ts';
+import {
+  addUnsupportedRoutes,
+  unknownRouteMessage,
+  wrongMethodMessage,
+} from './routes/unsupported.ts';
 import { addUsageRoute } from './routes/usage.ts';
 import { createErrorHandler, errorResponse } from './wire/errors.ts';
 import {
@@ -76,7 +81,7 @@ export function createApp(
   const app = new OpenAPIHono<HttpEnv>({ getPath: pathBelow(options.basePath ?? '') });
   app.onError(createErrorHandler(deps.log));
   app.notFound((c) =>
-    errorResponse(c, new ServeError('not_found', 'Unknown route. /docs lists all routes.')),
+    errorResponse(c, new ServeError('not_found', unknownRouteMessage(c.req.path))),
   );
   app.use(observeHttp(telemetry));
   app.use(assignRequestId());
@@ -108,6 +113,7 @@ export function createApp(
   addGraderRoutes(app, deps, createLineApp(deps));
   addPrefetchRoute(app, deps);
   addQuarantineRoutes(app, deps, { hasKeys });
+  if (options.listTenants) addTenantsRoute(app, deps, options.listTenants);
   if (options.published) addPublishedRoutes(app, deps, options.published);
   if (options.loaded) addLoadRoutes(app, deps, options.loaded);
   if (options.jobs) {
@@ -164,9 +170,7 @@ function refuseMethod(app: OpenAPIHono<HttpEnv>) {
     const named = methods.filter((name) => own.includes(name === 'HEAD' ? 'GET' : name));
     const allow = (named.length > 0 ? named : methods).join(', ');
     c.header('allow', allow);
-    return errorResponse(
-      c,
-      new ServeError('method_not_allowed', `This route only allows ${allow}.`),
-    );
+    const message = wrongMethodMessage(c.req.path, allow);
+    return errorResponse(c, new ServeError('method_not_allowed', message));
   };
 }

@@ -15,7 +15,7 @@ import type { JobService } from '../jobs/job-service.ts';
 import type { DryRuns } from '../jobs/plan-job.ts';
 import type { StatsHistory } from '../telemetry/stats-history.ts';
 import { Telemetry } from '../telemetry/telemetry.ts';
-import type { Authenticate, TenantGateway } from '../tenants/access.ts';
+import type { Access, Authenticate, TenantGateway } from '../tenants/access.ts';
 import { RateLimits } from '../tenants/rate-limits.ts';
 import type { TinkerService } from '../tinker/tinker-service.ts';
 import type { UsageArchive } from '../usage/usage-archive.ts';
@@ -88,6 +88,8 @@ export interface AppOptions
   allowedOrigins?: readonly string[];
   /** Absent: the server has no keys, and every request belongs to the local tenant. */
   authenticate?: Authenticate;
+  /** Lists the tenants for operators. Absent: there are no keys. */
+  listTenants?: Access['tenants'];
   /** Absent: no gateway may name tenants. */
   gateway?: TenantGateway | undefined;
   rateLimits?: RateLimits;

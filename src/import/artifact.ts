@@ -6,7 +6,13 @@ import { setImmediate } from 'node:timers/promises';
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
 import { parseFileValue } from '../common/schema-errors.ts';
-import { type Matrix, type Tensor, type TensorSource, toFloat32 } from '../common/tensor.ts';
+import {
+  byteLength,
+  type Matrix,
+  type Tensor,
+  type TensorSource,
+  toFloat32,
+} from '../common/tensor.ts';
 import { GENERATION_CONFIG_FILE } from '../contracts/generation-config.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import { dequantizeNf4 } from '../quant/nf4.ts';
@@ -132,6 +138,7 @@ export class ArtifactDigest {
 /**
  * Reads a whole artifact and compares it with the digest in its lorikeet.json. Yields to the event loop between tensors. Throws
  * `FileError` if the digests differ or the folder is not a readable artifact, and an `AbortError` once aborted.
+ * @param onRead is called with the bytes that were read, and their total
  */
 export async function verifyArtifact(
   dir: string,
@@ -142,13 +149,16 @@ export async function verifyArtifact(
   const { tensors, files, configText } = openFolder(dir);
   const actual = new ArtifactDigest();
   using _open = tensors;
-  const { infos } = tensors;
-  for (const [i, name] of [...infos.keys()].entries()) {
-    onRead?.(i, infos.size);
+  const sizes = Array.from(tensors.infos.values(), byteLength);
+  const total = sizes.reduce((sum, size) => sum + size, 0);
+  let done = 0;
+  onRead?.(done, total);
+  for (const [i, name] of [...tensors.infos.keys()].entries()) {
     actual.addTensor(name, tensors.read(name));
     await setImmediate(undefined, { signal });
+    done += sizes[i]!;
+    onRead?.(done, total);
   }
-  onRead?.(infos.size, infos.size);
   actual.addFile(CONFIG_FILE, new TextEncoder().encode(configText));
   for (const [name, bytes] of files)
     if (name !== GENERATION_CONFIG_FILE) actual.addFile(name, bytes);

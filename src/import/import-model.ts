@@ -18,6 +18,8 @@ import { type ArtifactOptions, checkOutDir, writeArtifact } from './write-artifa
 /** Options of `importModel`. */
 export interface ImportModelOptions
   extends Pick<ArtifactOptions, 'quantization' | 'doubleQuantization' | 'onProgress' | 'signal'> {
+  /** Replaces `rope_scaling` of the source's config.json. */
+  readonly ropeScaling?: Readonly<Record<string, unknown>> | undefined;
   /** Required for hub ids, and for catalogue names that refer to them. */
   readonly hub?: HubOptions;
 }
@@ -43,7 +45,29 @@ export async function importModel(
   });
   const settings = { quantization, doubleQuantization, onProgress, signal };
   using _open = checkpoint.tensors;
-  return await writeArtifact(checkpoint, outDir, { ...settings, source: label, name });
+  const scaled = withRopeScaling(checkpoint, options.ropeScaling);
+  return await writeArtifact(scaled, outDir, { ...settings, source: label, name });
+}
+
+/** Replaces the scaling of the rotary embedding, and extends the context by its factor. */
+function withRopeScaling(
+  checkpoint: Checkpoint,
+  scaling: ImportModelOptions['ropeScaling'],
+): Checkpoint {
+  if (!scaling) return checkpoint;
+  const { rope_parameters: parameters, ...json } = checkpoint.configJson;
+  const positions = Number(json['max_position_embeddings']);
+  const rope = { original_max_position_embeddings: positions, ...scaling };
+  const scaled = Math.floor(Number(scaling['factor'] ?? 1) * rope.original_max_position_embeddings);
+  const isFixed = scaling['rope_type'] !== 'dynamic';
+  const configJson = {
+    ...json,
+    max_position_embeddings: isFixed && scaled > positions ? scaled : positions,
+    ...(parameters
+      ? { rope_parameters: { ...(parameters as object), ...rope } }
+      : { rope_scaling: rope }),
+  };
+  return { ...checkpoint, configJson, configText: JSON.stringify(configJson, null, 2) };
 }
 
 interface Source {
@@ -54,7 +78,10 @@ interface Source {
   readonly location: SourceLocation;
 }
 
-type SourceLocation = CatalogueEntry | { readonly kind: 'folder' | 'gguf'; readonly path: string };
+type SourceLocation =
+  | Pick<Extract<CatalogueEntry, { kind: 'hub' }>, 'kind' | 'id'>
+  | Extract<CatalogueEntry, { kind: 'wheel' }>
+  | { readonly kind: 'folder' | 'gguf'; readonly path: string };
 
 function parseSource(source: string): Source {
   const entry = findInCatalogue(source);

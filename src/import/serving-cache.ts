@@ -1,7 +1,7 @@
 // Finds and checks an artifact's serving files in the cache folder. Checksums are recorded when the files are built. Every
 // start checks a sample. A full check reads slowly enough not to disturb running streams.
 import { createHash, hash } from 'node:crypto';
-import { closeSync, existsSync, fstatSync, readSync } from 'node:fs';
+import { closeSync, existsSync, fstatSync, readdirSync, readSync, statSync } from 'node:fs';
 import { rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
@@ -17,6 +17,7 @@ import {
   LAYOUT_FILE,
   LAYOUT_VERSION,
   WEIGHTS_FILE,
+  WEIGHTS_MODES,
   type WeightsMode,
 } from '../model/serving-weights.ts';
 
@@ -62,6 +63,41 @@ export function servingFolder(
 ): string {
   const form = packing ? `${weights}-${packing}` : weights;
   return path.join(cacheDir, `${digest.slice(0, 16)}-${form}-v${LAYOUT_VERSION}`);
+}
+
+/** Lists the complete serving folders of a base for this version, by its digest, in the order of the weights modes. */
+export function builtFolders(
+  digest: string,
+  cacheDir: string,
+): { readonly weights: WeightsMode; readonly folder: string }[] {
+  const built = foldersOf(`${digest.slice(0, 16)}-`, cacheDir)
+    .filter((name) => name.endsWith(`-v${LAYOUT_VERSION}`))
+    .sort();
+  return WEIGHTS_MODES.flatMap((weights) =>
+    built
+      .filter((name) => name.split('-')[1] === weights)
+      .map((name) => ({ weights, folder: path.join(cacheDir, name) })),
+  );
+}
+
+/** Returns why a folder is not built, as a sentence about the other folders of the same base. */
+export function whyNotBuilt(folder: string): string {
+  if (existsSync(folder)) return `${folder} is incomplete or damaged.`;
+  const parent = path.dirname(folder);
+  const [, form, base] = /^((.{16}-).*-v)\d+$/.exec(path.basename(folder))!;
+  const others = foldersOf(base!, parent);
+  const older = others.find((name) => name.startsWith(form!));
+  if (older) return `${path.join(parent, older)} has the layout of another version.`;
+  if (others.length > 0)
+    return `${parent} has this base only in other forms: ${others.join(', ')}.`;
+  return `${parent} has none of this base.`;
+}
+
+/** Lists the complete folders whose names begin like this. */
+function foldersOf(base: string, cacheDir: string): string[] {
+  const isFolder = statSync(cacheDir, { throwIfNoEntry: false })?.isDirectory();
+  const names = isFolder ? readdirSync(cacheDir) : [];
+  return names.filter((name) => name.startsWith(base) && isBuilt(path.join(cacheDir, name)));
 }
 
 /** Whether the folder exists and is complete. */

@@ -5,13 +5,7 @@ import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { UsageError } from '../common/errors.ts';
 import { buildFolder } from '../common/folders.ts';
-import {
-  DTYPE_BYTES,
-  elementCount,
-  type FloatDType,
-  type TensorInfo,
-  type TensorSource,
-} from '../common/tensor.ts';
+import { byteLength, type FloatDType, type TensorSource } from '../common/tensor.ts';
 import { type WritableTensors, writeSafetensors } from '../formats/safetensors.ts';
 import { parseDecoderConfig } from '../model/config.ts';
 import { embeddingName } from '../model/names.ts';
@@ -192,8 +186,4 @@ function artifactInfo(
     blockSize: NF4_BLOCK,
     codebook: [...NF4_CODEBOOK],
   };
-}
-
-function byteLength({ dtype, shape }: TensorInfo): number {
-  return elementCount(shape) * DTYPE_BYTES[dtype];
 }

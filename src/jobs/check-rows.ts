@@ -1,9 +1,11 @@
 // Quickly checks the rows of a training file when a job is created, so that a client learns immediately of a wrong file. Needs
-// no tokenizer and no model: the job checks the rest.
+// no tokenizer and no model: the job checks the rest, and Parquet files.
 
+import { open } from 'node:fs/promises';
 import { setImmediate } from 'node:timers/promises';
-import { ServeError } from '../common/errors.ts';
+import { fieldError, ServeError } from '../common/errors.ts';
 import { type Clock, deadline } from '../common/waiting.ts';
+import type { UploadPurpose } from '../contracts/file-purposes.ts';
 import type { Objective } from '../contracts/preference-settings.ts';
 import { MAX_PROMPTS } from '../contracts/reinforcement-settings.ts';
 import {
@@ -16,7 +18,8 @@ import {
   tooFewDetail,
   tooManyDetail,
 } from '../rows/file-fault.ts';
-import { type Line, splitLines } from '../rows/lines.ts';
+import type { Line } from '../rows/lines.ts';
+import { ParquetError, readRows, startFault } from '../rows/row-file.ts';
 import {
   orRowError,
   parseRow,
@@ -63,6 +66,14 @@ interface RowFile extends Pick<RowUse, 'objective'> {
   readonly id: string;
 }
 
+/** Rejects with `ServeError` (400) if an uploaded file does not begin as a file of rows does. */
+export async function checkFileStart(path: string, purpose: UploadPurpose): Promise<void> {
+  const file = await open(path);
+  const isLines = purpose !== 'fine-tune';
+  const fault = await startFault(file, { isLines }).finally(() => file.close());
+  if (fault !== undefined) throw fieldError('file', fault);
+}
+
 /** Checks training files, one at a time. */
 export class RowChecks {
   readonly #files: Files;
@@ -88,10 +99,12 @@ export class RowChecks {
     const endMs = this.#clock.now() + this.#limits.timeMs;
     const result = this.#last.then(() => this.#read({ tenant, id: meta.id, objective }, endMs));
     this.#last = result.catch(() => {});
-    const wrong = judge(await result, { param, objective });
+    const checked = await result;
+    const wrong = judge(checked, { param, objective });
     if (!wrong) return;
     const { message } = fileFault({ ...wrong, param, file: `${meta.filename} (${meta.id})` });
-    throw new ServeError(wrong.code, message, { param });
+    const lines = checked.badLines.numbers;
+    throw new ServeError(wrong.code, message, { param, ...(lines.length > 0 && { lines }) });
   }
 
   async #read({ tenant, id, objective }: RowFile, endMs: number): Promise<RowCheckResult> {
@@ -102,7 +115,7 @@ export class RowChecks {
     const { signal } = late;
     try {
       const { body } = await this.#files.open(tenant, id, { signal });
-      const lines = splitLines(bounded(body, this.#limits.maxBytes), MAX_LINE_BYTES);
+      const lines = readRows(bounded(body, this.#limits.maxBytes), MAX_LINE_BYTES);
       let sliceEndMs = this.#clock.now() + SLICE_MS;
       for await (const line of lines) {
         addLine(result, line, objective);
@@ -114,7 +127,8 @@ export class RowChecks {
       }
       return result;
     } catch (error) {
-      if (!signal.aborted && !(error instanceof BoundReached)) throw error;
+      const isOfJob = error instanceof BoundReached || error instanceof ParquetError;
+      if (!signal.aborted && !isOfJob) throw error;
       return { ...result, isWhole: false };
     }
   }
@@ -131,7 +145,7 @@ function addLine(
   const error =
     text === undefined
       ? undefined
-      : orRowError(() => refuseOtherObjective(parseRow(text, objective), objective));
+      : orRowError(() => refuseOtherObjective(parseRow(text, { objective }), objective));
   const message = error instanceof TrainingRowError ? error.message : fault;
   if (message !== undefined) result.badLines.add(number, message);
 }

@@ -11,7 +11,7 @@ import { type Fault, faultSchema } from '../contracts/training-messages.ts';
 
 const unixMs = z.int();
 
-/** Hyperparameters as requested, those of the job's objective. `auto` becomes a number when the job starts. */
+/** Requested hyperparameters, for the job's objective. `auto` becomes a number when the job starts. */
 const hyperparametersSchema = z.object(
   hyperparameterShape('field', (row) => orAbsent(row).exactOptional()),
 );

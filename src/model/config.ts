@@ -66,7 +66,7 @@ export function parseDecoderConfig(json: unknown): DecoderConfig {
     intermediateSize: raw.intermediate_size,
     ...heads,
     vocabSize: raw.vocab_size,
-    maxPositions: raw.max_position_embeddings,
+    maxPositions: contextOf(raw),
     rmsNormEps: raw.rms_norm_eps,
     ...parseLayers(raw, family, heads.rotaryDim),
     tiedEmbeddings: raw.tie_word_embeddings ?? family.tiedByDefault ?? false,
@@ -79,6 +79,22 @@ export function parseDecoderConfig(json: unknown): DecoderConfig {
     ...(raw.bos_token_id != null ? { bosTokenId: raw.bos_token_id } : {}),
     eosTokenIds: Array.isArray(eos) ? eos : [eos],
   };
+}
+
+/**
+ * Returns the model's positions. Models whose pages tell users to add YaRN keep `max_position_embeddings` as it was, and mean
+ * `factor` times the original length.
+ */
+function contextOf(raw: ConfigJson): number {
+  const given = ropesJson(raw);
+  const {
+    rope_type,
+    type,
+    factor,
+    original_max_position_embeddings: original,
+  } = given.full_attention ?? given;
+  const isExtended = (rope_type ?? type) === 'yarn' && factor && original;
+  return Math.max(raw.max_position_embeddings, isExtended ? Math.floor(factor * original) : 0);
 }
 
 function familyOf(raw: ConfigJson): FamilyName {
@@ -196,6 +212,6 @@ export function slotPositions(
   if (requested === undefined) return Math.min(maxPositions, DEFAULT_MAX_SEQ);
   if (requested <= maxPositions) return requested;
   throw new ConfigError([
-    `--max-seq: ${requested} is more than the model's ${maxPositions} positions`,
+    `--max-seq: ${requested} is more than the model's ${maxPositions} positions. To extend them, import the base again with --rope-scaling.`,
   ]);
 }

@@ -1,4 +1,5 @@
 // The names and shapes of a decoder's tensors in transformers' checkpoints, and PEFT's names of LoRA tensors.
+import { elementCount } from '../common/tensor.ts';
 import type { DecoderConfig } from './config.ts';
 import { moduleName, TARGET_MODULES, type TargetName, targetNames } from './target-modules.ts';
 
@@ -54,6 +55,11 @@ export function expectedTensors(config: DecoderConfig): Map<string, readonly num
   expected.set(finalNorm, [hiddenSize]);
   if (!config.tiedEmbeddings) expected.set(headName, [vocabSize, hiddenSize]);
   return expected;
+}
+
+/** Counts a model's weights. */
+export function parameterCount(config: DecoderConfig): number {
+  return [...expectedTensors(config).values()].reduce((sum, one) => sum + elementCount(one), 0);
 }
 
 /** Returns the norms of a block's sub-layers, [hidden] each. */

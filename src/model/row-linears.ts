@@ -11,6 +11,7 @@ import {
   headLinear,
   type RowForm,
   type RowLinear,
+  recordsTensor,
   rowMatrix,
   rowTensors,
 } from './row-weights.ts';
@@ -25,6 +26,9 @@ interface RowLinearsOptions {
   /** Any value [T], for the number of token rows. */
   readonly tokens: Value;
 }
+
+/** The operator's inputs between x and the bias: the weights, and the treatment of inputs that 8-bit weights need. */
+const WEIGHT_INPUTS = 5;
 
 /** The activations that our operator applies to its input (`native/kernels.h`). */
 const OPERATOR_ACTIVATIONS = { silu: 1, gelu_pytorch_tanh: 2 } as const;
@@ -93,10 +97,14 @@ export class RowLinears {
     },
   ): Value {
     const { form, weight } = this.#options;
-    const { groups } = rowMatrix(linear, form);
-    const inputs = [x, ...rowTensors(linear, form).map(weight), ...more];
+    const is4Bit = recordsTensor(linear, form) !== undefined;
+    const groups = is4Bit ? 1 : rowMatrix(linear, form).groups;
+    const weights = rowTensors(linear, form).map(weight);
+    const absent = more.length > 0 ? new Array(WEIGHT_INPUTS - weights.length).fill(undefined) : [];
+    const inputs = [x, ...weights, ...absent, ...more];
+    const attributes = { groups, activation, bits: is4Bit ? 4 : 8 };
     const options = { domain: LORIKEET, outputs: [name ?? true] };
-    return this.#g.nodeWithOutputs('RowLinear', inputs, { groups, activation }, options)[0]!;
+    return this.#g.nodeWithOutputs('RowLinear', inputs, attributes, options)[0]!;
   }
 
   #plainProduct(x: Value, linear: RowLinear, { name }: { readonly name?: string | undefined }) {

@@ -1,5 +1,5 @@
-// The weight tensors of the per-token form of int8 weights: names, types and shapes. Serving graphs on the CPU multiply their
-// fused linears and the output head with them.
+// The weight tensors of the per-token form of int8 and int4 weights: names, types and shapes. Serving graphs on the CPU multiply
+// their fused linears and the output head with them.
 
 import type { ElementType } from '../onnx/graph-builder.ts';
 import { PACKED_BLOCK } from '../quant/row-int8.ts';
@@ -42,6 +42,14 @@ const ROW_INPUTS: Readonly<
   mlp_out: { floats: 48, groups: 4 },
   head: { floats: 8, groups: 1 },
 };
+/** The head next to 4-bit weights, which are not calibrated: nothing says which inputs stand out. */
+const UNCALIBRATED_HEAD = { floats: 0, groups: 4 };
+
+/**
+ * 4-bit weights as our own operator reads them (`native/kernels.h`): records of sixteen outputs and a span of inputs, with a scale
+ * and a lowest value as halves for each output. weight = code * scale + lowest.
+ */
+export const RECORD = { outputs: PACKED_BLOCK.outputs, inputs: 32, bytes: 320 } as const;
 
 /** The widest attention head of our own operator (`native/kernels.h`). */
 const MAX_HEAD_DIM = 512;
@@ -57,6 +65,8 @@ export type RowPacking = 'plain' | 'packed';
 /** The per-token form of a base. */
 export interface RowForm {
   readonly packing: RowPacking;
+  /** 4: the fused linears are records of 4-bit weights, and nothing is smoothed. `packed` only. Default: 8. */
+  readonly bits?: 4;
   /** By name, the numbers of float inputs of linears that need more than usual. */
   readonly floats?: Readonly<Record<string, number>>;
 }
@@ -74,7 +84,7 @@ export interface RowMatrix {
   readonly scales: ServingTensor;
   /** float32 [in]: factors for the activations that undo the smoothing. The factors of float inputs are zero. */
   readonly factors: ServingTensor;
-  /** int64 [count]: the inputs that stay floats. */
+  /** int64 [count]: the inputs that stay floats. The tensors are absent if there are none. */
   readonly floatInputs: ServingTensor;
   /** float32 [count, out] */
   readonly floatValues: ServingTensor;
@@ -100,22 +110,34 @@ export function rowLinears(config: DecoderConfig): RowLinear[] {
   return [...layers.flat(), headLinear(config)];
 }
 
-/** Whether our own operators can compute a base: they take sixteen channels at a time. */
-export function canPack(config: DecoderConfig): boolean {
+/** Whether our own operators can compute a base: they take sixteen channels at a time, and 32 inputs of 4-bit weights. */
+export function canPack(config: DecoderConfig, bits?: RowForm['bits']): boolean {
   const isWhole = (size: number) => size % PACKED_BLOCK.outputs === 0;
+  const hasSpans = ({ kind, inputs }: RowLinear) => kind === 'head' || inputs % RECORD.inputs === 0;
+  if (bits === 4 && !rowLinears(config).every(hasSpans)) return false;
   const { headDim } = config;
   const widths = FUSED_LINEAR_NAMES.flatMap((fused) => partWidths(config, fused));
   const inputs = rowLinears(config).map((linear) => linear.inputs);
   return [...widths, ...inputs, headDim].every(isWhole) && headDim <= MAX_HEAD_DIM;
 }
 
-/** Returns the per-token tensors of a linear. */
+/** Returns the records of a linear's 4-bit weights, uint8. Undefined if its weights have 8 bits. */
+export function recordsTensor(
+  { name, kind, inputs, outputs }: RowLinear,
+  { bits }: RowForm,
+): ServingTensor | undefined {
+  if (bits !== 4 || kind === 'head') return undefined;
+  const dims = [outputs / RECORD.outputs, inputs / RECORD.inputs, RECORD.bytes];
+  return { name: `${name}.records`, type: 'uint8', dims };
+}
+
+/** Returns the per-token tensors of a linear with 8-bit weights. */
 export function rowMatrix(
   { name: linear, kind, inputs, outputs }: RowLinear,
-  { packing, floats = {} }: RowForm,
+  { packing, bits, floats = {} }: RowForm,
 ): RowMatrix {
   const name = `${linear}.rows`;
-  const usual = ROW_INPUTS[kind];
+  const usual = bits === 4 ? UNCALIBRATED_HEAD : ROW_INPUTS[kind];
   const groups = inputs % (usual.groups * GROUP_MULTIPLE) === 0 ? usual.groups : 1;
   const count = floats[linear] ?? Math.min(usual.floats, inputs);
   return {
@@ -142,6 +164,9 @@ function packedDims(inputs: number, outputs: number): number[] {
 
 /** Lists the tensors of a linear in file order. */
 export function rowTensors(linear: RowLinear, form: RowForm): ServingTensor[] {
+  const records = recordsTensor(linear, form);
+  if (records) return [records];
   const { values, scales, factors, floatInputs, floatValues } = rowMatrix(linear, form);
-  return [...values, scales, factors, floatInputs, floatValues];
+  const hasFloats = floatInputs.dims[0]! > 0;
+  return [...values, scales, factors, ...(hasFloats ? [floatInputs, floatValues] : [])];
 }

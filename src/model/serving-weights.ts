@@ -20,8 +20,8 @@ import {
 } from './target-modules.ts';
 
 /**
- * `int8`: NF4 expanded to 8 bits. `int4`: rounded to sixteen even levels, for large bases. `nf4`: 4 bits, small and slow.
- * `f32`: the exact reference.
+ * `int8`: NF4 expanded to 8 bits. `int4`: rounded to sixteen even levels, for bases of 1B parameters or more. `nf4`: 4 bits, small
+ * and slow. `f32`: the exact reference.
  */
 export const WEIGHTS_MODES = ['int8', 'int4', 'nf4', 'f32'] as const;
 /** The serving form of a base's weights. */
@@ -145,7 +145,7 @@ function matrix(name: string, form: MatrixForm, rows: number, cols: number): Ser
   }
 }
 
-/** Lists all weight tensors of a serving graph, in file order. `rowForm` is for `int8` on the CPU. */
+/** Lists all weight tensors of a serving graph, in file order. `rowForm` is for `int8` and `int4` on the CPU. */
 export function servingTensors(
   config: DecoderConfig,
   mode: WeightsMode,
@@ -185,9 +185,9 @@ export function servingTensorBytes({ type, dims }: ServingTensor): number {
 /** Raise this when the content of the weights file changes. Older serving folders are then rebuilt. */
 export const LAYOUT_VERSION = 5;
 
-/** A per-token form, and the SHA-256 of the observations that it was computed from. */
+/** A per-token form, and the SHA-256 of the observations that it was computed from, if there were any. */
 export interface CalibratedForm extends RowForm {
-  readonly calibration: string;
+  readonly calibration?: string;
 }
 
 /** The table of contents of the weights file, with everything needed to serve it without the artifact. */

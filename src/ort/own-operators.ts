@@ -13,6 +13,7 @@ export const OPERATORS_FILE = fileURLToPath(
 interface OwnLibrary {
   readonly instructions: string;
   readonly roundUpdates: NativeFunction;
+  readonly roundBlocks: NativeFunction;
 }
 
 let loaded: { readonly library: OwnLibrary | undefined } | undefined;
@@ -51,6 +52,22 @@ export function roundUpdates(updates: readonly RoundedUpdate[]): void {
   if (!isDone) throw new RangeError('no memory to round an adapter');
 }
 
+/**
+ * Rounds values [blocks * 16, inputs] to 4-bit weights, on a thread of libuv's pool: `records` [blocks, inputs / 32, 320]. The
+ * operators can run here.
+ */
+export async function roundBlocks(
+  values: Float32Array,
+  inputs: number,
+  records: Uint8Array<ArrayBuffer>,
+): Promise<void> {
+  const library = ownLibrary();
+  assert(library, 'the library is loaded');
+  const blocks = values.length / inputs / 16;
+  assert(records.length * 32 * 16 === blocks * 16 * inputs * 320, 'roundBlocks: whole records');
+  await library.roundBlocks.async(addressIn(values), blocks, inputs, addressIn(records));
+}
+
 function addressIn(values: ArrayBufferView | undefined): bigint {
   return values ? addressOf(values.buffer as ArrayBuffer) + BigInt(values.byteOffset) : 0n;
 }
@@ -68,7 +85,9 @@ function load(): OwnLibrary | undefined {
     if (!address) return undefined;
     const args = ['pointer', 'size'] as const;
     const roundUpdates = functionOf(library, 'lorikeet_round_updates', args, 'int');
-    return { instructions: stringAt(address as bigint), roundUpdates };
+    const sizes = ['pointer', 'size', 'size', 'pointer'] as const;
+    const roundBlocks = functionOf(library, 'lorikeet_round_blocks', sizes, 'int');
+    return { instructions: stringAt(address as bigint), roundUpdates, roundBlocks };
   } catch {
     return undefined; // built for another C library
   }

@@ -16,14 +16,19 @@ interface TrainingRowFault {
 /** The number of bad lines that a message lists. The rest are only counted. */
 const MAX_REPORTED = 10;
 
+/** The number of bad lines whose numbers are kept. A list of them takes 70 kB. */
+const MAX_NUMBERED = 10_000;
+
 /** Collects the bad lines of a file: counts all, and keeps the first ones. */
 export class BadLines {
   readonly faults: TrainingRowFault[] = [];
+  readonly numbers: number[] = [];
   count = 0;
 
   add(line: number, message: string): void {
     this.count++;
     if (this.faults.length < MAX_REPORTED) this.faults.push({ line, message });
+    if (this.numbers.length < MAX_NUMBERED) this.numbers.push(line);
   }
 }
 

@@ -1,51 +1,16 @@
-// Parses a row of a training file. There are seven kinds of rows, distinguished by their keys and, for prompts, by the objective. Every fault names its field.
+// Parses a row of a training file. There are seven kinds of rows, distinguished by their keys and, for prompts, by the objective.
+// Rows in the forms of other trainers become one of them. Every fault names its field; a key that nothing reads is noted.
 import { isDeepStrictEqual } from 'node:util';
 import { z } from 'zod';
 import { toPrintable } from '../common/errors.ts';
+import { scanJson } from '../common/json-scan.ts';
 import { describeIssue } from '../common/schema-errors.ts';
 import type { Objective } from '../contracts/preference-settings.ts';
-import { findOrphan, toolCallsSchema, toolsSchema } from '../contracts/tools.ts';
+import { findOrphan, toolsSchema } from '../contracts/tools.ts';
 import { MAX_LABEL_LENGTH } from '../contracts/training-settings.ts';
-
-/** OpenAI's roles, except `function`, which is an older form of `tool`. */
-const ROLES = ['system', 'developer', 'user', 'assistant', 'tool'] as const;
-
-const messageSchema = z
-  .strictObject({
-    role: z.enum(ROLES, `is not one of ${ROLES.join(', ')}`),
-    content: z.string('must be a text').nullish(),
-    name: z.string().optional(),
-    weight: z.number().min(0).max(1000).optional(),
-    tool_calls: toolCallsSchema.nullish(),
-    tool_call_id: z.string('must be a text').optional(),
-  })
-  .refine(({ content, tool_calls: calls }) => content != null || (calls?.length ?? 0) > 0, {
-    path: ['content'],
-    message: 'is missing',
-  })
-  .refine(({ role, tool_calls: calls }) => role === 'assistant' || calls == null, {
-    path: ['tool_calls'],
-    message: 'are only allowed on assistant messages',
-  })
-  .refine(({ role, tool_call_id: id }) => (role === 'tool') === (id !== undefined), {
-    path: ['tool_call_id'],
-    message: 'is required on tool messages and not allowed on others',
-  })
-  .refine(({ role, weight }) => weight === undefined || role === 'assistant', {
-    path: ['weight'],
-    message: 'is only allowed on assistant messages',
-  })
-  .refine(
-    ({ role, content, tool_calls: calls }) =>
-      role !== 'assistant' || content !== '' || (calls?.length ?? 0) > 0,
-    { path: ['content'], message: 'is empty: there is nothing to learn' },
-  )
-  .transform(({ content, tool_calls: calls, tool_call_id: id, ...message }) => ({
-    ...message,
-    content: content ?? '',
-    ...(calls?.length && { toolCalls: calls }),
-    ...(id !== undefined && { toolCallId: id }),
-  }));
+import { messageSchema } from './message-schema.ts';
+import { type ConvertedRow, RowFormError, shapeOf } from './row-shapes.ts';
+import { completeMessages, completeTools } from './row-values.ts';
 
 const conversation = {
   messages: z.array(messageSchema, 'must be a list of messages').min(1, 'is empty'),
@@ -119,7 +84,7 @@ const pairSchema = z
       });
     }
     if (!isDeepStrictEqual(outputs.preferred_output, outputs.non_preferred_output)) return;
-    const message = 'equals preferred_output: there is nothing to learn';
+    const message = 'equals the preferred one: there is nothing to learn';
     ctx.addIssue({ code: 'custom', message, path: ['non_preferred_output'] });
   })
   .transform(({ input, preferred_output: chosen, non_preferred_output: rejected }) => {
@@ -127,7 +92,11 @@ const pairSchema = z
     const context = input.messages.map((message) =>
       message.role === 'assistant' ? { ...message, weight: 0 } : message,
     );
-    const withOutput = (output: typeof chosen) => ({ ...input, messages: [...context, ...output] });
+    const withOutput = (output: typeof chosen) => ({
+      kind: 'chat' as const,
+      ...input,
+      messages: [...context, ...output],
+    });
     return { chosen: withOutput(chosen), rejected: withOutput(rejected) };
   });
 
@@ -135,6 +104,26 @@ const completionSchema = z.strictObject({
   prompt: z.string('must be a text'),
   completion: z.string('must be a text').min(1, 'is empty: there is nothing to learn'),
 });
+
+/** A pair of texts. No template is applied. */
+const textPairSchema = z
+  .strictObject({
+    prompt: z.string('must be a text'),
+    chosen: z.string('must be a text').min(1, 'is empty: there is nothing to learn'),
+    rejected: z.string('must be a text').min(1, 'is empty: there is nothing to learn'),
+  })
+  .refine(({ chosen, rejected }) => chosen !== rejected, {
+    path: ['rejected'],
+    message: 'equals the preferred one: there is nothing to learn',
+  })
+  .transform(({ prompt, chosen, rejected }) => {
+    const withOutput = (completion: string) => ({
+      kind: 'completion' as const,
+      prompt,
+      completion,
+    });
+    return { chosen: withOutput(chosen), rejected: withOutput(rejected) };
+  });
 
 const textSchema = z.strictObject({ text: z.string('must be a text').min(1, 'is empty') });
 
@@ -181,15 +170,36 @@ const promptSchema = z
 /** A conversation. */
 export type ChatRow = z.infer<typeof chatSchema>;
 
+/** A text after a prompt. */
+export type CompletionRow = z.infer<typeof completionSchema>;
+
 /** A row that fits its schema. */
 export type TrainingRow =
   | ({ kind: 'chat' } & ChatRow)
-  | ({ kind: 'pair' } & z.infer<typeof pairSchema>)
+  | ({ kind: 'pair' } & (z.infer<typeof pairSchema> | z.infer<typeof textPairSchema>))
   | ({ kind: 'prompt' } & z.infer<typeof promptSchema>)
-  | ({ kind: 'completion' } & z.infer<typeof completionSchema>)
+  | ({ kind: 'completion' } & CompletionRow)
   | ({ kind: 'text' } & z.infer<typeof textSchema>)
   | ({ kind: 'labelled' } & z.infer<typeof labelledSchema>)
   | ({ kind: 'tokens' } & z.infer<typeof tokensSchema>);
+
+/** The most unknown keys to remember: a message names them. */
+const MAX_UNKNOWN = 20;
+const MAX_NAME_LENGTH = 64;
+
+/** The forms of a file's rows, and the keys in them that nothing reads. */
+export class RowNotes {
+  /** The names of the forms, see `ROW_SHAPES`. */
+  readonly shapes = new Set<string>();
+  /** The keys that nothing reads, such as `messages[].audio`. */
+  readonly unknown = new Set<string>();
+
+  noteUnknown(path: readonly PropertyKey[]): void {
+    if (this.unknown.size >= MAX_UNKNOWN) return;
+    const name = fieldName(path).replace(/\[\d+\]/gu, '[]');
+    this.unknown.add(toPrintable(name).slice(0, MAX_NAME_LENGTH));
+  }
+}
 
 /** A row cannot be used. The message names the field. */
 export class TrainingRowError extends Error {
@@ -210,11 +220,23 @@ export function orRowError<T>(work: () => T): T | TrainingRowError {
   }
 }
 
+/** Deeper values overflow the stack when they are copied. */
+const MAX_DEPTH = 1500;
+
+/** How to parse rows. */
+interface RowOptions {
+  readonly objective?: Objective | undefined;
+  /** Gets the row's form and its unknown keys. */
+  readonly notes?: RowNotes;
+}
+
 /**
  * Parses a line. For reinforcement, every row is a prompt, whose other keys the grader gets.
  * @throws TrainingRowError naming the first field at fault
  */
-export function parseRow(line: string, objective?: Objective): TrainingRow {
+export function parseRow(line: string, options: RowOptions = {}): TrainingRow {
+  const toError = () => new TrainingRowError(`is nested deeper than ${MAX_DEPTH} levels`);
+  scanJson(line, { maxDepth: MAX_DEPTH, toError });
   let json: unknown;
   try {
     json = JSON.parse(line);
@@ -224,16 +246,64 @@ export function parseRow(line: string, objective?: Objective): TrainingRow {
   if (typeof json !== 'object' || json === null || Array.isArray(json)) {
     throw new TrainingRowError('is not a JSON object');
   }
-  if (objective === 'reinforcement') return { kind: 'prompt', ...check(promptSchema, json) };
-  if ('messages' in json) return { kind: 'chat', ...check(chatSchema, json) };
-  if (OUTPUTS.some((key) => key in json)) return { kind: 'pair', ...check(pairSchema, json) };
-  if ('prompt' in json) return { kind: 'completion', ...check(completionSchema, json) };
-  if ('label' in json) return { kind: 'labelled', ...check(labelledSchema, json) };
-  if ('text' in json) return { kind: 'text', ...check(textSchema, json) };
-  if ('input_ids' in json) return { kind: 'tokens', ...check(tokensSchema, json) };
-  throw new TrainingRowError(
-    'has neither messages, prompt and completion, text, text and label, input_ids and labels nor preferred_output and non_preferred_output',
-  );
+  const { notes = new RowNotes() } = options;
+  const given = json as Readonly<Record<string, unknown>>;
+  if (options.objective === 'reinforcement') {
+    return { kind: 'prompt', ...check(promptSchema, toPrompt(given), notes) };
+  }
+  const shape = shapeOf(given);
+  if (!shape) {
+    throw new TrainingRowError(
+      'has neither messages, prompt and completion, text, text and label, input_ids and labels, preferred_output and ' +
+        'non_preferred_output, conversations, instruction and output nor chosen and rejected',
+    );
+  }
+  notes.shapes.add(shape.name);
+  if (!shape.convert) return toKind(given, notes);
+  const { row, sources } = inField(() => shape.convert!(given));
+  const unread = Object.keys(given).filter((key) => !shape.columns.includes(key));
+  for (const key of unread) notes.noteUnknown([key]);
+  try {
+    return toKind(row, notes);
+  } catch (error) {
+    throw error instanceof TrainingRowError ? namingSource(error, sources) : error;
+  }
+}
+
+function toKind(row: object, notes: RowNotes): TrainingRow {
+  if (OUTPUTS.some((key) => key in row)) return { kind: 'pair', ...check(pairSchema, row, notes) };
+  if ('chosen' in row) return { kind: 'pair', ...check(textPairSchema, row, notes) };
+  if ('messages' in row) return { kind: 'chat', ...check(chatSchema, row, notes) };
+  if ('prompt' in row) return { kind: 'completion', ...check(completionSchema, row, notes) };
+  if ('label' in row) return { kind: 'labelled', ...check(labelledSchema, row, notes) };
+  if ('text' in row) return { kind: 'text', ...check(textSchema, row, notes) };
+  return { kind: 'tokens', ...check(tokensSchema, row, notes) };
+}
+
+/** Returns a prompt with messages, also from a row with the column `prompt`, as TRL's online trainers read it. */
+function toPrompt({ messages, tools, ...item }: Readonly<Record<string, unknown>>): object {
+  const { prompt } = item;
+  const asked = typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : prompt;
+  return {
+    ...item,
+    messages: completeMessages(messages ?? asked),
+    ...(tools != null && { tools: completeTools(tools) }),
+  };
+}
+
+function inField<T>(convert: () => T): T {
+  try {
+    return convert();
+  } catch (error) {
+    throw error instanceof RowFormError ? new TrainingRowError(error.message) : error;
+  }
+}
+
+/** Names the field that the user has written in place of ours. */
+function namingSource({ message }: Error, sources: ConvertedRow['sources']): TrainingRowError {
+  const source = sources.find(([path]) => message.startsWith(path));
+  const renamed = source ? source[1] + message.slice(source[0].length) : message;
+  return new TrainingRowError(renamed);
 }
 
 /** Checks that a row is of the objective's kind. @throws TrainingRowError naming the missing or superfluous field */
@@ -246,15 +316,30 @@ export function refuseOtherObjective(row: TrainingRow, objective: Objective): vo
   );
 }
 
-function check<T>(schema: z.ZodType<T>, json: unknown): T {
+/** Checks a row without its unknown keys, which are noted. */
+function check<T>(schema: z.ZodType<T>, json: object, notes: RowNotes): T {
   const result = schema.safeParse(json, { reportInput: true, error: describeIssue });
   if (result.success) return result.data;
-  const issue = result.error.issues[0]!;
-  if (issue.code === 'unrecognized_keys') {
-    throw new TrainingRowError(`${fieldName([...issue.path, issue.keys[0]!])}: is not a known key`);
+  const { issues } = result.error;
+  const unknown = issues.flatMap((issue) =>
+    issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...issue.path, key]) : [],
+  );
+  if (unknown.length > 0) {
+    for (const path of unknown) notes.noteUnknown(path);
+    return check(schema, withoutKeys(json, unknown), notes);
   }
+  const issue = issues[0]!;
   const missing = issue.code !== 'custom' && issue.input === undefined;
   throw new TrainingRowError(`${fieldName(issue.path)}: ${missing ? 'is missing' : issue.message}`);
+}
+
+function withoutKeys(json: object, paths: readonly (readonly PropertyKey[])[]): object {
+  const copy = structuredClone(json);
+  for (const path of paths) {
+    const parent = path.slice(0, -1).reduce((value: object, key) => Reflect.get(value, key), copy);
+    Reflect.deleteProperty(parent, path.at(-1)!);
+  }
+  return copy;
 }
 
 /** Returns a path such as `messages[2].role`. */

@@ -19,7 +19,10 @@ const schema = z.object(
 );
 
 type Settings = z.infer<typeof schema>;
-/** The effective settings. `weights` defaults to the provider's first format, `kv` to 16 bits. */
+/**
+ * The effective settings. `weights` defaults to the provider's first format; `auto` remains on the CPU only, and is chosen for each
+ * base. `kv` defaults to 16 bits.
+ */
 export type Config = Readonly<
   Settings & { [N in 'weights' | 'kv' | 'drafts']: NonNullable<Settings[N]> }
 >;
@@ -30,8 +33,10 @@ export type Environment = Readonly<Record<string, string | undefined>>;
 
 /** Variables that only tests and benchmarks read. Any other unknown LORIKEET_ name is a fault. */
 export const TEST_VARIABLES: ReadonlySet<string> = new Set([
+  'LORIKEET_BASES',
   'LORIKEET_E2E_HOME',
   'LORIKEET_E2E_LONG',
+  'LORIKEET_LONG_TOKENS',
   'LORIKEET_PYTHON',
   'LORIKEET_SHARED',
 ]);
@@ -61,8 +66,9 @@ export function loadConfig(flags: Flags = {}, env: Environment = process.env): C
   }
   const { provider = 'cpu', weights: requested, kv = 'f16' } = result.data ?? {};
   const formats: readonly Config['weights'][] = PROVIDERS[provider].weights;
-  const weights = requested ?? formats[0]!;
-  if (!formats.includes(weights)) {
+  const isChosen = requested !== undefined && (requested !== 'auto' || provider === 'cpu');
+  const weights = isChosen ? requested : formats[0]!;
+  if (weights !== 'auto' && !formats.includes(weights)) {
     faults.push(`${sources.get('weights')}: ${provider} serves ${formats.join(' and ')} only`);
   }
   if (kv === 'int8' && PROVIDERS[provider].memory === 'device') {
@@ -71,7 +77,7 @@ export function loadConfig(flags: Flags = {}, env: Environment = process.env): C
     );
   }
   const { batchInvariant } = result.data ?? {};
-  const isBitEqual = provider === 'cpu' && (weights === 'int8' || weights === 'int4');
+  const isBitEqual = provider === 'cpu' && ['int8', 'int4', 'auto'].includes(weights);
   if (batchInvariant === 'on' && !isBitEqual) {
     faults.push(
       `${sources.get('batchInvariant')}: holds for int8 and int4 on the CPU only, because other products depend on the number of rows`,
@@ -125,7 +131,7 @@ function unknownVariables(env: Environment): string[] {
   return Object.keys(env)
     .filter((key) => key.startsWith('LORIKEET_'))
     .filter((key) => !variables.has(key) && !TEST_VARIABLES.has(key))
-    .map((key) => `${key}: unknown setting. Run lorikeet serve --help for a list.`);
+    .map((key) => `${key}: unknown setting. lorikeet serve --help all lists them.`);
 }
 
 /** Returns the default folders by the XDG base directory specification. */

@@ -11,6 +11,8 @@ export interface Setting {
   readonly help: string;
   /** The heading above its flag in `--help`. */
   readonly group: string;
+  /** Whether the short `--help` lists its flag. */
+  readonly isCommon?: true;
   /** Whether the flag takes no value and sets the variable to 1. */
   readonly isSwitch?: true;
   readonly schema: z.ZodType;

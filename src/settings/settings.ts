@@ -1,8 +1,8 @@
 // The table of all settings. `config.ts` reads them from the environment and the command line.
 import { z } from 'zod';
 import { TOOL_FORMAT_NAMES } from '../contracts/tool-format.ts';
-import { TRAIN_PRIORITIES } from '../contracts/training-messages.ts';
-import { DEFAULT_RANK, MAX_RANK } from '../contracts/training-settings.ts';
+import { MAX_RANK } from '../contracts/training-settings.ts';
+import { FINE_TUNING_SETTINGS } from './fine-tuning-settings.ts';
 import { PROVIDER_NAMES } from './provider.ts';
 import { defineSettings } from './setting.ts';
 import {
@@ -27,6 +27,7 @@ export const SETTINGS = defineSettings({
   model: {
     group: 'Model and adapters:',
     help: 'folder or name of an imported base model (default: SmolLM2-135M-Instruct, downloaded on first use)',
+    isCommon: true,
     schema: text.optional(),
   },
   baseAlias: {
@@ -35,15 +36,18 @@ export const SETTINGS = defineSettings({
   },
   adapters: {
     help: "folder with one PEFT adapter per subfolder; the subfolder's name is the model name in requests",
+    isCommon: true,
     schema: folder.optional(),
   },
   noDemo: {
     help: '1 hides the demo adapters for SmolLM2, which are served without a keys file',
     isSwitch: true,
+    isCommon: true,
     schema: yes.default(false),
   },
   store: {
     help: 'store for published adapters, files, jobs and kept responses: a folder, s3://bucket/prefix (configured by AWS_* variables), or memory: (default: the folder store in LORIKEET_HOME)',
+    isCommon: true,
     schema: storeLocation.optional(),
   },
   s3PathStyle: {
@@ -67,20 +71,23 @@ export const SETTINGS = defineSettings({
     schema: folder.optional(),
   },
   host: {
-    group: 'Network and access:',
+    group: 'Network:',
     env: 'HOST',
     flag: '--host',
     help: 'address to listen on (default: 127.0.0.1)',
+    isCommon: true,
     schema: text.default('127.0.0.1'),
   },
   port: {
     env: 'PORT',
     flag: '--port',
     help: 'port to listen on; as a flag, 0 picks a free port (default: 8080)',
+    isCommon: true,
     schema: integer(0, 65_535, 1).default(8080),
   },
   allowedHosts: {
     help: 'comma-separated host names that clients may use for this server, in addition to localhost, --host and IP addresses; *.example.org allows all subdomains, * any name',
+    isCommon: true,
     schema: commaSeparated.default([]),
   },
   allowedOrigins: {
@@ -122,7 +129,9 @@ export const SETTINGS = defineSettings({
       .optional(),
   },
   keys: {
+    group: 'Access:',
     help: 'file with tenants and API keys (default: LORIKEET_HOME/keys.json if it exists)',
+    isCommon: true,
     schema: folder.optional(),
   },
   keysJson: {
@@ -150,6 +159,7 @@ export const SETTINGS = defineSettings({
     env: 'LORIKEET_LIMITS',
     flag: '--limits',
     help: 'redis:// or rediss:// URL of a Redis-compatible server, in which servers share the limits of tenants (default: each server counts for itself)',
+    isCommon: true,
     schema: redisUrl.optional(),
     isSecret: true, // it may contain a password
   },
@@ -169,8 +179,11 @@ export const SETTINGS = defineSettings({
     schema: z.enum(PROVIDER_NAMES, `must be ${PROVIDER_NAMES.join(', ')}`).default('cpu'),
   },
   weights: {
-    help: "format of the base model's weights: int8, int4 (CPU only; half the bytes, for one stream of a base of 1B parameters or more), nf4 (least memory, slow on a CPU) or f32 (exact) (default: int8, with cuda nf4)",
-    schema: z.enum(['int8', 'int4', 'nf4', 'f32'], 'must be int8, int4, nf4 or f32').optional(),
+    help: "format of the base model's weights: int8, int4 (CPU only; 0.6 of the bytes, for bases of 1B parameters or more), auto (on a CPU int8, or int4 if memory is short), nf4 (least memory, slow on a CPU) or f32 (exact) (default: int8, with cuda nf4)",
+    isCommon: true,
+    schema: z
+      .enum(['int8', 'int4', 'auto', 'nf4', 'f32'], 'must be int8, int4, auto, nf4 or f32')
+      .optional(),
   },
   kv: {
     help: "format of cached keys and values: int8 (a quarter of the memory), f16 (half of it; f32 where lorikeet's operators are missing) or f32 (exact) (default: f16)",
@@ -187,10 +200,12 @@ export const SETTINGS = defineSettings({
   slots: {
     group: 'Limits and scheduling:',
     help: 'maximum number of sequences that run at the same time; further requests wait; with a keys file, one more per 12 is reserved for tenants below their share (default: 32, or fewer if memory is limited)',
+    isCommon: true,
     schema: integer(1, 1024).optional(),
   },
   maxSeq: {
     help: "maximum length of a sequence, prompt plus completion, in tokens; longer requests get 400 (default: the model's own limit, but at most 4096, or 2048 or less if memory is limited)",
+    isCommon: true,
     schema: integer(16, 1_048_576).optional(),
   },
   maxWaiting: {
@@ -224,6 +239,7 @@ export const SETTINGS = defineSettings({
   },
   threads: {
     help: 'number of threads of the engine (default: one per core)',
+    isCommon: true,
     schema: integer(1, 1024).optional(),
   },
   adapterSlots: {
@@ -234,6 +250,7 @@ export const SETTINGS = defineSettings({
   adapterCacheBytes: {
     env: 'LORIKEET_ADAPTER_CACHE',
     help: 'memory for loaded adapters, such as 512M or 2GiB; adapters not in use are evicted when it is full (default: 1GiB, or less if memory is limited)',
+    isCommon: true,
     schema: byteSize.optional(),
   },
   prefixCacheBytes: {
@@ -263,70 +280,7 @@ export const SETTINGS = defineSettings({
     help: 'disk space for downloaded adapters in LORIKEET_HOME/cache, such as 512M or 10GiB; adapters not in use are deleted when it is full (default: 10GiB)',
     schema: byteSize.default(10 * 2 ** 30),
   },
-  training: {
-    group: 'Fine-tuning:',
-    help: 'maximum number of fine-tuning jobs that this server trains at the same time; 0 leaves jobs to other servers (default: 1)',
-    schema: integer(0, 64).default(1),
-  },
-  trainMemoryBytes: {
-    env: 'LORIKEET_TRAIN_MEMORY',
-    flag: '--train-memory',
-    help: 'memory that serving leaves to the trainers next to it, such as 512M or 2GiB; a job or a pass of a training loop that needs more than its share of it is refused (default: none is left, and nothing is refused)',
-    schema: byteSize.optional(),
-  },
-  maxJobRank: {
-    help: 'maximum rank of a fine-tuning job that is created over the API (default: 64)',
-    schema: integer(DEFAULT_RANK, MAX_RANK).default(64),
-  },
-  pythonGraders: {
-    help: 'Python 3 program, such as python3, that runs python graders in a sandbox; only for tenants that you trust, on Linux, and for jobs with --train-runner process (default: none, they are refused)',
-    schema: text.optional(),
-  },
-  trainThreads: {
-    help: 'number of threads per fine-tuning job (default: half of the cores)',
-    schema: integer(1, 1024).optional(),
-  },
-  trainPriority: {
-    help: 'priority of jobs: idle, which uses only idle cores (on Linux; elsewhere like nice), or nice, a low priority (default: idle)',
-    schema: z.enum(TRAIN_PRIORITIES, 'must be idle or nice').default('idle'),
-  },
-  trainRunner: {
-    help: 'where fine-tuning jobs run: process, as a child process, or kubernetes, each as a Kubernetes Job (default: process)',
-    schema: z.enum(['process', 'kubernetes'], 'must be process or kubernetes').default('process'),
-  },
-  trainPod: {
-    help: "for kubernetes: JSON file with the trainer's pod template, as in spec.template of a Job",
-    schema: folder.optional(),
-  },
-  trainQueue: {
-    help: "for kubernetes: the Kueue LocalQueue that admits the trainer's Jobs (default: none, they start immediately)",
-    schema: z
-      .string()
-      .regex(/^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$/, 'must be the name of a LocalQueue')
-      .optional(),
-  },
-  maxJobs: {
-    help: 'maximum number of unfinished fine-tuning jobs per tenant; further ones get 429 (default: 20)',
-    isVariableOnly: true,
-    schema: integer(1, 10_000).default(20),
-  },
-  maxFiles: {
-    help: 'maximum number of uploaded files per tenant; further uploads get 400 (default: 1000)',
-    isVariableOnly: true,
-    schema: integer(1, 100_000).default(1000),
-  },
-  maxFilesBytes: {
-    env: 'LORIKEET_MAX_FILES_SIZE',
-    help: "maximum total size of a tenant's uploaded files, such as 512M or 10GiB; further uploads get 400 (default: 10GiB)",
-    isVariableOnly: true,
-    schema: byteSize.default(10 * 2 ** 30),
-  },
-  maxFileBytes: {
-    env: 'LORIKEET_MAX_FILE',
-    help: 'maximum size of an uploaded file, such as 512M or 2GiB; larger ones get 413 (default: 512MiB)',
-    isVariableOnly: true,
-    schema: byteSize.default(512 * 2 ** 20),
-  },
+  ...FINE_TUNING_SETTINGS,
   batches: {
     group: 'Batches:',
     help: 'maximum number of batches that this server works on at the same time; 0 leaves batches to other servers (default: 4)',
@@ -354,6 +308,7 @@ export const SETTINGS = defineSettings({
     schema: byteSize.default(2 ** 30),
   },
   home: {
+    group: 'Folders and logs:',
     help: 'data folder, which contains models/, adapters/, store/, cache/ and jobs/ (default: lorikeet in the XDG data folder)',
     isVariableOnly: true,
     schema: folder,
@@ -369,6 +324,7 @@ export const SETTINGS = defineSettings({
       .default('warn'),
   },
   hfHome: {
+    group: 'Hugging Face hub:',
     env: 'HF_HOME',
     help: 'folder with the Hugging Face cache (default: huggingface in the XDG cache folder)',
     schema: folder,

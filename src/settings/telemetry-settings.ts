@@ -6,6 +6,7 @@ import { otlpOrNone, otlpUrl, yes } from './setting-values.ts';
 /** The rows of the table. */
 export const TELEMETRY_SETTINGS = {
   metricsOpen: {
+    group: 'Metrics and traces:',
     help: '1 serves /metrics without an admin key; it contains names of tenants and adapters',
     isVariableOnly: true,
     schema: yes.default(false),

@@ -22,6 +22,7 @@ import { RequestObserver } from './request-observer.ts';
 import { RequestTrace, type TracedRequest } from './request-trace.ts';
 import { OTHER, TopLabels } from './top-labels.ts';
 import type { Tracing } from './tracing.ts';
+import { VersionTrafficLog } from './version-traffic.ts';
 
 /** The most tenants, and the most adapters, to show by name. Each has about 150 series. */
 const MAX_SHOWN = 32;
@@ -61,12 +62,15 @@ export interface ShownAdapter {
   readonly owner: string;
   /** Without version or alias. */
   readonly name: string;
+  /** Absent for a local folder and for a composition. */
+  readonly version?: number | undefined;
 }
 
 /** Counts and traces what this server does. */
 export class Telemetry {
   readonly metrics = new Metrics();
   readonly requests = new RequestLog();
+  readonly traffic = new VersionTrafficLog();
   readonly #options: TelemetryOptions;
   readonly #now: () => number;
   readonly #unixNow: () => number;
@@ -125,6 +129,7 @@ export class Telemetry {
       promptTokens,
       startMs,
     });
+    const traffic = this.traffic.begin(adapter);
     return new RequestObserver({
       metrics: facts.isIdle ? this.#countsOnly : this.metrics,
       facts,
@@ -135,6 +140,7 @@ export class Telemetry {
       now: this.#now,
       onEnd: (end) => {
         this.requests.end(record, end);
+        traffic?.end(record, end);
         exchange.release();
       },
     });

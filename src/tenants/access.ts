@@ -8,7 +8,7 @@ import { LOCAL_TENANT, type Tenant } from '../contracts/tenant.ts';
 import type { Config } from '../settings/config.ts';
 import { createKeyDigest } from './api-key.ts';
 import { KeyRing, WatchedKeys, type WatchedKeysOptions } from './key-ring.ts';
-import { keysPath, parseKeysFile, tenantIdFault } from './keys-file.ts';
+import { type KeyedTenant, keysPath, parseKeysFile, tenantIdFault } from './keys-file.ts';
 
 /** Returns the tenant of an `Authorization` header. Throws `ServeError` (401) if the key is unknown. */
 export type Authenticate = (authorization: string | undefined) => Tenant;
@@ -22,6 +22,8 @@ export interface Access {
   readonly gateway?: TenantGateway | undefined;
   /** Returns a tenant whose request is in the store. Undefined if it has no key any more. */
   readonly tenantOf: (id: string) => Tenant | undefined;
+  /** Returns all tenants with their keys. Absent: there are no keys. */
+  readonly tenants?: () => KeyedTenant[];
   /** Stops watching the keys file. */
   close(): void;
 }
@@ -38,7 +40,7 @@ type AccessSettings = Pick<
   | ('tenantHeader' | 'trustedProxies')
 >;
 
-interface OpenKeys extends Pick<KeyRing, 'find' | 'tenant' | 'named'> {
+interface OpenKeys extends Pick<KeyRing, 'find' | 'tenant' | 'named' | 'list'> {
   close(): void;
 }
 
@@ -58,6 +60,7 @@ export async function openAccess(settings: AccessSettings, log: Logger): Promise
       kind: 'keys',
       authenticate: createAuthenticate(keys),
       tenantOf: (id) => keys.tenant(id),
+      tenants: () => keys.list(),
       close: () => keys.close(),
       ...ofGateway,
     };

@@ -7,7 +7,14 @@ import type { Logger } from '../common/log.ts';
 import { type Clock, every } from '../common/waiting.ts';
 import type { Tenant } from '../contracts/tenant.ts';
 import { type KeyDigest, keyIdOf } from './api-key.ts';
-import { type KeysFile, parseKeysFile, readKeysText, tenantOf } from './keys-file.ts';
+import {
+  type KeyedTenant,
+  type KeysFile,
+  keyedTenants,
+  parseKeysFile,
+  readKeysText,
+  tenantOf,
+} from './keys-file.ts';
 
 interface KnownKey {
   readonly hash: Buffer;
@@ -50,6 +57,11 @@ export class KeyRing {
   /** Returns a tenant, without admin rights. Undefined if it has no key. */
   tenant(id: string): Tenant | undefined {
     return this.#file.keys.some(({ tenant }) => tenant === id) ? this.named(id) : undefined;
+  }
+
+  /** Returns all tenants with their keys. */
+  list(): KeyedTenant[] {
+    return keyedTenants(this.#file);
   }
 
   /** Has nothing to close: nothing is watched. */
@@ -109,6 +121,11 @@ export class WatchedKeys {
   /** Returns a tenant, without admin rights. Undefined if it has no key. */
   tenant(id: string): Tenant | undefined {
     return this.#ring.tenant(id);
+  }
+
+  /** Returns all tenants with their keys. */
+  list(): KeyedTenant[] {
+    return this.#ring.list();
   }
 
   /** Reads the file again if it has changed. Never rejects. */

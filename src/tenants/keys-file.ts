@@ -42,6 +42,8 @@ const keySchema = z.strictObject({
   name: z.exactOptional(z.string().regex(/^\P{Cc}{1,100}$/u, 'must be 1 to 100 characters')),
   /** Whether the key may use the admin routes. */
   admin: z.boolean().default(false),
+  /** Whether the key may only read. */
+  readOnly: z.exactOptional(z.boolean()),
   created: z.iso.datetime(),
   /** Hex; see `createKeyDigest`. */
   sha256: z.string().regex(/^[0-9a-f]{64}$/, 'must be a SHA-256'),
@@ -126,10 +128,36 @@ export function parseKeysFile(text: string): KeysFile {
 /** Returns the tenant of a key in the form that requests use. A tenant that the file lacks has the defaults. */
 export function tenantOf(
   { tenants }: KeysFile,
-  { tenant, admin }: Pick<KeyEntry, 'tenant' | 'admin'>,
+  { tenant, admin, readOnly: isReadOnly }: Pick<KeyEntry, 'tenant' | 'admin' | 'readOnly'>,
 ): Tenant {
   const settings = Object.hasOwn(tenants, tenant) ? tenants[tenant]! : tenantSchema.parse({});
-  return { id: tenant, isAdmin: admin, ...settings };
+  return { id: tenant, isAdmin: admin, ...(isReadOnly && { isReadOnly }), ...settings };
+}
+
+/** A key in the form that may be shown: without its secret and its hash. */
+export type ShownKey = Omit<KeyEntry, 'sha256'>;
+
+/** Returns the keys in the form that may be shown, in the order in which they were created. */
+export function shownKeys({ keys }: KeysFile): ShownKey[] {
+  return keys.map(({ sha256: _, ...entry }) => entry);
+}
+
+/** A tenant in the keys file. */
+export interface KeyedTenant {
+  readonly tenant: Tenant;
+  /** The newest first. */
+  readonly keys: readonly ShownKey[];
+}
+
+/** Returns all tenants, in the order of their ids. */
+export function keyedTenants(file: KeysFile): KeyedTenant[] {
+  const ids = Object.keys(file.tenants).sort();
+  const keys = new Map(ids.map((id): [string, ShownKey[]] => [id, []]));
+  for (const key of shownKeys(file).reverse()) keys.get(key.tenant)!.push(key);
+  return ids.map((id) => ({
+    tenant: tenantOf(file, { tenant: id, admin: false }),
+    keys: keys.get(id)!,
+  }));
 }
 
 /** Reads the file. Returns undefined if there is none. Throws `FileError` if it is too large or not a regular file. */

@@ -129,6 +129,16 @@ export class RateLimits {
     return headers;
   }
 
+  /** Returns what a tenant has used in the last minute and uses now, of all servers as far as this one knows. */
+  use(tenant: Tenant) {
+    const account = this.#accountOf(tenant);
+    return {
+      requests: this.#fleetUsage(account, 'requestsPerMinute'),
+      tokens: this.#fleetUsage(account, 'tokensPerMinute'),
+      running: account.running,
+    };
+  }
+
   /** Reports what the ledger does not know yet, and that this server is alive. Call it every second. */
   report(): void {
     for (const account of this.#accounts.values()) {

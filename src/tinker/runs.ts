@@ -107,7 +107,7 @@ export class Runs {
     return { runs, count: names.length };
   }
 
-  /** Lists a page of a tenant's checkpoints, by run, the newest first, without those of damaged runs. Reads no further runs. */
+  /** Lists a page of a tenant's checkpoints, by run, the newest first. Leaves out damaged runs. Reads no further runs. */
   async checkpoints(
     tenant: string,
     { offset, limit, after }: Page & { readonly after?: CheckpointCursor | undefined },

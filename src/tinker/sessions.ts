@@ -133,7 +133,7 @@ export class Sessions {
     await (await this.#reopening).get(tenant);
   }
 
-  /** Finds the sessions of this base, by tenant. Removes those of other bases, and damaged ones, after a day. */
+  /** Finds the sessions of this base, by tenant. After a day, removes sessions of other bases and damaged ones. */
   async #findLeft(): Promise<Map<string, LeftSession[]>> {
     const left = new Map<string, LeftSession[]>();
     for (const journal of await SessionJournal.findAll(this.#options.root)) {

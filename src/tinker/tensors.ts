@@ -68,7 +68,7 @@ interface Csr {
   readonly columns: number;
 }
 
-/** Whether the layout fits its values and columns. The number of rows is one less than that of begins. */
+/** Whether the layout fits its values and columns. There is one more begin than rows. */
 export function isCsr({ begins, columnIds, count, columns }: Csr): boolean {
   const isGrowing = begins.every((begin, row) => begin >= (begins[row - 1] ?? 0));
   const isWhole = begins[0] === 0 && begins.at(-1) === count;

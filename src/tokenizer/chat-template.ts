@@ -138,10 +138,24 @@ function locateTexts({ quoting, quoted, quotedText, render }: Turns): MessageRan
     marked[messageIndex] = { ...marked[messageIndex]!, content: mark };
   }
   const ranges = locateContents(quotedText, render(marked), contents);
-  if (ranges) return ranges;
+  if (ranges) return ranges.map((range) => withThoughts(range, { quoted, quotedText, render }));
   throw templateError(
     "the model's chat template changes the assistant's messages, so their tokens cannot be located",
   );
+}
+
+/**
+ * Extends the range of a message by the thoughts before it, which begin at the end of the prompt for it. A template that does not
+ * show them, or shows the prompt differently, leaves the range as it is.
+ */
+function withThoughts(
+  range: MessageRange,
+  { quoted, quotedText, render }: Omit<Turns, 'quoting'>,
+): MessageRange {
+  if (quoted[range.messageIndex]!.reasoning_content === undefined) return range;
+  const prompt = render(quoted.slice(0, range.messageIndex), true);
+  if (!quotedText.startsWith(prompt) || prompt.length > range.start) return range;
+  return { ...range, start: prompt.length };
 }
 
 /**

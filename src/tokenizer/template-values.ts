@@ -21,6 +21,8 @@ export interface MessageRange {
 export interface ChatMessage {
   role: string;
   content: string;
+  /** An assistant's thoughts before the content. */
+  reasoning?: string;
   name?: string;
   /** The calls in an assistant's message, after its content. */
   toolCalls?: readonly ToolCall[];
@@ -35,6 +37,7 @@ export type TemplateVariables = Readonly<Record<string, string | number | boolea
 export interface TemplateMessage {
   role: string;
   content: string;
+  reasoning_content?: string;
   name?: string;
   tool_call_id?: string;
   /** Templates serialize the arguments themselves. */
@@ -43,10 +46,11 @@ export interface TemplateMessage {
 
 /** Returns the message for the template, with all its texts quoted. */
 export function quoteMessage({ quote }: Quoting, message: ChatMessage): TemplateMessage {
-  const { role, content, name, toolCalls = [], toolCallId } = message;
+  const { role, content, reasoning, name, toolCalls = [], toolCallId } = message;
   return {
     role: quote(role),
     content: quote(content),
+    ...(reasoning !== undefined && { reasoning_content: quote(reasoning) }),
     ...(name !== undefined && { name: quote(name) }),
     ...(toolCallId !== undefined && { tool_call_id: quote(toolCallId) }),
     ...(toolCalls.length > 0 && {

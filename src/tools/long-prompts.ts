@@ -83,7 +83,11 @@ export class LongPrompts {
     const caller = this.#caller;
     const outcome = await this.#process.run(JSON.stringify(job), caller).catch((cause: unknown) => {
       if (cause instanceof ServeError || caller?.signal?.aborted) throw cause;
-      throw new ServeError('overloaded', 'Long prompts cannot be tokenized now.', { cause });
+      throw new ServeError(
+        'overloaded',
+        'Long prompts cannot be tokenized now. Try again in a moment, or send a shorter one.',
+        { cause },
+      );
     });
     if ('limit' in outcome) throw new ServeError('invalid_request', LIMIT_FAULTS[outcome.limit]);
     const { result } = outcome;

@@ -5,7 +5,7 @@ import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
 import { NameIndex } from '../../adapters/repository/name-index.ts';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
-import type { ObjectStore } from '../../adapters/store/store.ts';
+import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
 import { systemClock } from '../../src/common/waiting.ts';
 import { createPublished, sampleFolder, watchStore } from './published.ts';
 import { listKeys } from './store/wrapped-store.ts';
@@ -126,6 +126,29 @@ test('what older programs change is announced by the collection of garbage', asy
   await gc();
   assert.deepEqual(await listKeys(inner, '.changes/'), []);
 });
+
+test('a tenant whose index cannot be written keeps its announcements, and stops no other', async () => {
+  const inner = createMemoryStore();
+  const { publish } = createPublished(watchStore(inner));
+  for (const tenant of ['acme', 'beta']) {
+    await publish(tenant, 'zen');
+    await openServer(inner).adapters.page(tenant, { from: '', limit: 10 }); // stores its index
+  }
+  const { repository } = openServer(withoutIndexOf('acme', inner));
+  await assert.rejects(repository.settleChanges(await repository.changes.list()));
+  const left = await listKeys(inner, '.changes/');
+  assert.deepEqual([...new Set(left.map((key) => key.split('.').at(-3)))], ['acme']);
+});
+
+function withoutIndexOf(tenant: string, inner: ObjectStore): ObjectStore {
+  return {
+    ...watchStore(inner),
+    async put(key, source, options) {
+      if (key === `${tenant}/.index/names`) throw new StoreError('unavailable', 'no');
+      return inner.put(key, source, options);
+    },
+  };
+}
 
 function withoutAnnouncements(inner: ObjectStore): ObjectStore {
   const store = watchStore(inner);

@@ -20,6 +20,7 @@ import {
   reExportFaults,
   repeatedNameFaults,
   singleImporterFaults,
+  tsxImportFaults,
   unusedGrantFaults,
   upwardGrantFaults,
 } from './rules.ts';
@@ -53,8 +54,8 @@ const RULES: readonly Rule[] = [
       [source('src/ort/a.ts', "import type { B } from '../http/b.ts';\nexport type { B };")],
       // The types of a layer may be granted alone.
       [source('src/engine/engine.ts', "import { Matcher } from '../grammar/matcher.ts';")],
-      [source('src/pages/api.js', "import { ServeError } from '../common/errors.ts';")],
-      [source('src/http/app.ts', "import { el } from '../pages/dom.js';")],
+      [source('src/pages/api.ts', "import { ServeError } from '../common/errors.ts';")],
+      [source('src/http/app.ts', "import { el } from '../pages/browser.ts';")],
       [source('src/utils/text.ts', '')],
       // The command line parses and prints only.
       [source('src/cli/command-line.ts', "const { x } = await import('../http/app.ts');")],
@@ -177,6 +178,12 @@ test('a test file awaits before its first test or in a test', () => {
   assert.deepEqual(lateAwaitFaults(readSources(['test'])), []);
   const late = "test('a', f);\nconst b = await g();\ntest('b', f);\n";
   assert.equal(lateAwaitFaults([source('test/a.test.ts', late)]).length, 1);
+});
+
+test('a module of the pages without TSX imports none with it, except types', () => {
+  assert.deepEqual(tsxImportFaults(sources), []);
+  const text = "import type { A } from './a.tsx';\nimport { b } from './b.tsx';\n";
+  assert.equal(tsxImportFaults([source('src/pages/c.ts', text)]).length, 1);
 });
 
 test('a comment or a string is no import', () => {

@@ -359,6 +359,15 @@ export function lateAwaitFaults(files: readonly SourceFile[]): string[] {
     .map((file) => `${file.path}: awaits after its first test`);
 }
 
+/** Modules of the pages without TSX that import one with it. Tests of stores load them on Node 24, which reads no TSX. */
+export function tsxImportFaults(files: readonly SourceFile[]): string[] {
+  return files
+    .filter(({ path }) => path.startsWith('src/pages/') && path.endsWith('.ts'))
+    .flatMap((file) => runtimeImportsOf(file).map((imported) => [file.path, imported] as const))
+    .filter(([, imported]) => imported.endsWith('.tsx'))
+    .map(([path, imported]) => `${path}: imports ${imported}`);
+}
+
 /**
  * Words that the glossary gives up (`word` or `word` in `folder`, in its last column), in code below the folders. `word*` stands
  * for all names that contain the word. Texts for users may have these words.

@@ -6,6 +6,7 @@ import path from 'node:path';
 import { loadBaseText } from '../../src/compose/served-model.ts';
 import { type GenerationRequest, GREEDY } from '../../src/contracts/generation.ts';
 import { Engine } from '../../src/engine/engine.ts';
+import type { WeightsMode } from '../../src/model/serving-weights.ts';
 import { NgramProposer } from '../../src/scheduler/drafter.ts';
 import { loadConfig } from '../../src/settings/config.ts';
 import { defaultServing } from '../default-serving.ts';
@@ -73,7 +74,7 @@ async function main(): Promise<void> {
 
 async function openEngine(dir: string): Promise<Engine> {
   const config = loadConfig();
-  const weights = (options.weights ?? config.weights) as typeof config.weights;
+  const weights = (options.weights ?? config.weights) as WeightsMode;
   const serving = await defaultServing(dir, { weights, cacheDir: path.join(config.home, 'cache') });
   return Engine.create({ ...serving, slotCount: 1, maxSeqLength: MAX_SEQ });
 }

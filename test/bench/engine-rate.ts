@@ -23,7 +23,8 @@ const PROMPT_TOKENS = 36;
 export async function measureEngineRate(options: EngineRateOptions): Promise<number> {
   const { dir, slots, maxSeq, tokens } = options;
   const { home, weights } = loadConfig();
-  const serving = await defaultServing(dir, { weights, cacheDir: path.join(home, 'cache') });
+  const form = weights === 'auto' ? 'int8' : weights;
+  const serving = await defaultServing(dir, { weights: form, cacheDir: path.join(home, 'cache') });
   const engine = await Engine.create({ ...serving, slotCount: slots, maxSeqLength: maxSeq });
   const rows = Array.from({ length: slots }, (_, slot) => {
     const promptIds = Array.from({ length: PROMPT_TOKENS }, (_, i) => 300 + slot * 50 + i);

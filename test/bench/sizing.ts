@@ -1,4 +1,4 @@
-// `npm run bench:sizing`: what bases of three sizes give on this machine, for docs/sizing.md. One server after the other, medians
+// `npm run bench:sizing`: what bases of three sizes give on this machine, for docs/benchmarks.md. One server after the other, medians
 // over the rounds. The two larger bases are random weights of real shapes: what they say is noise, what they cost is not.
 // Arguments: --model NAME|DIR (the small base)  --only TEXT (bases whose titles contain it)  --rounds N  --tokens N
 //   --write FILE (between its marks "speeds")

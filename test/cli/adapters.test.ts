@@ -205,7 +205,9 @@ test('a wrong line ends with 2, an absence with 1, a wrong setting with 78, each
     ['gc --grace soon', 2, /hours/],
     [`push ${adapter(1)} --name base`, 1, /is reserved/],
     [`push ${adapter(1)} --name zen --base ${home}`, 78, /is not an imported model/],
-    [`push ${path.join(home, 'nothing')} --name zen`, 1, /adapter_config.json: is missing/],
+    [`push ${path.join(home, 'nothing')} --name zen`, 1, /refused: nothing: no such folder/],
+    ['ls --tenant A/B', 2, /--tenant: must be a name/],
+    ['gc --tenant acme', 2, /unknown option '--tenant'/],
     [`pull zen --out ${home}`, 2, /is not empty/],
     [
       `ls --store ${path.join(home, 'nowhere')}`,

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { runCommandLine } from '../../src/cli/command-line.ts';
 import type { Programs } from '../../src/cli/programs.ts';
 import { ConfigError, FileError } from '../../src/common/errors.ts';
-import type { ImportRequest } from '../../src/compose/base.ts';
+import type { ServingImport } from '../../src/compose/imported-base.ts';
 import type { TrainerRequest } from '../../src/contracts/training-messages.ts';
 import type { Config } from '../../src/settings/config.ts';
 import { temporaryFolder } from '../fixtures.ts';
@@ -17,7 +17,7 @@ interface Outcome {
   out: string;
   error: string;
   served: Config[];
-  imported: ImportRequest[];
+  imported: ServingImport[];
   trained: TrainerRequest[];
   attempts: string[];
 }
@@ -30,7 +30,7 @@ async function run(args: string[], failure?: Error): Promise<Outcome> {
       if (failure) throw failure;
       outcome.served.push(config);
     },
-    async importBase(request: ImportRequest) {
+    async importBase(request: ServingImport) {
       if (failure) throw failure;
       outcome.imported.push(request);
       return { name: 'imported' };
@@ -73,9 +73,10 @@ test('a switch takes no value', async () => {
 });
 
 test('import quantizes to NF4 with double quantization by default', async () => {
+  const request = { source: 'some/model', outDir: 'x' };
   const { imported, out } = await run(['import', 'some/model', '--out', 'x']);
   assert.deepEqual(imported, [
-    { source: 'some/model', outDir: 'x', quantization: 'nf4', doubleQuantization: true },
+    { ...request, quantization: 'nf4', doubleQuantization: true, isBuilt: true },
   ]);
   assert.match(out, /^imported is in \/.*\/x\nServe it: lorikeet serve --model x\n$/);
 });
@@ -86,6 +87,10 @@ test('import takes the documented values only', async () => {
   const flat = await run('import m --out x --double-quantization false'.split(' '));
   assert.equal(flat.imported[0]?.doubleQuantization, false);
   assert.equal((await run('import m --out x --quantization int3'.split(' '))).code, 2);
+  assert.equal((await run('import m --out x --weights int3'.split(' '))).code, 78);
+  const unbuilt = await run('import m --out x --no-build'.split(' '));
+  assert.equal(unbuilt.imported[0]?.isBuilt, false);
+  assert.equal((await run(['import', 'm', '--out', 'x', '--rope-scaling', 'yarn'])).code, 2);
 });
 
 for (const args of [
@@ -145,7 +150,7 @@ test('--version, --help and --print-config print to standard output and exit 0',
   assert.match((await run(['--version'])).out, /^\d+\.\d+\.\d+\n$/);
   const help = await run(['serve', '--help']);
   assert.equal(help.code, 0);
-  assert.match(help.out, /--max-seq[\s\S]*LORIKEET_HOME[\s\S]*Examples:/);
+  assert.match(help.out, /--max-seq[\s\S]*Examples:/);
   const shown = await run(['serve', '--print-config', '--slots', '3']);
   assert.equal(shown.served.length, 0);
   assert.equal(JSON.parse(shown.out).slots, 3);
@@ -247,7 +252,7 @@ test('a command that fails ends the process, even if something was left open', {
 });
 
 test('the flags of serve are grouped, and --provider says what is untested', async () => {
-  const { out } = await run(['serve', '--help']);
+  const { out } = await run(['serve', '--help', 'all']);
   const heading = (flag: string) =>
     out
       .slice(0, out.indexOf(`  ${flag} `))
@@ -257,13 +262,54 @@ test('the flags of serve are grouped, and --provider says what is untested', asy
   assert.deepEqual([...flags, '--train-pod', '--store-responses', 'LOG_LEVEL'].map(heading), [
     'Options:',
     'Model and adapters:',
-    'Network and access:',
+    'Network:',
     'Computation:',
     'Limits and scheduling:',
     'Memory and disk for adapters and prompts:',
     'Fine-tuning:',
     'Kept responses:',
-    'Environment only:',
+    'Environment only: folders and logs:',
   ]);
-  assert.match(out, /--provider [\s\S]*webgpu has only been tested on .*, and cuda not at all/);
+  const text = out.replaceAll(/\s+/g, ' ');
+  assert.match(text, /--provider .*webgpu has only been tested on .*, and cuda not at all/);
+});
+
+for (const command of ['serve', 'train', 'plan']) {
+  for (const all of [[], ['all']]) {
+    const name = [command, '--help', ...all].join(' ');
+    test(`${name}: lines of at most 100 characters, in groups of at most 12`, async () => {
+      const { out } = await run([command, '--help', ...all]);
+      assert.deepEqual(
+        out.split('\n').filter((line) => line.length > 100),
+        [],
+      );
+      const groups = out.split(/^(?=\S.*:$)/m).slice(1);
+      assert.ok(groups.length > 5, out);
+      for (const group of groups) {
+        const count = group.match(/^ {2}(?:-h, )?(--|[A-Z_]{4})/gm)?.length ?? 0;
+        assert.ok(count <= 12, `${count}: ${group}`);
+      }
+    });
+  }
+}
+
+test('the short help lists the common options and says how many more there are', async () => {
+  for (const [command, common, rare] of [
+    ['serve', '--slots', '--kv-events'],
+    ['train', '--epochs', '--warmup-steps'],
+  ] as const) {
+    const short = (await run([command, '--help'])).out;
+    const whole = (await run([command, '--help', 'all'])).out;
+    const flags = (text: string) => text.match(/^ {2}(?:-h, )?--[a-z-]+/gm)!.length;
+    assert.match(short, new RegExp(`^ {2}${common} `, 'm'));
+    assert.doesNotMatch(short, new RegExp(`^ {2}${rare} `, 'm'));
+    assert.match(whole, new RegExp(`^ {2}${rare} `, 'm'));
+    const [, more] = /^(\d+) more options: lorikeet \w+ --help all$/m.exec(short)!;
+    assert.equal(flags(whole) - flags(short), Number(more));
+  }
+});
+
+test('required options are marked', async () => {
+  assert.match((await run(['merge', '--help'])).out, /--adapter <dir> .*\(required\)/);
+  assert.match((await run(['train', '--help'])).out, /--model <text> [^-]*\(required, here or/);
 });

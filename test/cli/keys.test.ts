@@ -48,6 +48,14 @@ describe('lorikeet keys', () => {
     assert.deepEqual(find(file, out.trim()), { id: 'acme', isAdmin: true, ...tenants.acme });
   });
 
+  test('a read-only key is known as such, and listed with its rights', async () => {
+    const file = newFile();
+    const { out } = await keys(file, 'create', '--tenant', 'ops', '--admin', '--read-only');
+    const tenant = find(file, out.trim());
+    assert.deepEqual([tenant?.isAdmin, tenant?.isReadOnly], [true, true]);
+    assert.match((await keys(file, 'list')).out, /ops +admin, read-only/);
+  });
+
   test('list shows all but secrets and hashes', async () => {
     const file = newFile();
     const made = [];

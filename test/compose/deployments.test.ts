@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
 import { test } from 'node:test';
 import { parse, parseAllDocuments } from 'yaml';
+import { settingsFor } from '../../src/compose/base-plan.ts';
 import { planMemory } from '../../src/engine/memory/memory-budget.ts';
 import { parseDecoderConfig } from '../../src/model/config.ts';
 import { type Environment, loadConfig, servesTinker } from '../../src/settings/config.ts';
@@ -129,9 +130,10 @@ const BASE = parseDecoderConfig(SMOLLM2);
 for (const { file, env, bytes, requests } of DEPLOYMENTS) {
   test(`the settings of ${file} fit into its memory limit, and into each other`, () => {
     assert.ok(VALUES.length >= 4, `${VALUES}`);
-    const config = { ...loadConfig({}, { HOME: '/', ...env }), hasReservedSlots: true };
+    const config = loadConfig({}, { HOME: '/', ...env });
     const limit = { bytes, source: file };
-    const plan = planMemory(BASE, config, limit);
+    const { settings } = settingsFor(BASE, config, limit);
+    const plan = planMemory(BASE, { ...settings, hasReservedSlots: true }, limit);
     const { slots, maxSeqLength, budget } = plan;
     assert.ok(maxSeqLength >= 2048, `${maxSeqLength} tokens`);
     // More requests than slots would wait in one server while another one could be started.

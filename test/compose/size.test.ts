@@ -25,7 +25,8 @@ test('the base is what its serving files hold, in every mode', async (t) => {
   for (const weights of WEIGHTS_MODES) {
     const { base } = servingSize(model.config, { ...ASKED, weights });
     const folder = await ensureServingFiles(model.artifact, {
-      ...{ weights, cacheDir: temporaryFolder(t) },
+      ...{ weights, cacheDir: temporaryFolder(t), packing: 'packed' },
+      roundToRecords: async (values) => new Uint8Array((values.length * 5) / 8),
       calibration: async () =>
         rowLinears(model.config).map(({ inputs }) => {
           const ones = new Float32Array(inputs).fill(1);
@@ -79,7 +80,11 @@ test('it answers for a config.json alone, and names the flag at fault', async (t
   assert.equal(cache, 2 * cacheSlot);
   for (const [args, code, pattern] of [
     [[], 2, /--model or --config/],
-    [['--model', 'nowhere'], 78, /nowhere.*config\.json/],
+    [
+      ['--model', 'nowhere'],
+      78,
+      /nowhere is neither an imported model nor a name of the catalogue/,
+    ],
     [['--model', 'models/toy', '--rank', '513'], 2, /--rank/],
     [['--model', 'models/toy', '--targets', 'q_proj,lm_head'], 2, /lm_head/],
     [['--model', 'models/toy', '--slots', 'many'], 78, /--slots/],
@@ -88,4 +93,38 @@ test('it answers for a config.json alone, and names the flag at fault', async (t
     assert.equal(found, code, error);
     assert.match(error, pattern);
   }
+});
+
+test('the needed memory holds the requested sequences, and what more buys adds up', async (t) => {
+  const reportOf = async (...args: string[]) => {
+    const { out, error } = await runLorikeet(
+      ['size', '--model', 'smollm2-135m-instruct', '--max-seq', '2048', '--json', ...args],
+      temporaryFolder(t),
+    );
+    assert.equal(error, '');
+    return JSON.parse(out);
+  };
+  const [one, eight] = [await reportOf(), await reportOf('--slots', '8')];
+  assert.equal(eight.need.needed - one.need.needed - 7 * one.cacheSlot, activationsOf(eight, one));
+  for (const { need, memory, slots } of [one, eight]) {
+    const { needed, more, most } = need;
+    const sum = Object.values(more as Record<string, number>).reduce((a, b) => a + b, needed);
+    assert.equal(sum, most);
+    assert.ok(most <= memory.totalBytes, `${most} of ${memory.totalBytes}`);
+    assert.equal(more.sequences, (slots - need.sequences) * one.cacheSlot);
+  }
+});
+
+/** The logits of further sequences. */
+function activationsOf(...[a, b]: readonly { memory: { parts: { activations: number } } }[]) {
+  return a!.memory.parts.activations - b!.memory.parts.activations;
+}
+
+test('it answers for a base of the catalogue that is not on the disk, and tells the least from the most', async (t) => {
+  const args = ['size', '--model', 'qwen2.5-1.5b-instruct', '--weights', 'int4'];
+  const { out, code, error } = await runLorikeet(args, temporaryFolder(t));
+  assert.equal(code, 0, error);
+  const [, needed, most] =
+    /^Needed: (\S+) GB for 1 sequence of [\s\S]*^More buys, up to (\S+) GB: /m.exec(out) ?? [];
+  assert.ok(Number(needed) > 1.1 && Number(needed) < Number(most), out);
 });

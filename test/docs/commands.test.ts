@@ -14,7 +14,7 @@ const ALL_DOCUMENTS = [
 ];
 /** The pages for users. */
 const FILES = ALL_DOCUMENTS.filter(
-  (file) => file === 'README.md' || /^docs\/(evidence\/)?[^/]+$/.test(file),
+  (file) => file === 'README.md' || /^docs\/(evidence\/|recipes\/)?[^/]+$/.test(file),
 );
 
 /** Flags of npm, Docker, llama-server, the benchmarks and the fuzzer. */
@@ -25,6 +25,8 @@ const OTHER_PROGRAMS = new Set([
   '--shape',
   '--peers',
   '--write',
+  '--outtype',
+  '--version',
   '--against',
   '--streams',
   '--rounds',
@@ -54,7 +56,7 @@ function shownIn(file: string): Shown[] {
   return Array.from(blocks, ([, block]) => block!.replaceAll(/\\\n/g, ' ').split('\n'))
     .flat()
     .flatMap((line) => {
-      const [, rest] = /^(?:[A-Z_]+=\S+ )*(?:npx )?lorikeet (.*)$/.exec(line) ?? [];
+      const [, rest] = /^(?:[A-Z_]+=\S+ |KEY=\$\()*(?:npx )?lorikeet (.*?)\)?$/.exec(line) ?? [];
       if (rest === undefined) return [];
       const parts = rest.replace(/\s+#.*$/, '').split(/\s+/);
       const words = parts.slice(0, parts.findIndex((part) => !/^[a-z]+$/.test(part)) >>> 0);
@@ -67,7 +69,7 @@ async function helpOf(words: readonly string[]): Promise<string> {
   const out = (part: string) => {
     text += part;
   };
-  assert.equal(await runCommandLine([...words, '--help'], { out, error: out }), 0, text);
+  assert.equal(await runCommandLine([...words, '--help', 'all'], { out, error: out }), 0, text);
   return text;
 }
 
@@ -89,6 +91,16 @@ for (const file of FILES) {
     }
   });
 }
+
+test("the owner's addresses are in package.json only, and none of them is real yet", () => {
+  const { homepage, repository, bugs } = JSON.parse(readFileSync('package.json', 'utf8'));
+  for (const address of [homepage, repository.url, bugs.url, bugs.email]) {
+    assert.match(address, /\.invalid\b/, 'replace this test when the owner has filled them in');
+  }
+  for (const file of ALL_DOCUMENTS) {
+    assert.doesNotMatch(readFileSync(file, 'utf8'), /lorikeet\.invalid|git\.invalid/, file);
+  }
+});
 
 test('npm scripts in the documents exist', () => {
   const { scripts } = JSON.parse(readFileSync('package.json', 'utf8'));

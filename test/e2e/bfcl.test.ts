@@ -13,12 +13,11 @@ import { createByteTokenizer } from '../http/served.ts';
 import { pluck } from '../pluck.ts';
 import { type Case, fetchCases } from './bfcl.ts';
 import { type Serving, startServing } from './program.ts';
-import { fetchBase, preparedHome } from './served.ts';
+import { fetchBase, isLong, preparedHome } from './served.ts';
 
 const fetched = await fetchCases();
 const base = await fetchBase();
 const home = 'dir' in base ? await preparedHome(base.dir) : '';
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const ajv = new Ajv({ strict: false });
 /** Of each of five categories. */
 const COUNT = 8;

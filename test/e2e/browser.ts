@@ -5,7 +5,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
-import { after, before, type TestContext } from 'node:test';
+import { after, afterEach, before, type TestContext } from 'node:test';
 import {
   type Browser,
   type BrowserContext,
@@ -37,6 +37,16 @@ export interface ServedPages {
   open(t: TestContext, where: string, options?: BrowserContextOptions): Promise<Watched>;
 }
 
+/** Starts a browser before a file's tests, and closes it after. Returns a function that gives the browser. */
+export function launchBrowser(): () => Browser {
+  let browser: Browser | undefined;
+  before(async () => {
+    if (!skipWithoutBrowser) browser = await chromium.launch({ executablePath });
+  });
+  after(() => browser?.close());
+  return () => browser!;
+}
+
 /**
  * Starts a browser and a server before a file's tests, and stops them after.
  * @param prepare fills the home folder, and returns the flags of `serve` beside --model
@@ -47,19 +57,14 @@ export function servePages(
   onStarted: () => Promise<void> = async () => {},
 ): ServedPages {
   const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-pages-'));
-  let browser: Browser | undefined;
+  const browser = launchBrowser();
   let server: Serving | undefined;
   before(async () => {
     if (skipWithoutBrowser) return;
-    const flags = await prepare(home);
-    [browser, server] = await Promise.all([
-      chromium.launch({ executablePath }),
-      startServing([...TOY_MODEL, ...flags], home),
-    ]);
+    server = await startServing([...TOY_MODEL, ...(await prepare(home))], home);
     await onStarted();
   });
   after(async () => {
-    await browser?.close();
     const code = await server?.stop();
     rmSync(home, { recursive: true, force: true });
     if (server) assert.equal(code, 0);
@@ -67,12 +72,12 @@ export function servePages(
   return {
     home,
     get browser() {
-      return browser!;
+      return browser();
     },
     get server() {
       return server!;
     },
-    open: (t, where, options) => openPage(t, browser!, `${server!.url}${where}`, options),
+    open: (t, where, options) => openPage(t, browser(), `${server!.url}${where}`, options),
   };
 }
 
@@ -93,8 +98,6 @@ export const PHONE: BrowserContextOptions = {
 export interface Watched {
   readonly page: Page;
   readonly context: BrowserContext;
-  /** Errors of the page. */
-  readonly faults: string[];
 }
 
 /**
@@ -116,6 +119,11 @@ const WATCH_FOCUS = `(() => {
   }, 50);
 })()`;
 
+/** Faults of the pages that the running test has opened. */
+const faults: string[] = [];
+// Not in an after hook of the test: one that throws keeps the later ones from stopping their servers.
+afterEach(() => assert.deepEqual(faults.splice(0), []));
+
 /** Opens a page in its own context. At its end the test fails if the page had faults. */
 export async function openPage(
   t: TestContext,
@@ -126,7 +134,6 @@ export async function openPage(
   const context = await browser.newContext({ locale: 'en-US', ...options });
   await context.addInitScript(WATCH_FOCUS);
   const page = await context.newPage();
-  const faults: string[] = [];
   const { origin } = new URL(url);
   page.on('pageerror', (error) => faults.push(`error: ${error.message}`));
   page.on('console', (message) => {
@@ -149,10 +156,9 @@ export async function openPage(
     // A request may still be delayed by a test's route.
     if (!page.isClosed()) await page.unrouteAll({ behavior: 'ignoreErrors' });
     await context.close();
-    assert.deepEqual(faults, []);
   });
   await page.goto(url);
-  return { page, context, faults };
+  return { page, context };
 }
 
 /** Returns the text of an element, once it is there. */
@@ -212,12 +218,12 @@ export async function measureLoads(
   return loads;
 }
 
-/** Returns how many pixels the page is wider than its window. */
+/** Returns how many pixels the page is wider than its screen. A phone widens the window to a page that is too wide. */
 export function overhang(page: Page): Promise<number> {
   return page.evaluate(`new Promise((resolve) => {
     const end = performance.now() + 2_000; // charts are drawn again after a change of size
     const look = () => {
-      const over = document.documentElement.scrollWidth - innerWidth;
+      const over = document.documentElement.scrollWidth - Math.min(innerWidth, screen.width);
       if (over <= 0 || performance.now() > end) resolve(over);
       else requestAnimationFrame(look);
     };

@@ -1,7 +1,6 @@
 // Runs a program of the tests from its bundle, once per processor at the same time.
-import { execFile } from 'node:child_process';
 import { availableParallelism } from 'node:os';
-import { promisify } from 'node:util';
+import { execute } from './execute.ts';
 
 const MAX_PROCESSES = 4;
 
@@ -13,7 +12,7 @@ export async function runOnEachProcessor(
   const count = Math.min(MAX_PROCESSES, availableParallelism());
   const runs = Array.from({ length: count }, async (_, i) => {
     const args = ['--expose-gc', 'scripts/bundled.mjs', program, ...argsOf(i, count)];
-    const run = promisify(execFile)(process.execPath, args);
+    const run = execute(process.execPath, args);
     const { stdout } = await run.catch(({ message, stdout: said }) => {
       throw new Error(`${message}\n${said}`);
     });

@@ -9,10 +9,9 @@ import { temporaryFolder } from '../fixtures.ts';
 import { freePort } from '../free-port.ts';
 import { until } from '../until.ts';
 import { blocksOf, commandsOf } from './documents.ts';
-import { fetchBase } from './served.ts';
+import { fetchBase, isLong } from './served.ts';
 
 const BASE = 'smollm2-135m-instruct';
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 
 /** How long all commands of a page may take. Training as the page says takes minutes. */
 export const PAGE_TIMEOUT_MS = (isLong ? 40 : 10) * 60_000;
@@ -45,7 +44,10 @@ export async function openShell(t: TestContext) {
 
   const start = (text: string, variables: Readonly<Record<string, string>>) => {
     const shortened = SHORTENED.reduce((rest, [long, short]) => rest.replace(long, short), text);
-    const typed = atFreePort(isLong ? text : shortened).replace(/^lorikeet/, 'npx lorikeet');
+    const typed = atFreePort(isLong ? text : shortened).replace(
+      /(^|; do )lorikeet/,
+      '$1npx lorikeet',
+    );
     const PATH = `${path.dirname(process.execPath)}:${process.env['PATH']}`;
     const own = { PATH, HOME: folder, LORIKEET_HOME: home, PORT: ports.get('8080')! };
     const env = { ...own, HF_HUB_OFFLINE: '1', npm_config_offline: 'true', ...variables };
@@ -108,7 +110,8 @@ export async function typePage(
     ...handlers,
   ] as const;
   for (const { language, code } of blocksOf(page)) {
-    const typed = language === 'sh' ? commandsOf(code) : language === 'ts' ? [code] : [];
+    const isProgram = language === 'ts' || language === 'python';
+    const typed = language === 'sh' ? commandsOf(code) : isProgram ? [code] : [];
     for (const command of typed) {
       const [, type] = all.find(([pattern]) => pattern.test(command)) ?? [];
       await (type ? type(command) : shell.run(command));

@@ -6,11 +6,10 @@ import { CLIENTS, PINS, rowName } from './clients/clients.ts';
 import { readResults, recordResult } from './clients/results.ts';
 import { install, runClient } from './clients/run-client.ts';
 import { type Serving, startServing } from './program.ts';
-import { fetchBase, preparedHome } from './served.ts';
+import { fetchBase, isLong, preparedHome } from './served.ts';
 
 const base = await fetchBase();
 const home = 'dir' in base ? await preparedHome(base.dir) : '';
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 
 describe('clients', { skip: 'reason' in base ? base.reason : false }, () => {
   let serving: Serving;

@@ -9,6 +9,7 @@ import { createFsStore } from '../../adapters/store/fs.ts';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import type { FineTuningJob } from '../../src/contracts/fine-tuning-api.ts';
+import type { Adapter } from '../../src/contracts/management-api.ts';
 import { readArtifactInfo } from '../../src/import/artifact.ts';
 import { NO_STEPS } from '../../src/tinker/loss-curve.ts';
 import { Runs } from '../../src/tinker/runs.ts';
@@ -28,7 +29,7 @@ import {
   test,
   textOf,
 } from './browser.ts';
-import { chat } from './playground-page.ts';
+import { chat, untilTrue } from './playground-page.ts';
 import { serveFor, startServing } from './program.ts';
 import { numberRows } from './rows.ts';
 import { writeToyAdapter, writeToyClassifier } from './toy-adapter.ts';
@@ -51,8 +52,9 @@ const pages = servePages(async (home) => {
   await publish('sentiment', writeToyClassifier(path.join(home, 'mood'), 2, ['glad', 'sad']));
   for (const seed of [3, 4]) {
     const directory = writeToyAdapter(path.join(home, `toy-${seed}`), seed);
-    for (const name of ['poems', 'vectors']) await publish(name, directory);
+    for (const name of ['poems', 'steps', 'vectors']) await publish(name, directory);
   }
+  await repository.moveAlias({ tenant: 'local', name: 'steps' }, 'latest', { version: 1 });
   await saveRun(files, writeToyAdapter(path.join(home, 'toy-loop'), 5));
   return [...FLAGS, '--adapters', path.join(home, 'adapters')];
 }, trainJobs);
@@ -167,7 +169,50 @@ test('jobs are listed with their results, searched and compared', async (t) => {
   await page.locator('#compared thead a').nth(1).waitFor();
   const epochs = page.locator('#compared tr', { hasText: 'Epochs' }).locator('td');
   assert.deepEqual((await epochs.allTextContents()).sort(), ['1', '2']);
+  assert.equal(await page.locator('#compared tr', { hasText: 'Batch size' }).count(), 0);
+  await page.locator('#compared-equal summary', { hasText: /\d rows are the same/ }).click();
+  await page.locator('#compared-equal dt', { hasText: 'Batch size' }).waitFor();
   await page.locator('#compared-validation [role=img][aria-label*="2 jobs"]').waitFor();
+});
+
+test('a job proves itself on the rows that it held out, and they open in the playground', async (t) => {
+  const page = await open(t, `/fine-tuning#${jobs[1]!.id}`);
+  const rows = page.locator('#proof tbody tr');
+  await rows.nth(7).waitFor();
+  await page.locator('#proof-run').click();
+  await page
+    .locator('#proof-help', { hasText: /^Base: \d of 8 right\. Adapter: \d of 8 right\.$/ })
+    .waitFor({ timeout: 60_000 });
+  assert.equal(await rows.first().locator('.pill').count(), 2);
+  assert.deepEqual(await accessFaults(page), []);
+  await rows.nth(2).locator('a').click();
+  await page.locator('#model').waitFor();
+  assert.equal(await page.locator('#prompt').inputValue(), 'Number 2?');
+});
+
+test('one step is a point of its chart, and a job without steps shows what there is', async (t) => {
+  const hyperparameters = { n_epochs: 1, batch_size: 40 };
+  const request = { model: 'base', training_file: jobs[0]!.training_file, hyperparameters };
+  const [one, none] = [await createJob(request), await createJob(request)];
+  await postJson(`${pages.server.url}/v1/fine_tuning/jobs/${none.id}/cancel`, {});
+  const page = await open(t, `/fine-tuning#${none.id}`);
+  await page.locator('#job-name .cancelled').waitFor();
+  assert.equal(await page.locator('.chart').count(), 0);
+  const text = await textOf(page.locator('#job'));
+  assert.doesNotMatch(text, /not measured yet|You can try a checkpoint/);
+  assert.match(text, /the job ended before it was measured.*ended before its first checkpoint/);
+  await ended(one.id);
+  await page.goto(`${pages.server.url}/fine-tuning#${one.id}`);
+  await page.locator('#loss-chart [aria-label*="step 1, training"] canvas').waitFor();
+  await untilTrue(
+    page,
+    `(() => {
+      const canvas = document.querySelector('#loss-chart canvas');
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+      const isAccent = (red, i) => i % 4 === 0 && red === 13 && data[i + 1] === 115;
+      return data.some(isAccent);
+    })()`,
+  );
 });
 
 test('a job is repeated with changes', async (t) => {
@@ -208,7 +253,7 @@ test("a classifier's accuracy counts texts, in the list and on its page", async 
     await route.fulfill({ response, json: body });
   });
   await page.goto(`${pages.server.url}/fine-tuning`);
-  const row = page.locator('#jobs tbody tr', { hasText: 'Numbers' }).first();
+  const row = page.locator('#jobs tbody tr', { hasText: 'Numbers' }).last(); // the others may have no steps
   assert.equal(await row.locator('[data-name=Accuracy]').textContent(), '90%');
   await row.locator('a').click();
   const tile = page.locator('#outcome .tiles > div', { hasText: 'Validation accuracy' });
@@ -241,8 +286,8 @@ test('a job that failed says what to try, and the form is filled with it', async
   const failed = await ended((await createJob(request)).id);
   assert.equal(failed.error?.code, 'gate_failed');
   const page = await open(t, `/fine-tuning#${failed.id}`);
-  await page.locator('.notice', { hasText: 'from 1e-9 to 1.' }).waitFor();
-  await page.locator('.notice a').click();
+  await page.locator('#job-problems .warning', { hasText: 'from 1e-9 to 1.' }).waitFor();
+  await page.locator('#job-problems .warning a').click();
   await page.locator('#training-drop', { hasText: 'train.jsonl' }).waitFor();
   assert.equal(await page.locator('#learning_rate_multiplier').inputValue(), '1');
   assert.ok(await page.locator('#learning_rate_multiplier').isVisible());
@@ -274,18 +319,21 @@ test('on a phone a job takes two or three lines', async (t) => {
   await row.locator('input').check();
 });
 
-test('adapters are shown, promoted, rolled back, downloaded and deleted', async (t) => {
+const openAdapter = (t: TestContext, name: string) => open(t, `/adapters#local/${name}`);
+const rowOf = (page: Page, alias: string) => page.locator('#releases li', { hasText: alias });
+
+test('adapters are listed, released, rolled back, downloaded and deleted', async (t) => {
   const page = await open(t, '/adapters');
   await slow(page);
-  await page
-    .locator('.adapter', { hasText: 'parrot' })
-    .locator('.pill', { hasText: 'local folder' })
-    .waitFor();
-  const card = page.locator('.adapter', { has: page.locator('h2', { hasText: 'numbers' }) });
-  const latest = card.locator('.aliases li', { hasText: 'latest' });
-  const before = (await latest.locator('div').first().textContent())!;
-  await card.locator('summary', { hasText: /^\d+ versions$/ }).click();
-  const versions = card.locator('[id^=versions] > .versions li');
+  const rows = page.locator('#adapters tbody tr');
+  await rows.filter({ hasText: 'parrot' }).filter({ hasText: 'local folder' }).waitFor();
+  const row = rows.filter({ hasText: 'numbers' });
+  assert.equal(await row.locator('a', { hasText: 'job' }).count(), 1);
+  await row.locator('th a').click();
+  await page.locator('h1', { hasText: 'numbers' }).waitFor();
+  const latest = rowOf(page, 'latest');
+  const before = (await latest.locator('[role=status]').textContent())!;
+  const versions = page.locator('#versions > .items li');
   const count = await versions.count();
   assert.ok(count >= 2);
   const [saved] = await Promise.all([
@@ -294,114 +342,157 @@ test('adapters are shown, promoted, rolled back, downloaded and deleted', async 
   ]);
   assert.match(saved.suggestedFilename(), /^adapter_/);
   const oldest = (await versions.last().locator('strong').textContent())!.toLowerCase();
-  await versions.last().locator('button', { hasText: 'Promote' }).click();
+  await versions.last().locator('button', { hasText: 'Release…' }).click();
   await page
     .locator('#release-says', { hasText: /get version \d+ instead of version \d+\./ })
     .waitFor();
   await page.locator('#release-yes').click();
-  await latest.locator('div', { hasText: new RegExp(`→ ${oldest}$`) }).waitFor();
-  assert.ok(await versions.first().isVisible(), 'what was open stays open');
-  assert.equal(await page.evaluate('document.activeElement.tagName'), 'H2');
-  await latest.locator('button', { hasText: 'Roll back' }).click();
-  await latest.locator('div', { hasText: before }).first().waitFor();
+  await latest.locator('[role=status]', { hasText: new RegExp(`→ ${oldest}$`) }).waitFor();
+  await latest.locator('button', { hasText: /^(Undo|Roll back)/ }).click();
+  await latest.locator('[role=status]', { hasText: before }).waitFor();
   // Deleting needs a confirmation.
-  await card.locator('.head button', { hasText: 'Delete' }).click();
+  await page.locator('.head button', { hasText: 'Delete' }).click();
   await page.locator('#confirm-dialog button', { hasText: 'Keep' }).click();
-  assert.equal(await card.count(), 1);
+  await page.locator('a', { hasText: 'All adapters' }).click();
+  await row.waitFor();
   await page.locator('#search').fill('no such');
   await page.locator('#adapters-help', { hasText: 'No adapter matches' }).waitFor();
 });
 
 test('an adapter without a released version is marked and comes last, and its versions are tried', async (t) => {
   const page = await open(t, '/pages/icon.svg');
+  const unreleased = ({ versions, ...released }: Adapter): Adapter => {
+    const version = { ...versions[0]!, version: 1, job: 'ftjob-1' };
+    return { ...released, id: 'local/a', name: 'a', aliases: [], versions: [version] };
+  };
   await page.route(/\/v1\/adapters\?/, async (route) => {
     const response = await route.fetch();
     const list = await response.json();
-    const [{ versions, ...released }] = list.data;
-    const version = { ...versions[0], version: 1, job: 'ftjob-1' };
-    const refused = { ...released, id: 'local/a', name: 'a', aliases: [], versions: [version] };
-    await route.fulfill({ response, json: { ...list, data: [refused, ...list.data] } });
+    const data = [unreleased(list.data[0]), ...list.data];
+    await route.fulfill({ response, json: { ...list, data } });
+  });
+  await page.route(/\/v1\/adapters\/a\?/, async (route) => {
+    const response = await fetch(`${pages.server.url}/v1/adapters/poems`);
+    await route.fulfill({ json: unreleased((await response.json()) as Adapter) });
   });
   await page.goto(`${pages.server.url}/adapters`);
-  const cards = page.locator('.adapter', { has: page.locator('details') });
-  await cards.nth(1).waitFor();
-  const last = page.locator('[id="adapter-local/a"]');
-  const ids = await cards.evaluateAll((all) => all.map(({ id }) => id));
-  assert.ok(ids.indexOf('adapter-local/a') > ids.indexOf('adapter-local/vectors'), ids.join());
-  await last.locator('.pill', { hasText: 'not released' }).waitFor();
-  assert.equal(await last.locator('.warning a').getAttribute('href'), 'fine-tuning#ftjob-1');
-  assert.equal(await last.locator('.head a').count(), 0);
-  await last.locator('summary', { hasText: '1 version' }).click();
-  assert.equal(await last.getByText('Try it').getAttribute('href'), './?model=a%401');
+  const links = page.locator('#adapters tbody th a[href^="#"]');
+  await links.nth(1).waitFor();
+  const names = await links.allTextContents();
+  assert.ok(names.indexOf('a') > names.indexOf('vectors'), names.join());
+  const row = page.locator('#adapters tr', { hasText: 'not released' });
+  await row.getByRole('link', { name: 'a', exact: true }).click();
+  await page.locator('.head .pill', { hasText: 'not released' }).waitFor();
+  assert.equal(await page.locator('.warning a').getAttribute('href'), 'fine-tuning#ftjob-1');
+  assert.equal(await page.locator('.head a', { hasText: 'Try it' }).count(), 0);
+  const version = page.locator('#versions li');
+  assert.equal(await version.getByText('Try it').getAttribute('href'), './?model=a%401');
 });
 
 test('a classifier sorts a text, an embedding adapter compares two, and both are described', async (t) => {
-  const page = await open(t, '/adapters');
-  const cardOf = (name: string) =>
-    page.locator('.adapter', { has: page.locator('h2', { hasText: name }) });
-  const classifier = cardOf('sentiment');
+  const classifier = await openAdapter(t, 'sentiment');
   await classifier.locator('.pill', { hasText: 'classifier' }).waitFor();
-  await classifier.locator('summary', { hasText: 'Classify a text' }).click();
   await classifier.getByLabel('Text', { exact: true }).fill('What a day');
   await classifier.locator('button', { hasText: 'Classify' }).click();
   await classifier.locator('.alternatives p').nth(1).waitFor();
   const classes = await classifier.locator('.alternatives code').allTextContents();
   assert.deepEqual(classes.sort(), ['glad', 'sad']);
 
-  const card = cardOf('vectors');
-  await card.locator('summary', { hasText: 'Describe' }).click();
-  await card.getByLabel('Description').fill('Places similar texts close together.');
-  await card.getByLabel('Tags').fill('search, short texts');
-  await card.getByLabel('Example prompts').fill('a parcel\na parcel');
-  await card.getByLabel('Used for').selectOption('embedding');
-  await card.locator('button', { hasText: 'Save' }).click();
-  await card.locator('.problem', { hasText: 'contains a prompt twice' }).waitFor();
-  await card.getByLabel('Example prompts').fill('a parcel\na letter');
+  const page = await openAdapter(t, 'vectors');
+  await page.locator('summary', { hasText: 'Describe' }).click();
+  await page.getByLabel('Description').fill('Places similar texts close together.');
+  await page.getByLabel('Tags').fill('search, short texts');
+  await page.getByLabel('Example prompts').fill('a parcel\na parcel');
+  await page.getByLabel('Used for').selectOption('embedding');
+  await page.locator('button', { hasText: 'Save' }).click();
+  await page.locator('.problem', { hasText: 'contains a prompt twice' }).waitFor();
+  await page.getByLabel('Example prompts').fill('a parcel\na letter');
   const others = { description: 'Other words.', revision: 0 };
   await postJson(`${pages.server.url}/v1/adapters/vectors`, others);
-  await card.locator('button', { hasText: 'Save' }).click();
-  await card.locator('.problem', { hasText: '“Other words.”' }).waitFor();
-  await card.locator('button', { hasText: 'Save' }).click();
-  await card.locator('p.lead', { hasText: 'Places similar texts' }).waitFor();
-  assert.deepEqual(await card.locator('.tags .pill').allTextContents(), ['search', 'short texts']);
-  await card.locator('summary', { hasText: 'Compare two texts' }).click();
-  assert.equal(await card.getByLabel('First text').inputValue(), 'a parcel');
-  await card.getByLabel('Second text').fill('a parcel');
-  await card.locator('button', { hasText: 'Compare' }).click();
-  await card.locator('.alternatives span').nth(1).waitFor();
-  assert.deepEqual(await card.locator('.alternatives span').allTextContents(), ['1.000', '1.000']);
+  await page.locator('button', { hasText: 'Save' }).click();
+  await page.locator('.problem', { hasText: '“Other words.”' }).waitFor();
+  await page.locator('button', { hasText: 'Save' }).click();
+  await page.locator('p.lead', { hasText: 'Places similar texts' }).waitFor();
+  assert.deepEqual(await page.locator('.tags .pill').allTextContents(), ['search', 'short texts']);
+  assert.equal(await page.getByLabel('First text').inputValue(), 'a parcel');
+  await page.getByLabel('Second text').fill('a parcel');
+  await page.locator('button', { hasText: 'Compare' }).click();
+  await page.locator('.alternatives span').nth(1).waitFor();
+  assert.deepEqual(await page.locator('.alternatives span').allTextContents(), ['1.000', '1.000']);
   assert.deepEqual(await accessFaults(page), []);
   await page.goto(`${pages.server.url}/?model=vectors`);
-  await page.locator('.example', { hasText: 'a letter' }).waitFor();
+  await page.locator('.starter', { hasText: 'a letter' }).waitFor();
 });
 
-test('a version gets a share of an alias after a look at its answers, and goes back', async (t) => {
-  const page = await open(t, '/adapters');
-  const card = page.locator('.adapter', { has: page.locator('h2', { hasText: 'poems' }) });
-  await card.locator('button', { hasText: 'Release…' }).click();
+test('a version gets a share of an alias after a look at its figures, and goes back', async (t) => {
+  const page = await openAdapter(t, 'poems');
+  await page.locator('#releases button', { hasText: 'Release…' }).click();
   const says = page.locator('#release-says');
   await says.locator('text=That is how it is now.').waitFor();
   assert.ok(await page.locator('#release-yes').isDisabled());
   await page.locator('#release-alias').fill('canary');
   await says.locator('text=New name: requests for poems:canary get version 2.').waitFor();
-  await page.locator('#release-alias').fill('latest');
+  await page.locator('#release-alias').press('Enter'); // releases, not cancels
+  await rowOf(page, 'canary').waitFor();
+  await page.locator('#releases button', { hasText: 'Release…' }).click();
+  assert.equal(await page.locator('#release-alias').inputValue(), 'latest');
   await page.locator('#release-version').selectOption('1');
   await page.locator('#release-share').fill('10');
   await says.locator('text=then 90% version 2, 10% version 1').waitFor();
   await page.locator('#release-figures th', { hasText: 'Version 2' }).waitFor();
   assert.deepEqual(await accessFaults(page), []);
-  await page.locator('summary', { hasText: 'Compare answers' }).click();
-  await page.locator('#prompts').fill('Hello');
-  await page.locator('#compare-answers').click();
-  const answers = page.locator('.answer-cell');
-  await answers.filter({ hasNotText: '…' }).nth(1).waitFor();
-  for (const text of await answers.allTextContents()) assert.doesNotMatch(text, /^Failed/);
+  const compare = page.locator('#release-dialog a', { hasText: 'Try it' });
+  assert.equal(await compare.getAttribute('href'), './?model=poems%402&beside=poems%401');
   await page.locator('#release-yes').click();
-  const latest = card.locator('.aliases li', { hasText: 'latest' });
-  await latest.locator('div', { hasText: '→ 90% version 2, 10% version 1' }).first().waitFor();
+  const latest = rowOf(page, 'latest');
+  await latest.locator('text=→ 90% version 2, 10% version 1').waitFor();
   await latest.locator('button', { hasText: 'Roll back to version 2' }).click();
-  await latest.locator('div', { hasText: /→ version 2$/ }).waitFor();
+  await latest.locator('[role=status]', { hasText: /→ version 2$/ }).waitFor();
+  // What was rolled back is not offered as a rollback again.
+  await latest.locator('button', { hasText: 'Undo the rollback: 90% version 2' }).waitFor();
+  assert.equal(await latest.locator('button', { hasText: 'Roll back' }).count(), 0);
 });
+
+test('a version is released at 10% with its traffic next to it, then to all, and rolled back', async (t) => {
+  const page = await openAdapter(t, 'steps');
+  const latest = rowOf(page, 'latest');
+  const traffic = page.locator('#releases table');
+  await latest.locator('button', { hasText: 'Release version 2 at 10%' }).click();
+  await latest.locator('text=→ 90% version 1, 10% version 2').waitFor();
+  await ask(`${pages.server.url}/v1/chat/completions`, {
+    model: 'steps@2',
+    max_tokens: 2,
+    messages: [{ role: 'user', content: 'Hello' }],
+  });
+  const row = traffic.locator('tr', { hasText: 'Version 2' });
+  await row.locator('[data-name="Requests"]', { hasText: '1' }).waitFor();
+  assert.match(await textOf(row.locator('[data-name="First token"]')), /ms|s$/);
+  assert.equal(await textOf(row.locator('[data-name="Share of latest"]')), '10%');
+  await latest.locator('button', { hasText: 'Release version 2 to 100%' }).click();
+  await latest.locator('[role=status]', { hasText: /→ version 2$/ }).waitFor();
+  await latest.locator('button', { hasText: 'Roll back to version 1' }).click();
+  await latest.locator('[role=status]', { hasText: /→ version 1$/ }).waitFor();
+  assert.equal(await page.evaluate('document.activeElement.role'), 'status');
+  await page.locator('#users td', { hasText: '1' }).first().waitFor();
+});
+
+test('the page of a finished job releases its version at 10%, and rolls it back', async (t) => {
+  const newest = jobs.toSorted((a, b) => versionOf(b) - versionOf(a))[0]!;
+  const page = await open(t, `/fine-tuning#${newest.id}`);
+  const panel = page.locator('#release');
+  await panel.locator('text=gets all requests for numbers.').waitFor();
+  await panel.locator('button', { hasText: 'at 10%' }).click();
+  await panel.locator(`text=10% version ${versionOf(newest)}.`).waitFor();
+  await panel.locator('tr', { hasText: `Version ${versionOf(newest)}` }).waitFor();
+  await panel.locator('button', { hasText: 'Roll back to version' }).click();
+  await panel.locator(`text=Version ${versionOf(newest)} gets none.`).waitFor();
+  await panel.locator('button', { hasText: 'Undo the rollback' }).click();
+  await panel.locator(`text=10% version ${versionOf(newest)}.`).waitFor();
+  await panel.locator('button', { hasText: 'to 100%' }).click();
+  await panel.locator('text=gets all requests for numbers.').waitFor();
+});
+
+const versionOf = ({ lorikeet }: FineTuningJob) => Number(lorikeet['version']);
 
 test('a version is released and rolled back with the keyboard alone', async (t) => {
   const page = await open(t, '/adapters');
@@ -411,35 +502,42 @@ test('a version is released and rolled back with the keyboard alone', async (t) 
     assert.equal(await focused(), text);
   };
   await page.locator('#search').fill('poems');
-  await page.locator('.adapter').nth(1).waitFor({ state: 'detached' });
+  await page.locator('#adapters tbody tr').nth(1).waitFor({ state: 'detached' });
   await page.locator('#search').focus();
+  await tab('poems');
+  await page.keyboard.press('Enter');
+  await page.locator('h1', { hasText: 'poems' }).waitFor();
   await tab('Release…');
   await page.keyboard.press('Enter');
-  await page.locator('#release-dialog').waitFor();
+  await page.locator('#release-dialog[open]').waitFor();
   assert.equal(await page.evaluate('document.activeElement.id'), 'release-version');
   await page.keyboard.press('ArrowDown');
   await page.locator('#release-says', { hasText: 'poems get version 1' }).waitFor();
   await tab('Release');
   await page.keyboard.press('Enter');
-  const latest = page.locator('.aliases li', { hasText: 'latest' });
-  await latest.locator('div', { hasText: /→ version 1$/ }).waitFor();
+  const latest = rowOf(page, 'latest');
+  await latest.locator('[role=status]', { hasText: /→ version 1$/ }).waitFor();
   assert.equal(await focused(), 'Release…', 'the dialog gives the focus back');
+  await page.locator('h1').focus();
   await tab('Roll back to version 2');
   await page.keyboard.press('Enter');
-  await latest.locator('div', { hasText: /→ version 2$/ }).waitFor();
-  assert.match(await focused(), /^poems/);
-  await tab('2 versions');
-  await page.keyboard.press('Enter');
-  await page.locator('.versions li').nth(1).waitFor();
+  await latest.locator('[role=status]', { hasText: /→ version 2$/ }).waitFor();
+  assert.match(await focused(), /^latest/);
+  await page.keyboard.press('Shift+Tab');
+  assert.notEqual(await page.evaluate('document.activeElement.tagName'), 'BODY');
 });
 
-test('an uploaded file is deleted', async (t) => {
+test('an uploaded file is deleted, and the rows of the others stay', async (t) => {
+  await upload('to-keep', 3);
   const id = await upload('to-delete', 3);
   const page = await open(t, '/adapters');
   const row = page.locator('#files tr', { hasText: 'to-delete.jsonl' });
+  const other = page.locator('#files tr', { hasText: 'to-keep.jsonl' });
+  await other.evaluate((row) => row.setAttribute('data-same', ''));
   await row.locator('button', { hasText: 'Delete' }).click();
   await page.locator('#confirm-yes').click();
   await page.locator('#files-help', { hasText: 'Deleted to-delete.jsonl' }).waitFor();
+  assert.notEqual(await other.getAttribute('data-same'), null);
   assert.equal(await row.count(), 0);
   assert.notEqual(await page.evaluate('document.activeElement.tagName'), 'BODY');
   assert.equal((await fetch(`${pages.server.url}/v1/files/${id}`)).status, 404);
@@ -481,8 +579,15 @@ const STATES: Record<string, () => { where: string; show: (page: Page) => Promis
   'the adapters': () => ({
     where: '/adapters',
     show: async (page) => {
-      await page.locator('.adapter summary').first().click();
+      await page.locator('#adapters tbody tr').first().waitFor();
       await page.locator('#files tbody tr').first().waitFor();
+    },
+  }),
+  'an adapter': () => ({
+    where: '/adapters#local/numbers',
+    show: async (page) => {
+      await page.locator('summary', { hasText: 'Describe' }).click();
+      await page.locator('#training dd').first().waitFor();
     },
   }),
   'the status': () => ({

@@ -14,6 +14,7 @@ import {
   greedyAnswers,
   type HeldOut,
   heldOut,
+  isLong,
   serve,
   slotF1,
 } from './served.ts';
@@ -56,7 +57,6 @@ const DEMOS: readonly Demo[] = [
   { name: 'zen', file: 'moods/zen/test.jsonl', maxTokens: 0, minimum: {} },
 ];
 
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const data = sharedPath('data');
 const base = isLong ? await fetchBase() : { reason: 'LORIKEET_E2E_LONG is not set' };
 const skip = 'reason' in base ? base.reason : !data && 'shared reference data is absent';

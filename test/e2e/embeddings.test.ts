@@ -1,17 +1,17 @@
 // Embeddings over HTTP equal those that transformers and peft give, for tiny models and adapters with the same weights.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { test } from 'node:test';
 import type { EmbeddingList } from '../../src/contracts/openai.ts';
 import { ask } from '../api.ts';
 import { importBase } from '../imported-base.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
+import { sharedPath, skipUnless, testUnless } from '../shared.ts';
 import { serveFor } from './program.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
 const LIMIT = 2e-4;
 const golden = sharedPath('golden');
 const skip = skipUnless(golden) || skipWithout('torch', 'transformers', 'peft');
+const test = testUnless(skip);
 
 /** Model → the adapters that were made for it. */
 const MODELS: Readonly<Record<string, readonly string[]>> = {
@@ -29,9 +29,7 @@ interface Expected {
 }
 
 for (const [base, adapters] of Object.entries(MODELS)) {
-  test(`${base} and ${adapters.length} adapters have the embeddings of transformers and peft`, {
-    skip,
-  }, async (t) => {
+  test(`${base} and ${adapters.length} adapters have the embeddings of transformers and peft`, async (t) => {
     const source = path.join(golden!, 'models', base);
     const folder = path.join(golden!, 'adapters');
     const model = await importBase(t, source);

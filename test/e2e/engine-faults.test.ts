@@ -1,15 +1,17 @@
 // The real program when its engine process dies or stops, or the server itself is paused.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { fetchJson, postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { enginePidOf } from '../processes.ts';
+import { testUnless } from '../shared.ts';
 import { until } from '../until.ts';
 import { type Serving, serveFor } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const skip = process.platform === 'linux' ? false : 'needs /proc and signals as on Linux';
+const test = testUnless(skip);
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const home = temporaryFolder();
 /** Many times what runs at once: it outlasts what a test does meanwhile. */
@@ -65,9 +67,7 @@ async function untilReadyzIs(
   return until(`${status} from /readyz`, find, { deadlineMs, pollMs: 50 });
 }
 
-test('F01, T30: an engine that is killed while idle is replaced, and /readyz says so meanwhile', {
-  skip,
-}, async (t) => {
+test('F01, T30: an engine that is killed while idle is replaced, and /readyz says so meanwhile', async (t) => {
   const server = await startServer(t);
   const pid = enginePid(server);
   process.kill(pid, 'SIGKILL');
@@ -78,9 +78,7 @@ test('F01, T30: an engine that is killed while idle is replaced, and /readyz say
   assert.equal((await complete(server, 'one')).status, 200);
 });
 
-test('F02: when the engine is killed, all requests end within a second, a stream without [DONE]', {
-  skip,
-}, async (t) => {
+test('F02: when the engine is killed, all requests end within a second, a stream without [DONE]', async (t) => {
   const server = await startServer(t);
   const pid = enginePid(server);
   const { whole } = await stream(server, 'one');
@@ -105,9 +103,7 @@ async function quarantined({ url }: Serving): Promise<string[]> {
   return data.map(({ kind }) => kind).sort();
 }
 
-test('F02: adapters that ran when the engine was killed twice are served again', {
-  skip,
-}, async (t) => {
+test('F02: adapters that ran when the engine was killed twice are served again', async (t) => {
   const server = await startServer(t);
   for (let kills = 0; kills < 2; kills++) {
     const pid = enginePid(server);
@@ -121,9 +117,7 @@ test('F02: adapters that ran when the engine was killed twice are served again',
   for (const name of NAMES) assert.equal((await complete(server, name)).status, 200, name);
 });
 
-test('T32: an adapter in two steps that ended in SIGSEGV is refused with 503 until an operator admits it', {
-  skip,
-}, async (t) => {
+test('T32: an adapter in two steps that ended in SIGSEGV is refused with 503 until an operator admits it', async (t) => {
   const server = await startServer(t);
   for (let faults = 0; faults < 2; faults++) {
     const pid = enginePid(server);
@@ -144,9 +138,7 @@ test('T32: an adapter in two steps that ended in SIGSEGV is refused with 503 unt
   assert.equal((await complete(server, 'one')).status, 200);
 });
 
-test('F05, T31: a stopped engine makes /readyz 503 within 5 s, /livez stays fast, and it goes on', {
-  skip,
-}, async (t) => {
+test('F05, T31: a stopped engine makes /readyz 503 within 5 s, /livez stays fast, and it goes on', async (t) => {
   const server = await startServer(t);
   const pid = enginePid(server);
   const { whole } = await stream(server, 'one');
@@ -188,7 +180,7 @@ for (const [what, isWhole] of [
   ['the server', false],
   ['the server and its engine, as when a machine is suspended,', true],
 ] as const) {
-  test(`a pause of ${what} for 66 s ends nothing`, { skip: tooLong }, async (t) => {
+  testUnless(tooLong)(`a pause of ${what} for 66 s ends nothing`, async (t) => {
     const server = await startServer(t);
     const pid = enginePid(server);
     const pids = [server.child.pid!, ...(isWhole ? [pid] : [])];

@@ -70,7 +70,7 @@ test('what cannot be measured is refused: no such adapter, other base, bad rows,
   const cases: [args: string[], code: number, says: RegExp][] = [
     [['leters', '--model', TOY], 1, /no adapter leters .*it has letters/],
     [['letters@7', '--model', TOY], 1, /letters has no version 7; it has 1/],
-    [[`${at('nowhere')}/`, '--model', TOY], 1, /adapter_config.json: is missing/],
+    [[`${at('nowhere')}/`, '--model', TOY], 1, /refused: nowhere: no such folder/],
     [['letters', '--model', plain], 78, /model: letters@1 was trained on the base with the digest/],
     [['letters', '--model', TOY, '--data', at('bad.jsonl')], 1, /line 2: is not JSON/],
     [['letters', '--model', TOY, '--data', at('none.jsonl')], 1, /none.jsonl: does not exist/],

@@ -7,7 +7,7 @@ import type { ChatCompletion } from '../../src/contracts/openai.ts';
 import { ask } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { serveFor } from './program.ts';
-import { fetchBase } from './served.ts';
+import { fetchBase, isLong } from './served.ts';
 
 const NAME = 'smollm2-135m-instruct-q4';
 const MAX_TOKENS = 250;
@@ -15,7 +15,6 @@ const MAX_TOKENS = 250;
 const MIN_ENDED = 80;
 const AT_ONCE = 16;
 
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const base = isLong ? await fetchBase() : { reason: 'LORIKEET_E2E_LONG is not set' };
 const skip = 'reason' in base ? base.reason : false;
 const home = temporaryFolder();

@@ -1,21 +1,19 @@
 // The worked example, by OpenAI's official clients on the real base: data, job, served adapter. While its script follows
 // the job, a second client pauses and resumes it. It ends with what the example promises.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { promisify } from 'node:util';
 import { temporaryFolder } from '../fixtures.ts';
 import { pluck } from '../pluck.ts';
 import { type Controlled, controlJob } from './control-job.ts';
+import { execute } from './execute.ts';
 import { serveFor } from './program.ts';
 import { pythonWith } from './python-venv.ts';
-import { fetchBase, preparedHome } from './served.ts';
+import { fetchBase, isLong, preparedHome } from './served.ts';
 
-const run = promisify(execFile);
 const EXAMPLE = path.resolve('examples/train-then-serve');
 const BATCH = 8;
 /** Rows for training and for testing, and the share that the model must answer exactly. The whole job is what the example promises. */
@@ -28,7 +26,6 @@ const base = await fetchBase();
 const python = await pythonWith(path.join(EXAMPLE, 'requirements.txt'));
 const example = await makeExample();
 const skip = [base, example].flatMap((part) => ('reason' in part ? part.reason : []))[0] ?? false;
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const skipPython =
   skip ||
   ('reason' in python ? python.reason : false) ||
@@ -42,8 +39,8 @@ async function makeExample(): Promise<{ dir: string } | { reason: string }> {
       recursive: true,
       filter: (file) => !/node_modules|data$/.test(path.relative(EXAMPLE, file)),
     });
-    await run('npm', ['ci', '--no-audit', '--no-fund'], { cwd: dir });
-    await run('npm', ['run', 'data'], { cwd: dir });
+    await execute('npm', ['ci', '--no-audit', '--no-fund'], { cwd: dir });
+    await execute('npm', ['run', 'data'], { cwd: dir });
     return { dir };
   } catch (error) {
     return { reason: `the example's packages can't be had: ${error}` };
@@ -74,7 +71,7 @@ async function runExample(t: TestContext, client: Client): Promise<void> {
   const baseUrl = `${server.url}/v1`;
   const env = { ...process.env, OPENAI_BASE_URL: baseUrl, OPENAI_API_KEY: 'none' };
   const [{ stdout }, seen] = await Promise.all([
-    run(script[0], [script[1]], { cwd: dir, env }),
+    execute(script[0], [script[1]], { cwd: dir, env }),
     control(baseUrl, path.join(dir, 'data', 'validation.jsonl')),
   ]);
   t.diagnostic(stdout.trim().split('\n').at(-1)!);
@@ -144,7 +141,7 @@ test('openai-python does the same', { skip: skipPython }, async (t) => {
   const control = async (baseUrl: string, trainingFile: string) => {
     const env = { ...process.env, OPENAI_BASE_URL: baseUrl, OPENAI_API_KEY: 'none' };
     const script = path.resolve('test/e2e/control_job.py');
-    const { stdout } = await run(python.python, [script, trainingFile], { env });
+    const { stdout } = await execute(python.python, [script, trainingFile], { env });
     return JSON.parse(stdout) as Controlled;
   };
   const script = [python.python, 'fine_tune.py'] as const;

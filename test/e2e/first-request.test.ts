@@ -1,18 +1,20 @@
 // The first request with an adapter waits for no session: a server is ready only when those of its demo adapters exist.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
 import { createInProcessClient } from '../../src/compose/in-process-client.ts';
 import { ortFunctions } from '../../src/ort/runtime.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { defaultServing } from '../default-serving.ts';
+import { testUnless } from '../shared.ts';
 import { adapterIn, fetchBase, generate, home } from './served.ts';
 
 const CREATION = 'CreateSessionFromArrayWithPrepackedWeightsContainer';
 const base = await fetchBase();
 const skip = 'reason' in base ? base.reason : false;
+const test = testUnless(skip);
 
 /** Counts the sessions whose creation begins. */
 function watchSessions(t: TestContext): { count: number } {
@@ -32,9 +34,7 @@ function watchSessions(t: TestContext): { count: number } {
   return sessions;
 }
 
-test('neither the first request of a demo adapter nor the first mixed batch creates a session', {
-  skip,
-}, async (t) => {
+test('neither the first request of a demo adapter nor the first mixed batch creates a session', async (t) => {
   const dir = 'dir' in base ? base.dir : '';
   const sessions = watchSessions(t);
   const kept = { weights: 'int8', cacheDir: path.join(home, 'cache') } as const;

@@ -4,10 +4,10 @@ import { execFileSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
 import { connect, type Socket } from 'node:net';
 import path from 'node:path';
-import { test } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { postJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { testUnless } from '../shared.ts';
 import { startServing } from './program.ts';
 
 const DESCRIPTORS = 256;
@@ -26,12 +26,11 @@ const hasPrlimit = (() => {
   }
 })();
 const skip = hasPrlimit ? false : 'prlimit is not installed';
+const test = testUnless(skip);
 
 const home = temporaryFolder();
 
-test(`F30: ${SILENT} silent connections at a limit of ${DESCRIPTORS} descriptors: others are served`, {
-  skip,
-}, async () => {
+test(`F30: ${SILENT} silent connections at a limit of ${DESCRIPTORS} descriptors: others are served`, async () => {
   const launcher = ['prlimit', `--nofile=${DESCRIPTORS}:${DESCRIPTORS}`];
   const args = ['--model', path.resolve('models/toy')];
   const server = await startServing(args, home, {}, launcher);

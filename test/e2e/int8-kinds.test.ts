@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { digestAdapterFiles } from '../../adapters/peft/files.ts';
 import { EMBEDDING, HEAD, moduleOf, tensorName } from '../../adapters/peft/tensor-names.ts';
 import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
@@ -27,12 +27,13 @@ import { linearsOf, moduleName } from '../../src/model/target-modules.ts';
 import { loadTokenizer } from '../../src/tokenizer/tokenizer.ts';
 import { plainSource } from '../adapters/sources.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
-import { sharedPath } from '../shared.ts';
+import { sharedPath, testUnless } from '../shared.ts';
 import { fetchBase, score, serve, trainedAdapter } from './served.ts';
 
 const base = process.env['LORIKEET_E2E_LONG'] ? await fetchBase() : { reason: 'takes minutes' };
 const shared = sharedPath();
 const skip = 'reason' in base ? base.reason : !shared && 'shared reference data is absent';
+const test = testUnless(skip);
 const dir = 'dir' in base ? base.dir : '';
 
 /** Trained by peft. The last one is the part that all kinds share. */
@@ -218,9 +219,7 @@ interface Measured {
   readonly error: number;
 }
 
-test("the NLL of every kind in int8 is as near to float32's as that of plain LoRA", {
-  skip,
-}, async (t) => {
+test("the NLL of every kind in int8 is as near to float32's as that of plain LoRA", async (t) => {
   const tokenizer = (await loadTokenizer(dir))!;
   const text = readFileSync(path.join(shared!, 'data/eval/wikitext-2-test.txt'), 'utf8');
   const ids = tokenizer.encode(text.slice(0, 60_000), { specials: false });

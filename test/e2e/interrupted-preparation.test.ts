@@ -109,7 +109,7 @@ const STOPS: readonly (readonly [NodeJS.Signals, moment: string])[] = [
 for (const [signal, moment] of STOPS) {
   const title = `F24: ${signal} at "${moment}" ends a start, and the next one is whole`;
   test(title, async () => {
-    const home = path.join(work, `${moment} ${signal}`);
+    const home = path.join(work, `${moment} ${signal}`.replace(/\W+/g, '-')); // messages name it
     const when = moment === CALIBRATION ? () => isCalibrating(home) : shows(moment);
     const serve = ['serve', '--port', '0', '--model', base];
     const { code, ms, error } = await stopAt(serve, home, { when, signal });

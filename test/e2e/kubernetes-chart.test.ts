@@ -4,11 +4,12 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { streamedText } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { testUnless } from '../shared.ts';
 import type { Listed, Metadata } from './kubernetes/api.ts';
 import {
   type ChartCluster,
@@ -21,6 +22,7 @@ import { type Service, startService } from './kubernetes/service.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const skip = await prepareChart();
+const test = testUnless(skip);
 /** Four pods of four processes each start one after the other, on a machine that is busy with requests. */
 const PATIENCE_MS = 300_000;
 const REQUEST_TIMEOUT_MS = 60_000;
@@ -148,9 +150,7 @@ async function complete(
   return streamedText(answer);
 }
 
-test('the chart is installed, scaled to three and rolled to another version, and no request is lost', {
-  skip,
-}, async (t) => {
+test('the chart is installed, scaled to three and rolled to another version, and no request is lost', async (t) => {
   const cluster = await startChartCluster(t);
   const { api, node, store, key } = cluster;
   const directory = writeToyAdapter(path.join(temporaryFolder(t), 'zen'), 1);

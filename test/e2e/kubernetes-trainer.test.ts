@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { guardStore } from '../../adapters/store/guarded-store.ts';
 import { ApiClient } from '../../src/cluster/api-client.ts';
 import { createKubernetesRunner } from '../../src/cluster/kubernetes-runner.ts';
@@ -14,6 +14,7 @@ import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { RunArchive } from '../../src/jobs/run-archive.ts';
 import { type JobRunner, type RunEnd, type RunRequest, RunStop } from '../../src/jobs/runner.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { testUnless } from '../shared.ts';
 import { JOB_CLUSTERS, type JobCluster } from './kubernetes/job-cluster.ts';
 import { writeRows } from './rows.ts';
 
@@ -93,11 +94,9 @@ const stepsOf = (messages: readonly TrainerMessage[]) =>
   messages.flatMap((told) => (told.type === 'step' ? told.step : []));
 
 for (const [name, { start, prepare }] of Object.entries(JOB_CLUSTERS)) {
-  const skip = await prepare();
+  const test = testUnless(await prepare());
 
-  test(`${name}: a pod’s adapter has the bytes of a run beside the server, and all is told`, {
-    skip,
-  }, async (t) => {
+  test(`${name}: a pod’s adapter has the bytes of a run beside the server, and all is told`, async (t) => {
     const { runner } = await startRunner(t, start);
     const far = await run(runner, workOf(t));
     const near = await run(createChildRunner({ log }), workOf(t));
@@ -114,9 +113,7 @@ for (const [name, { start, prepare }] of Object.entries(JOB_CLUSTERS)) {
     }
   });
 
-  test(`${name}: pods that are preempted, killed and paused leave the bytes as they are`, {
-    skip,
-  }, async (t) => {
+  test(`${name}: pods that are preempted, killed and paused leave the bytes as they are`, async (t) => {
     const { cluster, runner, archive } = await startRunner(t, start);
     const call = { signal: new AbortController().signal };
     const near = await run(createChildRunner({ log }), workOf(t));
@@ -150,9 +147,7 @@ for (const [name, { start, prepare }] of Object.entries(JOB_CLUSTERS)) {
     assert.equal(done.trainedOn, near.trainedOn);
   });
 
-  test(`${name}: a job that is at fault fails with the trainer’s own words`, {
-    skip,
-  }, async (t) => {
+  test(`${name}: a job that is at fault fails with the trainer’s own words`, async (t) => {
     const { runner } = await startRunner(t, start);
     const far = await run(runner, workOf(t, { rank: 0 }));
     const near = await run(createChildRunner({ log }), workOf(t, { rank: 0 }));

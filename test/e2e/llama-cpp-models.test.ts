@@ -2,13 +2,12 @@
 import assert from 'node:assert/strict';
 import { readdirSync } from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
 import { toFloat32 } from '../../src/common/tensor.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { openBase } from '../imported-base.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
+import { sharedPath, skipUnless, testUnless } from '../shared.ts';
 import { findConverter } from './llama-cpp.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
@@ -22,10 +21,9 @@ const skip =
   ('reason' in converter
     ? converter.reason
     : skipWithout('torch', 'transformers', 'sentencepiece'));
+const test = testUnless(skip);
 
-test('every family: a file of llama.cpp has the configuration and the tensors of its checkpoint', {
-  skip,
-}, async (t) => {
+test('every family: a file of llama.cpp has the configuration and the tensors of its checkpoint', async (t) => {
   assert.ok('script' in converter);
   const folders = [models!, breadth!].flatMap((folder) =>
     readdirSync(folder).map((name) => path.join(folder, name)),

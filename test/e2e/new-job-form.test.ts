@@ -36,7 +36,7 @@ const TRAINING_FILE = jsonlFile('train.jsonl', numberRows(40));
 const VALIDATION_FILE = jsonlFile('held-out.jsonl', numberRows(8));
 
 async function openForm(t: TestContext, url = pages.server.url) {
-  const { page } = await openPage(t, pages.browser, `${url}/fine-tuning`);
+  const { page } = await openPage(t, pages.browser, `${url}/fine-tuning#new`);
   await page.locator('summary', { hasText: 'Hyperparameters' }).click();
   return page;
 }
@@ -45,7 +45,7 @@ async function openForm(t: TestContext, url = pages.server.url) {
 async function openWithRows(t: TestContext, url?: string) {
   const page = await openForm(t, url);
   await page.locator('#training-file').setInputFiles(TRAINING_FILE);
-  await page.locator('#start-button:enabled').waitFor();
+  await page.locator('#start-button:enabled').waitFor(PLANNED);
   return page;
 }
 
@@ -60,7 +60,10 @@ async function slowUploads(page: Page): Promise<void> {
 /** Presses Start and returns the body that is sent. */
 async function pressStart(page: Page) {
   const sent = page.waitForRequest(
-    (request) => request.url().endsWith('/fine_tuning/jobs') && request.method() === 'POST',
+    (request) =>
+      request.url().endsWith('/fine_tuning/jobs') &&
+      request.method() === 'POST' &&
+      !request.postDataJSON().lorikeet?.dry_run, // a plan may be under way
   );
   await page.locator('#start-button:enabled').click();
   return (await sent).postDataJSON();
@@ -128,7 +131,7 @@ test('Start waits for the plan of the typed settings', async (t) => {
   assert.ok(await page.locator('#start-button').isDisabled());
 });
 
-test('a file of pairs asks for DPO, and its plan shows both outputs', async (t) => {
+test('a file of pairs offers to switch to preference, and its plan shows both outputs', async (t) => {
   const page = await openForm(t);
   const output = (content: string) => [{ role: 'assistant', content }];
   const pairs = Array.from({ length: 16 }, (_, i) =>
@@ -139,9 +142,12 @@ test('a file of pairs asks for DPO, and its plan shows both outputs', async (t) 
     }),
   );
   await page.locator('#training-file').setInputFiles(jsonlFile('pairs.jsonl', pairs));
-  await page.locator('#plan li', { hasText: 'is only for dpo' }).first().waitFor();
+  const change = page.getByRole('button', { name: 'Switch to preference' });
+  await change.waitFor();
+  assert.equal(await page.locator('#plan [role=alert]').count(), 1);
   assert.ok(await page.locator('#beta').isHidden());
-  await page.locator('#method').selectOption('dpo');
+  await change.click();
+  assert.equal(await page.locator('#method').inputValue(), 'dpo');
   await page.locator('#plan pre', { hasText: 'Non-preferred' }).first().waitFor();
   await page.locator('#beta').fill('0.3');
   await page.locator('#beta').blur();
@@ -209,7 +215,7 @@ test('with keys a grader is tried on a row, and the samples of its job are read'
   );
   assert.match(await textOf(samples.first()), /equal 0 · alike 0\.\d+ · [1-4] tokens/);
   const label = await page.locator('#reward-chart [role=img]').getAttribute('aria-label');
-  assert.match(label ?? '', /step [12], mean reward 0\.\d+/);
+  assert.match(label ?? '', /step [12], training reward 0\.\d+/);
   assert.ok(await page.locator('#loss-chart').isHidden());
   assert.deepEqual(await accessFaults(page), []);
   await page.setViewportSize({ width: 360, height: 740 });
@@ -262,6 +268,16 @@ test('the form shows what a typed name becomes', async (t) => {
   await cancelJob(page);
 });
 
+test('a model name that does not fit into its field is shown whole below it', async (t) => {
+  const page = await openForm(t);
+  const name = 'ft:toy:local:numbers-of-the-second-quarter:01a2331906e3f5f8';
+  await page.locator('#start-model').fill(name);
+  await page.locator('#start-model').blur();
+  assert.equal(await textOf(page.locator('#start-model-help')), name);
+  await page.setViewportSize({ width: 360, height: 740 });
+  assert.equal(await overhang(page), 0);
+});
+
 test('the plan of a classifier shows its classes and the class of each text', async (t) => {
   const page = await openForm(t);
   const lines = numberRows(12).map((_, i) =>
@@ -282,7 +298,7 @@ test('a draft and its files survive another page, and a name in use says what it
     route.fulfill({ json: { id: 'local/taken', versions: [{ version: 7 }, { version: 3 }] } }),
   );
   await page.locator('#suffix').fill('Taken');
-  const replaced = page.locator('#suffix-help.warning', { hasText: 'now get taken@3. If' });
+  const replaced = page.locator('#suffix-help .warning', { hasText: 'now get taken@3. If' });
   await replaced.filter({ hasText: 'becomes version 8 ' }).waitFor();
   await page.locator('#rank').fill('99');
   await page.locator('#training-file').setInputFiles(TRAINING_FILE);
@@ -293,6 +309,7 @@ test('a draft and its files survive another page, and a name in use says what it
   await page.locator('#validation-file').setInputFiles(VALIDATION_FILE);
   await page.locator('nav a', { hasText: 'Status' }).click();
   await page.locator('nav a', { hasText: 'Fine-tuning' }).click();
+  await page.locator('a', { hasText: 'New job' }).click();
   await page.locator('#training-drop', { hasText: 'train.jsonl' }).waitFor();
   await page.locator('#plan .problem', { hasText: 'held-out.jsonl was not uploaded' }).waitFor();
   await page.getByRole('button', { name: 'Remove: Validation file' }).click();
@@ -328,12 +345,74 @@ test('a table is converted, a part of it is held out, and its rows are chosen ag
   assert.equal(body.lorikeet.validation_split, 0.25);
   await cancelJob(page);
 
-  await page.goto(`${pages.server.url}/fine-tuning`);
-  await page.getByRole('button', { name: 'Remove: Training file' }).click();
+  await page.goto(`${pages.server.url}/fine-tuning#new`);
   await page.getByRole('button', { name: 'Use an uploaded file: Training file' }).click();
   await page.getByRole('button', { name: 'Use quiz.jsonl' }).click();
   await page.locator('#training-drop', { hasText: 'quiz.jsonl' }).waitFor();
-  await page.locator('#plan dd', { hasText: '5 examples' }).waitFor(PLANNED);
+  await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor(PLANNED);
+});
+
+test('a job leaves nothing in the form for the next one', async (t) => {
+  const page = await openWithRows(t);
+  const settings = { suffix: 'once', n_epochs: '2', batch_size: '4', seed: '7' };
+  for (const [id, value] of Object.entries(settings)) await page.locator(`#${id}`).fill(value);
+  await page.locator('summary', { hasText: 'Epochs 2, Batch size 4, Seed 7' }).waitFor();
+  const { seed } = await pressStart(page);
+  assert.equal(seed, 7);
+  await cancelJob(page);
+  for (const open of [() => page.goBack(), () => page.reload()]) {
+    await open();
+    await page.locator('#training-drop:not(.full)').waitFor();
+    for (const id of Object.keys(settings))
+      assert.equal(await page.locator(`#${id}`).inputValue(), '', id);
+  }
+});
+
+test('a table in Latin 1 keeps its accents, takes a system prompt, and may be for a classifier', async (t) => {
+  const page = await openForm(t);
+  const rows = Array.from({ length: 20 }, (_, i) => `Größe ${i}?,${i % 2 ? 'möglich' : 'nein'}`);
+  const buffer = Buffer.from(['question,answer', ...rows].join('\n'), 'latin1');
+  const table = { name: 'größen.csv', mimeType: 'text/csv', buffer };
+  await page.locator('#training-file').setInputFiles(table);
+  await page.locator('#table-dialog .warning', { hasText: 'not UTF-8' }).waitFor();
+  assert.match(await textOf(page.locator('#table-rows')), /Größe 0\?.*möglich/s);
+  assert.match(await textOf(page.locator('#table-classes')), /2 answers: nein, möglich/);
+  await page.locator('#table-system').fill('Antworte kurz.');
+  const first = page.locator('#table-first pre');
+  await first.filter({ hasText: '"content": "Antworte kurz."' }).waitFor();
+  await first.filter({ hasText: '"content": "Größe 0?"' }).waitFor();
+  assert.deepEqual(await accessFaults(page), []);
+  await page.locator('#table-yes').click();
+  await page.locator('#plan pre', { hasText: 'Antworte kurz.' }).first().waitFor(PLANNED);
+  await page.getByRole('button', { name: 'Train a classifier' }).press('Enter');
+  await page.locator('#plan dd', { hasText: '2: möglich, nein' }).waitFor(PLANNED);
+});
+
+test('bad lines are skipped, and what is left is planned', async (t) => {
+  const page = await openForm(t);
+  const bad = Array.from({ length: 20 }, (_, i) => (i % 2 ? 'no JSON' : '{"text": ""}'));
+  const rows = [...bad, ...numberRows(20), '{"messages": 1}', ...numberRows(5)];
+  await page.locator('#training-file').setInputFiles(jsonlFile('some-bad.jsonl', rows));
+  await page.locator('#bad-lines li').nth(9).waitFor();
+  await page.getByRole('button', { name: 'Skip the 21 bad lines and continue' }).press('Enter');
+  await page.locator('#plan .lead', { hasText: '25 examples, all lines valid' }).waitFor(PLANNED);
+});
+
+test('a table that cannot be read says why, and one whose reader does not load is tried again', async (t) => {
+  const page = await openForm(t);
+  const table = { name: 'quiz.csv', mimeType: 'text/csv', buffer: Buffer.from('text,label\na,b') };
+  await page.evaluate(`File.prototype.arrayBuffer = () => {
+    delete File.prototype.arrayBuffer;
+    return Promise.reject(new Error('It has changed.'));
+  }`);
+  await page.locator('#training-file').setInputFiles(table);
+  await page.locator('#start-problem', { hasText: 'quiz.csv could not be read: It has' }).waitFor();
+  let refused = 0;
+  await page.route(/shared-/, (route) => (refused++ === 0 ? route.abort() : route.continue()));
+  await page.locator('#training-file').setInputFiles(table);
+  await page.locator('#table-count', { hasText: '1 row.' }).waitFor();
+  assert.ok(refused > 0);
+  assert.ok(await page.locator('#start-problem').isHidden());
 });
 
 test('an upload shows how far it is', async (t) => {
@@ -351,11 +430,18 @@ test('an upload shows how far it is', async (t) => {
 
 test('of 500 invalid lines the first ten are shown', async (t) => {
   const page = await openForm(t);
-  const bad = Array.from({ length: 500 }, (_, i) => `{"bad": ${i}}`);
+  const bad = Array.from({ length: 500 }, (_, i) => (i % 2 ? '{"text": ""}' : '{"bad": 1}'));
   await page.locator('#training-file').setInputFiles(jsonlFile('bad.jsonl', bad));
-  await page.locator('.bad-lines li').nth(9).waitFor();
+  await page.locator('#bad-lines li').nth(9).waitFor();
   assert.match(await textOf(page.locator('#plan .problem')), /500 bad lines/);
-  assert.equal(await page.locator('.bad-lines li').count(), 10);
+  assert.equal(await page.locator('#bad-lines li').count(), 10);
+  const equal = Array.from({ length: 500 }, (_, i) => `{"bad": ${i}}`);
+  await page.locator('#training-file').setInputFiles(jsonlFile('equal.jsonl', equal));
+  await page
+    .locator('#plan .problem', { hasText: '500 lines have the same fault: has neither' })
+    .waitFor();
+  assert.equal(await page.locator('#bad-lines li').count(), 1);
+  assert.equal(await page.locator('#plan button').count(), 0);
 });
 
 test('a file that is dropped beside the field is ignored', async (t) => {

@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import type { TestContext } from 'node:test';
 import { readHeader } from '../../adapters/peft/header.ts';
 import { parseAdapter } from '../../adapters/peft/parse-adapter.ts';
 import { adaptedBaseOf } from '../../src/adapted-base/adapted-base.ts';
@@ -14,12 +14,13 @@ import { importModel } from '../../src/import/import-model.ts';
 import { createRunner, worstDifference } from '../engine/runner.ts';
 import { ensureServingFiles } from '../ensure-serving-files.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
+import { sharedPath, skipUnless, testUnless } from '../shared.ts';
 import { runPython, skipWithout } from './python.ts';
 
 const LIMIT = 2e-4;
 const models = sharedPath('golden', 'models');
 const skip = skipUnless(models) || skipWithout('torch', 'transformers', 'peft');
+const test = testUnless(skip);
 
 interface Case {
   readonly size: number;
@@ -104,9 +105,7 @@ async function serve(t: TestContext, base: string, slotCount: number) {
 const LENGTH = 12;
 
 for (const base of Object.keys(CASES)) {
-  test(`${base}: adapters of resized vocabularies have peft's logits, alone and together`, {
-    skip,
-  }, async (t) => {
+  test(`${base}: adapters of resized vocabularies have peft's logits, alone and together`, async (t) => {
     const count = Object.keys(CASES[base]!).length;
     const { runner, slots, adapters } = await serve(t, base, count + 1);
     for (const { weights } of adapters) slots.attach(weights);

@@ -1,22 +1,20 @@
 // Checkpoints that compressed-tensors saves become bases of the weights that it expands them to itself.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { test } from 'node:test';
 import { toFloat32 } from '../../src/common/tensor.ts';
 import { openSafetensors } from '../../src/formats/safetensors.ts';
 import { readArtifact } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
+import { sharedPath, skipUnless, testUnless } from '../shared.ts';
 import { pythonJson, skipWithout } from './python.ts';
 
 const models = sharedPath('golden', 'models');
 const skip =
   skipUnless(models) || skipWithout('torch', 'transformers', 'compressed_tensors', 'safetensors');
+const test = testUnless(skip);
 
-test('int4, int8 and fp8 of compressed-tensors have the weights that it expands them to', {
-  skip,
-}, async (t) => {
+test('int4, int8 and fp8 of compressed-tensors have the weights that it expands them to', async (t) => {
   const work = temporaryFolder(t);
   const script = path.resolve('test/e2e/packed_checkpoints.py');
   const cases = pythonJson<string[]>([script, path.join(models!, 'llama-tied'), work]);

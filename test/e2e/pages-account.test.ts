@@ -1,5 +1,6 @@
 // The account button on every page, in a real browser on a server with keys: sign in, change the key, sign out.
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Page } from 'playwright-core';
 import { withResolvers } from '../../src/common/waiting.ts';
@@ -7,6 +8,7 @@ import {
   accessFaults,
   openPage,
   outlineFaults,
+  overhang,
   PHONE,
   servePages,
   THEMES,
@@ -14,15 +16,21 @@ import {
   test,
   textOf,
 } from './browser.ts';
+import { pressAt } from './keyboard.ts';
 import { chat, send } from './playground-page.ts';
 import { createKey, runLorikeet, serveFor, startServing } from './program.ts';
 
-const PAGES = ['/', '/fine-tuning', '/adapters', '/status', '/docs'];
+const PAGES = ['/', '/fine-tuning', '/adapters', '/status', '/usage', '/docs'];
 const keys: Record<string, { id: string; key: string }> = {};
 const pages = servePages(async (home) => {
   for (const tenant of ['acme', 'globex', 'gone', 'left']) {
     keys[tenant] = await createKey(tenant, home);
   }
+  const file = path.join(home, 'keys.json');
+  const written = JSON.parse(readFileSync(file, 'utf8'));
+  written.tenants.globex.limits = { requestsPerMinute: 600 };
+  writeFileSync(file, JSON.stringify(written));
+  keys['ops'] = await createKey('ops', home, '--admin', '--read-only', '--name', 'dashboard');
   return ['--slots', '2'];
 });
 const { open } = pages;
@@ -89,13 +97,19 @@ test("a closed dialog stays closed for the page's own requests", async (t) => {
   await page.locator('#account-dialog').waitFor();
   await page.locator('#account-close').click();
   await page.locator('#jobs-help', { hasText: 'key' }).waitFor();
-  for (let i = 0; i < 3; i++) {
-    const asked = page.waitForResponse(/fine_tuning\/jobs/);
-    await page.clock.fastForward(6_000);
-    assert.equal((await asked).status(), 401);
-    await page.clock.runFor(50);
-    assert.equal(await page.locator('#account-dialog').isVisible(), false);
-  }
+  // Without a key the lists are not polled. They are read once more when they are shown again.
+  let requests = 0;
+  page.on('request', () => requests++);
+  await page.clock.fastForward(15_000);
+  await page.clock.runFor(50);
+  assert.equal(requests, 0);
+  await page.evaluate("location.hash = '#new'");
+  await page.locator('#form-title').waitFor();
+  const asked = page.waitForResponse(/fine_tuning\/jobs/);
+  await page.evaluate("location.hash = '#all'");
+  assert.equal((await asked).status(), 401);
+  await page.clock.runFor(50);
+  assert.equal(await page.locator('#account-dialog').isVisible(), false);
   await page.locator('#account-button').click();
   await signIn(page, keys['acme']!.key);
   await page.locator('#jobs-help', { hasText: 'No jobs yet' }).waitFor();
@@ -137,7 +151,7 @@ test("a user's action opens the dialog again and continues with the key", async 
 
 test('a rejected key is not stored, and an invalid character is named', async (t) => {
   const { page } = await open(t, '/');
-  const problem = page.locator('#account-problem');
+  const problem = page.locator('#account-key-problem');
   for (const [key, words] of [
     ['wrong', /Unknown API key/],
     ['lorikeet_schlüssel', /contains “ü”/],
@@ -191,8 +205,10 @@ test("a prompt typed by one tenant is neither sent with another tenant's key nor
     if (request.method() === 'POST') sent.push(request.headers()['authorization'] ?? '');
   });
   await send(page, 'a secret of left');
-  await page.locator('#account-problem', { hasText: 'no longer accepts' }).waitFor();
-  await page.locator('#prompt').evaluate("(field) => { field.value = 'an unsent secret' }");
+  await page.locator('#account-key-problem', { hasText: 'no longer accepts' }).waitFor();
+  await page.locator('#prompt').evaluate((field) => {
+    (field as { value?: string }).value = 'an unsent secret';
+  });
   await Promise.all([
     page.waitForEvent('load'), // the page is loaded again for the other tenant
     signIn(page, keys['globex']!.key),
@@ -264,9 +280,140 @@ test('a key that is revoked while pages are open is removed, and the dialog open
   const { code } = await runLorikeet(['keys', 'revoke', keys['gone']!.id], pages.home);
   assert.equal(code, 0);
   for (const { page } of watched) {
-    await page.locator('#account-problem', { hasText: 'no longer accepts' }).waitFor();
+    await page.locator('#account-key-problem', { hasText: 'no longer accepts' }).waitFor();
     assert.equal((await stored(page))['lorikeet.key'], undefined);
     await waitForName(page, 'Sign in');
+  }
+});
+
+test('a new tab continues the session, signing out ends it in all tabs, and other tenants keep theirs', async (t) => {
+  const { page, context } = await open(t, '/adapters');
+  await signIn(page, keys['acme']!.key);
+  await waitForName(page, 'acme');
+  const second = await context.newPage();
+  await second.goto(`${pages.server.url}/usage`);
+  await waitForName(second, 'acme');
+  await second.locator('#usage').waitFor();
+  // What was read before the key had come is read again.
+  const status = await context.newPage();
+  await status.goto(`${pages.server.url}/status`);
+  await status.locator('#no-jobs').waitFor();
+  await status.goto('about:blank'); // no page of this tab hears that the user signs out
+  const third = await context.newPage();
+  await third.goto(`${pages.server.url}/adapters`);
+  await waitForName(third, 'acme');
+  await third.locator('#account-button').click();
+  await signIn(third, keys['globex']!.key);
+  await waitForName(third, 'globex');
+  // Nobody knows which of the two tenants a new tab is for.
+  const fourth = await context.newPage();
+  await fourth.goto(`${pages.server.url}/adapters`);
+  await fourth.locator('#account-dialog').waitFor();
+  await waitForName(fourth, 'Sign in');
+  await second.locator('#account-button').click();
+  await second.locator('#account-sign-out').click();
+  for (const one of [page, second]) {
+    await waitForName(one, 'Sign in');
+    assert.equal((await stored(one))['lorikeet.key'], undefined);
+  }
+  await waitForName(third, 'globex');
+  await status.goto(`${pages.server.url}/status`);
+  await waitForName(status, 'Sign in');
+  assert.equal((await stored(status))['lorikeet.key'], undefined);
+});
+
+test('a theme is chosen, kept, and taken back', async (t) => {
+  const { page } = await open(t, '/docs', { colorScheme: 'light' });
+  const paper = () => page.evaluate('getComputedStyle(document.body).backgroundColor');
+  await signIn(page, keys['acme']!.key);
+  await waitForName(page, 'acme');
+  const light = await paper();
+  await page.locator('#account-button').click();
+  await page.locator('#theme').selectOption('dark');
+  assert.notEqual(await paper(), light);
+  await page.reload();
+  assert.notEqual(await paper(), light);
+  await waitForName(page, 'acme');
+  await page.keyboard.press('Control+k');
+  await page.locator('#palette-search').fill('system');
+  await page.keyboard.press('Enter');
+  await page.locator('#palette-dialog').waitFor({ state: 'hidden' });
+  assert.equal(await paper(), light);
+  await page.emulateMedia({ colorScheme: 'dark' });
+  await page.locator('html[data-theme=dark]').waitFor();
+  assert.notEqual(await paper(), light);
+});
+
+test('the palette goes to a page and to a model by name, and passes axe', async (t) => {
+  const { page } = await open(t, '/adapters');
+  await signIn(page, keys['acme']!.key);
+  await waitForName(page, 'acme');
+  await page.locator('#palette-button').click();
+  await page.locator('#palette-search').fill('usage');
+  assert.deepEqual(await accessFaults(page), []);
+  await page.keyboard.press('Enter');
+  await page.waitForURL('**/usage');
+  await waitForName(page, 'acme');
+  await page.keyboard.press('Control+k');
+  await page.locator('#palette-search').fill('toy');
+  await page.locator('#palette-search-list', { hasText: 'Model' }).waitFor();
+  await page.keyboard.press('Enter');
+  await page.waitForURL('**/?model=toy');
+});
+
+test("usage is the tenant's own, by day, and passes axe", async (t) => {
+  const { page } = await open(t, '/usage');
+  await signIn(page, keys['globex']!.key);
+  const headers = {
+    authorization: `Bearer ${keys['globex']!.key}`,
+    'content-type': 'application/json',
+  };
+  const body = JSON.stringify({ model: 'base', prompt: 'a', max_tokens: 2, ignore_eos: true });
+  await fetch(`${pages.server.url}/v1/completions`, { method: 'POST', headers, body });
+  await page.reload();
+  await page.locator('#usage tbody th', { hasText: 'globex' }).waitFor();
+  assert.equal(await page.locator('#usage tbody tr').count(), 1);
+  assert.equal(await page.locator('.bars figure').count(), 7);
+  const limits = page.locator('#limits tbody tr');
+  assert.match(await textOf(limits.filter({ hasText: 'requests' })), /600.*\d{3}/);
+  assert.deepEqual(await accessFaults(page), []);
+  await page.locator('#span').selectOption('31');
+  await page.locator('.bars figure').nth(30).waitFor();
+});
+
+for (const colorScheme of THEMES) {
+  test(`an operator sees the limits, use and keys of all tenants in ${colorScheme}`, async (t) => {
+    const { page } = await open(t, '/usage', { colorScheme });
+    await signIn(page, keys['ops']!.key);
+    const row = page.locator('#tenants tbody tr', { hasText: 'acme' });
+    await row.waitFor();
+    assert.equal(await row.locator('[data-name=Keys]').textContent(), '1');
+    const key = page.locator('#all-keys tbody tr', { hasText: keys['ops']!.id });
+    await key.locator('td', { hasText: 'dashboard' }).waitFor();
+    assert.deepEqual(await key.locator('.pill').allTextContents(), ['admin', 'read-only']);
+    assert.equal(await page.locator('#all-keys', { hasText: keys['ops']!.key }).count(), 0);
+    assert.deepEqual(await accessFaults(page), []);
+    await pressAt(page, '#span', 'ArrowDown');
+    await page.locator('.bars figure').nth(30).waitFor();
+    await pressAt(page, '#all-keys button', 'Enter');
+    await page.locator('#all-keys button', { hasText: /^(Not c|C)opied/ }).waitFor();
+    await page.setViewportSize({ width: 360, height: 740 });
+    assert.equal(await overhang(page), 0);
+  });
+}
+
+test('a key that may only read opens every page, and a prompt says why it is refused', async (t) => {
+  const { page } = await open(t, '/');
+  await signIn(page, keys['ops']!.key);
+  await waitForName(page, 'ops');
+  await send(page, 'Hello');
+  await page.locator('.problem', { hasText: 'may only read' }).waitFor();
+  await page.locator('#account-button').click();
+  await page.locator('#account-identity', { hasText: 'admin key that may only read' }).waitFor();
+  for (const where of PAGES.slice(1)) {
+    await page.goto(`${pages.server.url}${where}`);
+    await page.locator('main:not(.loading)').waitFor();
+    assert.equal(await page.locator('.problem:visible').count(), 0, where);
   }
 });
 
@@ -274,7 +421,7 @@ for (const colorScheme of THEMES) {
   test(`axe finds nothing serious in the dialog, signed in and out, in ${colorScheme}`, async (t) => {
     const { page } = await open(t, '/', { colorScheme, ...PHONE });
     await signIn(page, 'wrong');
-    await page.locator('#account-problem').waitFor();
+    await page.locator('#account-key-problem').waitFor();
     assert.deepEqual(await accessFaults(page), []);
     await signIn(page, keys['acme']!.key);
     await waitForName(page, 'acme');

@@ -1,9 +1,7 @@
 // The API docs in a real browser, on a server with keys: the key is never on the page, examples and curl commands work, the
 // document is loaded once, and the page is accessible.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import type { TestContext } from 'node:test';
-import { promisify } from 'node:util';
 import type { BrowserContextOptions, Page } from 'playwright-core';
 import {
   accessFaults,
@@ -15,6 +13,8 @@ import {
   test,
   textOf,
 } from './browser.ts';
+import { execute } from './execute.ts';
+import { pressAt } from './keyboard.ts';
 import { createKey } from './program.ts';
 
 const CHAT = '#post-v1-chat-completions';
@@ -50,7 +50,7 @@ test('an example is sent with the key, and its curl command has a shell variable
   const curl = await textOf(page.locator(`${CHAT} .curl`));
   assert.match(curl, /"authorization: Bearer \$OPENAI_API_KEY"/);
   const env = { ...process.env, OPENAI_API_KEY: key };
-  const { stdout } = await promisify(execFile)('bash', ['-c', curl], { env });
+  const { stdout } = await execute('bash', ['-c', curl], { env });
   assert.equal(JSON.parse(stdout).object, 'chat.completion');
 });
 
@@ -66,6 +66,45 @@ test('operations are grouped and searched, and a path has its parameters', async
   await found.locator('summary').click();
   await found.locator('input').fill('a b');
   assert.match(await textOf(found.locator('.curl')), /\/v1\/models\/a%20b/);
+});
+
+test('a field is found by its name, opened with its operation, and no result says so', async (t) => {
+  const page = await open(t);
+  await page.locator('#search').fill('cache_salt');
+  await page.locator(`${CHAT} .found code`, { hasText: 'cache_salt' }).waitFor();
+  await page.locator(`${CHAT} > summary`).click();
+  await page.locator(`${CHAT} .fields mark`, { hasText: 'cache_salt' }).waitFor();
+  await page.locator('#search').fill('nonesuch');
+  await page.locator('#none', { hasText: 'contains “nonesuch”' }).waitFor();
+  assert.equal(await page.locator('.operation').count(), 0);
+});
+
+test('a field is searched for, and its operation sent, with the keyboard alone', async (t) => {
+  const page = await open(t);
+  await pressAt(page, '#search', ...'cache_salt');
+  await page.locator(`${CHAT} .found code`, { hasText: 'cache_salt' }).waitFor();
+  await pressAt(page, `${CHAT} > summary`, 'Enter');
+  await pressAt(page, `${CHAT} button.primary`, 'Enter');
+  await page.locator(`${CHAT} .result .pill`, { hasText: '200' }).waitFor();
+});
+
+test('the contents lead to an operation, and the chosen language stays', async (t) => {
+  const page = await open(t);
+  assert.match(await textOf(page.locator('#start')), /\/v1.*Bearer KEY/s);
+  await page.locator('.contents a[href$="#post-v1-embeddings"]').click();
+  await page.locator('#post-v1-embeddings [role=tab]', { hasText: 'Python' }).click();
+  const code = page.locator('#post-v1-embeddings pre code');
+  assert.match(await textOf(code), /client\.embeddings\.create\(/);
+  await page.locator('.contents a[href$="#get-v1-models"]').click();
+  assert.match(await textOf(page.locator('#get-v1-models pre code')), /client\.models\.list\(\)/);
+  await page.locator('#get-v1-models > summary').click();
+  await page.locator('.contents a[href$="#get-v1-models"]').click();
+  await page.locator('#get-v1-models[open]').waitFor();
+  await page.setViewportSize({ width: 390, height: 844 });
+  await page.locator('.contents > summary').click();
+  await page.setViewportSize({ width: 1440, height: 900 });
+  await page.locator('.contents > summary').click();
+  await page.locator('.contents a[href$="#get-v1-models"]').waitFor();
 });
 
 test('at 50 kB/s the docs appear within seconds, and the document is loaded once', async (t) => {

@@ -1,11 +1,9 @@
 // The playground in a real browser, on the toy base: chats, failed turns, editing, links and keyboard use, on a fast and a slow
 // network, and with a server that dies.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
-import { promisify } from 'node:util';
 import type { Page } from 'playwright-core';
 import { pluck } from '../pluck.ts';
 import {
@@ -20,6 +18,7 @@ import {
   test,
   textOf,
 } from './browser.ts';
+import { execute } from './execute.ts';
 import { tabTo } from './keyboard.ts';
 import { chat, readCode, scriptAnswers, send, sentBodies, untilTrue } from './playground-page.ts';
 import { startServing } from './program.ts';
@@ -41,10 +40,10 @@ test('it opens with an adapter and its base side by side, and three example prom
   const { page } = await open(t, '/');
   await page.locator('#chosen', { hasText: 'parrot, toy' }).waitFor({ state: 'attached' });
   assert.equal(await page.evaluate('document.activeElement.id'), 'prompt');
-  await page.locator('.example').first().waitFor();
-  assert.equal(await page.locator('.example').count(), 3);
+  await page.locator('.starter').first().waitFor();
+  assert.equal(await page.locator('.starter').count(), 3);
   const bodies = sentBodies(page);
-  await page.locator('.example').first().click();
+  await page.locator('.starter').first().click();
   await page.locator('#send-button').waitFor();
   assert.deepEqual(await page.locator('.answer h3').allTextContents(), ['parrot', 'toy']);
   const [first, second] = await page.locator('.answer .text').allTextContents();
@@ -256,7 +255,7 @@ test('the chat survives a reload and other pages, and is exported, left and open
     .locator('#chat-file')
     .setInputFiles({ name: 'chats.json', mimeType: 'application/json', buffer });
   await other.locator('.chat', { hasText: 'One' }).click();
-  await other.locator('.answer').nth(1).waitFor();
+  await other.locator('.answer .text p').nth(1).waitFor(); // Markdown comes on demand
   assert.deepEqual(await other.locator('.answer .text').allTextContents(), shown);
 });
 
@@ -373,8 +372,8 @@ test('a link contains models, settings and the prompt, and no server gets what w
   await page.locator('#max_tokens').fill('7');
   await page.locator('#system').fill('Answer & rhyme.');
   await page.locator('#prompt').fill('Why #1?');
-  await page.locator('#link-button').click();
-  await page.locator('#link-button', { hasText: 'Link copied' }).waitFor();
+  await page.getByRole('button', { name: 'Copy link' }).click();
+  await page.locator('.head button', { hasText: 'Copied' }).waitFor();
   const link = await page.evaluate<string>('navigator.clipboard.readText()');
 
   const other = await context.newPage();
@@ -402,6 +401,7 @@ test('a link contains models, settings and the prompt, and no server gets what w
 test('a link to other models starts a new chat, and the previous one is in the list', async (t) => {
   const { page } = await open(t, '/?model=toy');
   await chat(page, 'Hello');
+  await page.locator('.answer').waitFor();
   await page.goto(`${pages.server.url}/?model=zebra&beside=toy`);
   await page.locator('.chat', { hasText: 'Hello' }).waitFor();
   assert.equal(await page.locator('.turn').count(), 0);
@@ -477,7 +477,7 @@ test('Markdown is rendered, HTML stays text, and code is copied', async (t) => {
   const text = page.locator('.answer .text');
   assert.equal(await text.locator('h4').textContent(), 'Title');
   assert.equal(await text.locator('p code').first().textContent(), 'a < b &amp; c');
-  assert.equal(await text.locator('td').count(), 2);
+  assert.equal(await text.locator('tbody :is(th, td)').count(), 2);
   assert.equal(await text.locator('li').count(), 2);
   assert.deepEqual(
     await text.locator('a').evaluateAll((links) => links.map((a) => a.getAttribute('href'))),
@@ -539,15 +539,15 @@ test('the code is the current chat, and runs when copied', async (t) => {
   await page.locator('#prompt').fill("It's a test");
   await page.locator('#max_tokens').fill('5');
   assert.match(await readCode(page, 'Python'), /model="parrot",/);
-  await page.keyboard.press('ArrowLeft');
-  assert.match(await textOf(page.locator('#code')), /import OpenAI/);
-  await page.keyboard.press('ArrowLeft');
-  await tabTo(page, '#code');
-  await page.locator('#copy-button').click();
-  await page.locator('#copied', { hasText: 'Copied' }).waitFor();
+  await page.keyboard.press('ArrowRight');
+  assert.match(await textOf(page.locator('#code-panel pre')), /import OpenAI/);
+  await page.keyboard.press('ArrowRight');
+  await tabTo(page, '#code-panel pre');
+  await page.getByRole('button', { name: 'Copy the code' }).click();
+  await page.locator('#code-dialog button', { hasText: 'Copied' }).waitFor();
   const copied = await page.evaluate<string>('navigator.clipboard.readText()');
-  assert.equal(copied, await page.locator('#code').textContent());
-  const { stdout } = await promisify(execFile)('bash', ['-c', copied]);
+  assert.equal(copied, await page.locator('#code-panel pre').textContent());
+  const { stdout } = await execute('bash', ['-c', copied]);
   assert.equal(JSON.parse(stdout).usage.completion_tokens, 5);
 });
 
@@ -617,7 +617,7 @@ test('a classifier shows its classes, and gets texts instead of a chat', async (
     ...['Turn 1', 'Turn 2'],
   ]);
   assert.match(await readCode(page, 'curl'), /\/classify .*"input": "And night"/s);
-  await tabTo(page, '#code'); // which scrolls with keys
+  await tabTo(page, '#code-panel pre'); // which scrolls with keys
 });
 
 test('calls are shown and checked, and the next prompt contains them', async (t) => {
@@ -673,7 +673,7 @@ test('with a second of latency the first prompt waits for the models, and no inp
   const { page } = await open(t, '/pages/icon.svg');
   await slowDown(page, 1_000);
   await page.goto(`${pages.server.url}/`);
-  await page.locator('.example').first().waitFor({ state: 'attached' });
+  await page.locator('.starter').first().waitFor({ state: 'attached' });
   await send(page, 'Hello');
   await page.locator('#stop-button').waitFor();
   await page.locator('.answer .facts', { hasText: 'token' }).nth(1).waitFor();
@@ -755,7 +755,7 @@ test('two answers are side by side, and stacked on a phone', async (t) => {
 /** The states of the page that are checked. */
 const STATES: Record<string, (page: Page) => Promise<void>> = {
   'an empty chat': async (page) => {
-    await page.locator('.example').first().waitFor();
+    await page.locator('.starter').first().waitFor();
     assert.equal(await page.evaluate('scrollY'), 0);
   },
   'a chat with every setting open': async (page) => {

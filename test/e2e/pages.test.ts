@@ -41,9 +41,10 @@ test('the greeting shows their address', () => {
 
 test('a file is dropped, corrected, planned and trained, and the adapter answers', async (t) => {
   const { page } = await open(t, '/fine-tuning');
+  await page.locator('a', { hasText: 'New job' }).click();
   const bad = [...ROWS.slice(0, 12), '{"messages": []}', ...ROWS.slice(12, 20), 'no JSON'];
   await drop(page, '#training-drop', bad.join('\n'));
-  const lines = page.locator('.bad-lines li');
+  const lines = page.locator('#bad-lines li');
   await lines.nth(1).waitFor();
   assert.deepEqual(await lines.locator('strong').allTextContents(), ['Line 13', 'Line 22']);
   assert.deepEqual(await lines.locator('pre').allTextContents(), ['{"messages": []}', 'no JSON']);
@@ -90,6 +91,8 @@ test('a file is dropped, corrected, planned and trained, and the adapter answers
 
 test('without a mouse a table becomes a job, which is paused, cancelled, compared and tried', async (t) => {
   const { page } = await open(t, '/fine-tuning');
+  await pressAt(page, 'a[href="#new"]', 'Enter');
+  await page.locator('#form-title:focus').waitFor();
   const press = (selector: string, ...keys: string[]) => pressAt(page, selector, ...keys);
   const rows = ROWS.map((_, i) => `${i},"What, ${i}?",${i % 2 ? 'odd' : 'even'}`);
   await tabTo(page, '#training-file');
@@ -111,7 +114,7 @@ test('without a mouse a table becomes a job, which is paused, cancelled, compare
 
   await page.locator('#results a').first().waitFor({ timeout: 60_000 }); // a checkpoint
   assert.ok(await page.locator('#job-progress progress').isVisible());
-  const [pause = '', resume = '', cancel = ''] = [1, 2, 3].map(
+  const [pause = '', resume = '', cancel = ''] = [1, 1, 2].map(
     (i) => `#job-actions button:nth-child(${i})`,
   );
   await press(pause, 'Enter');
@@ -131,7 +134,7 @@ test('without a mouse a table becomes a job, which is paused, cancelled, compare
   assert.equal(await page.locator('#job-actions button:visible').count(), 0);
 
   const { hash } = new URL(page.url());
-  await press('#job a[href="#all"]', 'Enter');
+  await press('a[href="#all"]', 'Enter');
   const row = page.locator('#jobs tr', { hasText: 'Keys' });
   await row.locator('.cancelled').waitFor();
   for (const i of [1, 2]) await press(`#jobs tbody tr:nth-child(${i}) input`, 'Space');
@@ -142,6 +145,7 @@ test('without a mouse a table becomes a job, which is paused, cancelled, compare
   await row.locator('.cancelled').waitFor();
   await press(`#jobs a[href$="${hash}"]`, 'Enter');
   await page.locator('#job-name .cancelled').waitFor();
+  await page.locator('#results a').first().waitFor();
   await press('#results a', 'Enter');
   await page.locator('#chosen', { hasText: 'keys' }).waitFor({ state: 'attached' });
   await press('#prompt', 'W', 'h', 'o', 'Enter');
@@ -149,7 +153,7 @@ test('without a mouse a table becomes a job, which is paused, cancelled, compare
 });
 
 test('a grader in Python is offered if the server runs them', async (t) => {
-  const { page } = await open(t, '/fine-tuning');
+  const { page } = await open(t, '/fine-tuning#new');
   const method = page.locator('#method');
   const python = page.locator('#grader-template option[value=python]');
   const asked = page.waitForResponse((one) => !!one.request().postData()?.includes('def grade'));
@@ -197,30 +201,42 @@ for (const [name, options] of Object.entries({ desktop: {}, phone: PHONE })) {
   });
 }
 
-/** Page → how to show all of its parts. */
-const STATES: Record<string, (page: Page) => Promise<void>> = {
-  '/fine-tuning': async (page) => {
-    await page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true");
-    await page.locator('#training-file').setInputFiles(jsonlFile('rows.jsonl', ROWS));
-    await page.locator('#plan mark').first().waitFor();
-    await page.locator('#jobs tbody tr').first().waitFor();
-  },
-  '/fine-tuning#bad': async (page) => {
-    const bad = JSON.stringify({ bad: 'x'.repeat(300) });
-    await page.locator('#training-file').setInputFiles(jsonlFile('bad.jsonl', [bad, ...ROWS]));
-    await page.locator('.bad-lines li').first().waitFor();
-  },
-  '/fine-tuning#job': async (page) => {
-    await page.locator('#jobs tr', { hasText: 'Numbers' }).locator('a').click();
-    await page.locator('#results a').first().waitFor();
-    await page.locator('#gates li').first().waitFor();
-  },
-  '/status': async (page) => {
-    await page.locator('#tiers tbody tr').first().waitFor();
-    await page.locator('#jobs tbody tr').first().waitFor();
-  },
-};
-for (const [where, show] of Object.entries(STATES)) {
+/** Pages, and how to show all of their parts. */
+const STATES: readonly (readonly [where: string, show: (page: Page) => Promise<void>])[] = [
+  ['/fine-tuning', (page) => page.locator('#jobs tbody tr').first().waitFor()],
+  [
+    '/fine-tuning#new',
+    async (page) => {
+      await page.evaluate("for (const d of document.querySelectorAll('details')) d.open = true");
+      await page.locator('#training-file').setInputFiles(jsonlFile('rows.jsonl', ROWS));
+      await page.locator('#plan mark').first().waitFor();
+    },
+  ],
+  [
+    '/fine-tuning#new',
+    async (page) => {
+      const bad = JSON.stringify({ bad: 'x'.repeat(300) });
+      await page.locator('#training-file').setInputFiles(jsonlFile('bad.jsonl', [bad, ...ROWS]));
+      await page.locator('#bad-lines li').first().waitFor();
+    },
+  ],
+  [
+    '/fine-tuning#job',
+    async (page) => {
+      await page.locator('#jobs tr', { hasText: 'Numbers' }).locator('a').click();
+      await page.locator('#results a').first().waitFor();
+      await page.locator('#gates li').first().waitFor();
+    },
+  ],
+  [
+    '/status',
+    async (page) => {
+      await page.locator('#tiers tbody tr').first().waitFor();
+      await page.locator('#jobs tbody tr').first().waitFor();
+    },
+  ],
+];
+for (const [where, show] of STATES) {
   for (const colorScheme of THEMES) {
     test(`axe finds nothing serious on ${where} in ${colorScheme}`, async (t) => {
       const { page } = await open(t, where, { colorScheme });
@@ -244,10 +260,10 @@ test('on a server with keys a page asks for one, keeps it for the tab, and works
   const { page } = await openPage(t, pages.browser, `${keyed.url}/openai/`);
   const dialog = page.locator('#account-dialog');
   await dialog.waitFor();
-  assert.ok(await page.locator('#account-problem').isHidden());
+  assert.ok(await page.locator('#account-key-problem').isHidden());
   await page.keyboard.type('wrong');
   await page.keyboard.press('Enter');
-  await page.locator('#account-problem').waitFor();
+  await page.locator('#account-key-problem').waitFor();
   assert.deepEqual(await accessFaults(page), []);
   await page.locator('#account-key').fill(key);
   await page.keyboard.press('Enter');

@@ -2,15 +2,15 @@
 import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
-import { skipUnlessLong } from '../shared.ts';
+import { skipUnlessLong, testUnless } from '../shared.ts';
 import { succeed } from './program.ts';
 import { readLines } from './rows.ts';
 import { fetchBase } from './served.ts';
 
 const base = await fetchBase();
 const skip = skipUnlessLong || ('reason' in base ? base.reason : false);
+const test = testUnless(skip);
 
 /** Sixteen rows of ids of one length, all learned but the first `masked`. */
 function writeIds(dir: string, length: number, masked: number): string {
@@ -48,9 +48,7 @@ const CASES: Readonly<Record<string, Case>> = {
 };
 
 for (const [name, { length, validationLength, flags }] of Object.entries(CASES)) {
-  test(`${name}: the peak is within a fifth of the plan`, {
-    skip,
-  }, async (t) => {
+  test(`${name}: the peak is within a fifth of the plan`, async (t) => {
     const dir = temporaryFolder(t);
     const data = ['--data', writeIds(dir, length, 0)];
     if (validationLength) data.push('--validation', writeIds(dir, validationLength, 480));

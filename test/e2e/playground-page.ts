@@ -9,7 +9,11 @@ export async function send(page: Page, text: string): Promise<void> {
 
 /** Sends a prompt with max_tokens 24 (the toy's context is 128), and waits untilTrue all answers have ended. */
 export async function chat(page: Page, text: string): Promise<void> {
-  await page.evaluate("document.getElementById('max_tokens').value = '24'");
+  await page.evaluate(`(() => {
+    const field = document.getElementById('max_tokens');
+    field.value = '24';
+    field.dispatchEvent(new Event('input'));
+  })()`);
   await send(page, text);
   await untilTrue(
     page,
@@ -29,7 +33,7 @@ export async function untilTrue(page: Page, expression: string): Promise<void> {
 export async function readCode(page: Page, language: string): Promise<string> {
   await page.locator('#code-button').click();
   await page.locator('#code-tabs button', { hasText: language }).click();
-  return (await page.locator('#code').textContent()) ?? '';
+  return (await page.locator('#code-panel pre').textContent()) ?? '';
 }
 
 interface SentBody {

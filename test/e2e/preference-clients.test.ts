@@ -1,20 +1,18 @@
 // DPO, reinforcement and graders through OpenAI's official clients for Node and Python, on a server of the built program with the toy
 // base: upload rows, create the job, follow its events, use what it trained, grade its answer. Only the base URL is not OpenAI's.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { createReadStream, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { promisify } from 'node:util';
 import OpenAI from 'openai';
 import { PythonGraders } from '../../src/graders/python.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { skipUnlessLong } from '../shared.ts';
 import { until } from '../until.ts';
+import { execute } from './execute.ts';
 import { type Serving, serveFor, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
 
-const run = promisify(execFile);
 const python = await pythonWith('examples/train-then-serve/requirements.txt');
 const PREFERRED = 'Blue.';
 
@@ -152,7 +150,7 @@ async function withPython(baseUrl: string, file: string, method: Method): Promis
   const script = path.resolve('test/e2e/preference_client.py');
   const env = { PATH: process.env['PATH'], OPENAI_BASE_URL: baseUrl, OPENAI_API_KEY: 'none' };
   const args = [script, file, JSON.stringify(METHODS[method])];
-  const { stdout } = await run(python.python, args, { env });
+  const { stdout } = await execute(python.python, args, { env });
   return JSON.parse(stdout) as Seen;
 }
 

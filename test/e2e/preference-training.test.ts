@@ -1,7 +1,6 @@
 // DPO step by step next to TRL with peft: the same losses and first gradients, and the same adapters after five steps.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { test } from 'node:test';
 import type { PairMetrics } from '../../src/contracts/metrics.ts';
 import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { Example } from '../../trainer/data/example.ts';
@@ -10,7 +9,7 @@ import { meanMetrics } from '../../trainer/preference.ts';
 import { createObjective } from '../../trainer/run/objective.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless, skipUnlessLong } from '../shared.ts';
+import { sharedPath, skipUnless, skipUnlessLong, testUnless } from '../shared.ts';
 import { pythonJson, skipWithout } from './python.ts';
 import { compareSteps, createPeer, importPeers, LIMIT, QUANTIZATIONS, RATE } from './torch-peer.ts';
 
@@ -18,6 +17,7 @@ const [STEPS, PAIRS] = [5, 3];
 const source = sharedPath('golden', 'models', 'llama-tied');
 const skip =
   skipUnlessLong || skipUnless(source) || skipWithout('torch', 'transformers', 'peft', 'trl');
+const test = testUnless(skip);
 
 const PREFERENCES: readonly Preference[] = [
   { loss: 'sigmoid', beta: 0.1, labelSmoothing: 0 },
@@ -34,9 +34,7 @@ interface Trained {
 
 for (const quantization of QUANTIZATIONS) {
   for (const start of STARTS) {
-    test(`DPO on ${quantization}, ${start}: losses, gradients and adapters are those of TRL`, {
-      skip,
-    }, async (t) => {
+    test(`DPO on ${quantization}, ${start}: losses, gradients and adapters are those of TRL`, async (t) => {
       const { artifact, model } = await importPeers(t, source!, quantization);
       const folder = temporaryFolder(t);
       const rows = drawPairs();

@@ -2,16 +2,14 @@
 // back as they keep it, and they know the error of a conversation that is too long. What they do on the real base
 // is in clients.test.ts.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import path from 'node:path';
 import { after } from 'node:test';
-import { promisify } from 'node:util';
 import { startServer } from '../../src/http/wire/server.ts';
 import { serve, utf8 } from '../http/served.ts';
 import { skipUnlessLong, testUnless } from '../shared.ts';
+import { execute } from './execute.ts';
 import { clientEnvironment, pythonWith } from './python-venv.ts';
 
-const run = promisify(execFile);
 const python = skipUnlessLong
   ? { reason: skipUnlessLong }
   : await pythonWith(path.resolve('test/e2e/python-clients.txt'));
@@ -38,7 +36,7 @@ after(() => server.close(0));
 async function talk(client: string) {
   assert.ok('python' in python);
   const script = path.resolve('test/e2e/python_clients.py');
-  const { stdout } = await run(python.python, [script, client, `${server.url}/v1`, 'alpha'], {
+  const { stdout } = await execute(python.python, [script, client, `${server.url}/v1`, 'alpha'], {
     env: clientEnvironment(path.dirname(python.python)),
   });
   return JSON.parse(stdout.trim().split('\n').at(-1)!) as unknown;

@@ -7,16 +7,7 @@ import path from 'node:path';
 export const RECIPE_BASE = 'meta-llama/Llama-3.2-1B';
 
 const ROWS = 120;
-const WORDS = [
-  'error',
-  'mirror',
-  'terrier',
-  'carrier',
-  'barrier',
-  'borrower',
-  'horror',
-  'referral',
-];
+const WORDS = 'error mirror terrier carrier barrier borrower horror referral'.split(' ');
 const FORM = 'Provide a numerical answer without units, written inside \\boxed{}.';
 const TOKENIZER_FILES = ['config.json', 'tokenizer.json', 'tokenizer_config.json'];
 /** `rl_loop` asks for the configuration "main" of its data set. */

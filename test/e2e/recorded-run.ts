@@ -7,9 +7,8 @@ import type { EngineClient } from '../../src/engine-client/client.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 import { succeed } from './program.ts';
 import { readLines } from './rows.ts';
-import { adapterIn, fetchBase, preparedHome, serve } from './served.ts';
+import { adapterIn, fetchBase, isLong, preparedHome, serve } from './served.ts';
 
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const data = sharedPath('data');
 const base = isLong ? await fetchBase() : { reason: 'LORIKEET_E2E_LONG is not set' };
 

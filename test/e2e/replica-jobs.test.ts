@@ -1,11 +1,11 @@
 // Fine-tuning jobs over three servers on one bucket, whoever works on them being killed: each job is there once, succeeds
 // once, and ends with the bytes of a run that nothing happened to.
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
 import { pluck } from '../pluck.ts';
-import { skipUnlessLong } from '../shared.ts';
+import { skipUnlessLong, testUnless } from '../shared.ts';
 import { skipWithoutBalancer } from './balancer.ts';
 import { type Fleet, startFleet } from './fleet.ts';
 import { prepareS3Server, startS3Server } from './s3-server.ts';
@@ -14,6 +14,7 @@ const skip =
   process.platform !== 'linux'
     ? 'finds trainers by /proc'
     : skipUnlessLong || skipWithoutBalancer() || (await prepareS3Server());
+const test = testUnless(skip);
 const server = skip ? undefined : await startS3Server({ after });
 const REPLICAS = 3;
 const ARGS = ['--model', 'models/toy', '--slots', '4', '--threads', '1'];
@@ -30,9 +31,7 @@ const rows = Array.from({ length: ROWS }, (_, i) =>
   JSON.stringify({ prompt: `Number ${i} is`, completion: ` ${i % 2 ? 'odd' : 'even'}.` }),
 ).join('\n');
 
-test('a job whose servers are killed one after the other is made once, trained once and ends with the same bytes', {
-  skip,
-}, async (t) => {
+test('a job whose servers are killed one after the other is made once, trained once and ends with the same bytes', async (t) => {
   assert(server);
   const fleet = await startFleet(t, server, { count: REPLICAS, prefix: 'jobs', args: ARGS });
   const client = new OpenAI({ baseURL: `${fleet.url}/v1`, apiKey: 'none', maxRetries: 10 });

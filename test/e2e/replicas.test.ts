@@ -2,12 +2,12 @@
 // request that was accepted ends, with the text that it has on a machine where nothing happens.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI from 'openai';
 import { postJson, streamedText } from '../api.ts';
 import { seededRandom } from '../fixtures.ts';
-import { skipUnlessLong } from '../shared.ts';
+import { skipUnlessLong, testUnless } from '../shared.ts';
 import { until } from '../until.ts';
 import { skipWithoutBalancer } from './balancer.ts';
 import { type Fleet, startFleet } from './fleet.ts';
@@ -16,6 +16,7 @@ import { prepareS3Server, startS3Server } from './s3-server.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
 const skip = skipWithoutBalancer() || (await prepareS3Server());
+const test = testUnless(skip);
 const server = skip ? undefined : await startS3Server({ after });
 const REPLICAS = 3;
 const POLL_MS = 500;
@@ -114,9 +115,7 @@ function assertGolden(answers: readonly Answer[], golden: ReadonlyMap<string, st
   for (const { version, text } of answers) assert.equal(text, golden.get(version), version);
 }
 
-test('replicas that are restarted one after the other cost a client that never retries nothing', {
-  skip,
-}, async (t) => {
+test('replicas that are restarted one after the other cost a client that never retries nothing', async (t) => {
   const { fleet, golden } = await openFleet(t, 'rolling');
   const load = startLoad(
     Array.from({ length: 9 }, (_, i) => (n: number) => {
@@ -137,9 +136,7 @@ test('replicas that are restarted one after the other cost a client that never r
 
 const KILLS = 10;
 
-test('ten replicas that are killed one after the other cost a client that never retries nothing', {
-  skip: skip || skipUnlessLong,
-}, async (t) => {
+testUnless(skip || skipUnlessLong)('ten replicas may be killed, one by one', async (t) => {
   const { fleet, golden } = await openFleet(t, 'ten');
   const load = startLoad(
     Array.from({ length: 12 }, (_, i) => (n: number) => {
@@ -158,9 +155,7 @@ test('ten replicas that are killed one after the other cost a client that never 
   t.diagnostic(`${KILLS} kills, ${answers.length} answers, none lost`);
 });
 
-test('replicas that are killed at random: a retrying client loses nothing, and a broken stream says that it is', {
-  skip,
-}, async (t) => {
+test('replicas that are killed at random: a retrying client loses nothing, and a broken stream says that it is', async (t) => {
   const { fleet, golden } = await openFleet(t, 'killed');
   const client = new OpenAI({
     baseURL: `${fleet.url}/v1`,
@@ -246,9 +241,7 @@ async function streamOfficially(client: OpenAI, model: string): Promise<Answer> 
   return { version, text };
 }
 
-test('requests for one adapter meet at one replica, and who leaves the balancer leaves the engine', {
-  skip,
-}, async (t) => {
+test('requests for one adapter meet at one replica, and who leaves the balancer leaves the engine', async (t) => {
   const { fleet } = await openFleet(t, 'calm');
   for (let n = 0; n < 30; n++) await complete(fleet.url, { model: 'tone@1' });
   const served = (outcome: string) =>

@@ -2,12 +2,11 @@
 // after five steps.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { test } from 'node:test';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
 import { type Reinforcement, Rewards } from '../../trainer/run/reinforcement.ts';
 import type { TrainModel } from '../../trainer/types.ts';
 import { seededRandom, temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless, skipUnlessLong } from '../shared.ts';
+import { sharedPath, skipUnless, skipUnlessLong, testUnless } from '../shared.ts';
 import { pythonJson, skipWithout } from './python.ts';
 import { compareSteps, createPeer, importPeers, LIMIT, QUANTIZATIONS, RATE } from './torch-peer.ts';
 
@@ -15,6 +14,7 @@ const [STEPS, PROMPTS, SAMPLES] = [5, 2, 4];
 const source = sharedPath('golden', 'models', 'llama-tied');
 const skip =
   skipUnlessLong || skipUnless(source) || skipWithout('torch', 'transformers', 'peft', 'trl');
+const test = testUnless(skip);
 
 /** What `train_rewarded.py` prints. */
 interface Trained {
@@ -24,9 +24,7 @@ interface Trained {
 
 for (const quantization of QUANTIZATIONS) {
   for (const start of ['base', 'continued'] as const) {
-    test(`GRPO on ${quantization}, ${start}: losses, gradients and adapters are those of TRL`, {
-      skip,
-    }, async (t) => {
+    test(`GRPO on ${quantization}, ${start}: losses, gradients and adapters are those of TRL`, async (t) => {
       const { artifact, model } = await importPeers(t, source!, quantization);
       const folder = temporaryFolder(t);
       const rows = drawRows();

@@ -18,6 +18,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { freePort } from '../free-port.ts';
+import { execute } from './execute.ts';
 import { home } from './served.ts';
 
 const CREDENTIALS = { accessKeyId: 'lorikeet-test', secretAccessKey: 'not-a-secret-of-anybody' };
@@ -227,18 +228,10 @@ async function run(
   args: readonly string[],
   target: string,
 ): Promise<string | undefined> {
-  const child = spawn(command, args, {
-    env: { ...process.env, GOBIN: target },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  let output = '';
-  child.stderr.on('data', (chunk) => {
-    output += chunk;
-  });
   try {
-    const [code] = await once(child, 'close');
-    return code === 0 ? undefined : output.trim().split('\n').at(-1) || `exit code ${code}`;
+    await execute(command, args, { env: { ...process.env, GOBIN: target } });
+    return undefined;
   } catch (error) {
-    return String(error);
+    return (error as { stderr?: string }).stderr?.trim().split('\n').at(-1) || String(error);
   }
 }

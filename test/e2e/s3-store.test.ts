@@ -1,6 +1,6 @@
 // The driver over S3 keeps what every store promises, on each of the real servers, also if an answer is lost.
 import assert from 'node:assert/strict';
-import { after, test } from 'node:test';
+import { after } from 'node:test';
 import { ListMultipartUploadsCommand, S3Client } from '@aws-sdk/client-s3';
 import { createS3Store } from '../../adapters/store/s3.ts';
 import {
@@ -11,6 +11,7 @@ import {
   storeConformance,
 } from '../adapters/store/conformance.ts';
 import { listKeys } from '../adapters/store/wrapped-store.ts';
+import { testUnless } from '../shared.ts';
 import { firstOnes } from './fault-proxy.ts';
 import { OPTIONS, openWith, rejectsEverywhere, startFaulty } from './s3-driver.ts';
 import {
@@ -25,8 +26,9 @@ import {
 for (const kind of S3_KINDS) {
   const skip = await prepareS3Server(kind);
   await conforms(kind, skip);
-  refuses(kind, skip);
-  keeps(kind, skip);
+  const test = testUnless(skip);
+  refuses(kind, test);
+  keeps(kind, test);
 }
 
 async function conforms(kind: S3Kind, skip: string | false): Promise<void> {
@@ -49,8 +51,8 @@ async function conforms(kind: S3Kind, skip: string | false): Promise<void> {
 }
 
 /** Who and what is not there. */
-function refuses(kind: S3Kind, skip: string | false): void {
-  test(`${kind}: wrong credentials are denied by every call`, { skip }, async (t) => {
+function refuses(kind: S3Kind, test: ReturnType<typeof testUnless>): void {
+  test(`${kind}: wrong credentials are denied by every call`, async (t) => {
     const server = await startS3Server(t, kind);
     const wrong = { ...server.credentials, secretAccessKey: 'another' };
     await rejectsEverywhere(openWith(server, { credentials: wrong }), 'denied');
@@ -58,12 +60,12 @@ function refuses(kind: S3Kind, skip: string | false): void {
     await assert.rejects(openWith(server, { credentials: unknown }).get('a'), ofKind('denied'));
   });
 
-  test(`${kind}: a bucket that is not there is invalid for every call`, { skip }, async (t) => {
+  test(`${kind}: a bucket that is not there is invalid for every call`, async (t) => {
     const server = await startS3Server(t, kind);
     await rejectsEverywhere(openWith({ ...server, bucket: 'absent-bucket' }), 'invalid');
   });
 
-  test(`${kind}: a server that is not there is unavailable for every call`, { skip }, async (t) => {
+  test(`${kind}: a server that is not there is unavailable for every call`, async (t) => {
     const server = await startS3Server(t, kind);
     await server.kill();
     await rejectsEverywhere(openWith(server), 'unavailable');
@@ -71,8 +73,8 @@ function refuses(kind: S3Kind, skip: string | false): void {
 }
 
 /** What a server has confirmed, or might have. */
-function keeps(kind: S3Kind, skip: string | false): void {
-  test(`${kind}: what a killed server confirmed is there when it is back`, { skip }, async (t) => {
+function keeps(kind: S3Kind, test: ReturnType<typeof testUnless>): void {
+  test(`${kind}: what a killed server confirmed is there when it is back`, async (t) => {
     const server = await startS3Server(t, kind);
     const store = openWith(server);
     await store.put('a', bytesOf('one'));
@@ -81,7 +83,7 @@ function keeps(kind: S3Kind, skip: string | false): void {
     assert.equal(await readText(store, 'a'), 'one');
   });
 
-  test(`${kind}: one store sees nothing beside its prefix`, { skip }, async (t) => {
+  test(`${kind}: one store sees nothing beside its prefix`, async (t) => {
     const server = await startS3Server(t, kind);
     const [one, other, whole] = [
       openStore(server, 'p'),
@@ -96,9 +98,7 @@ function keeps(kind: S3Kind, skip: string | false): void {
     assert.equal(await readText(other, 'a/b'), 'other');
   });
 
-  test(`${kind}: two clients that race over the parts of a large object: one wins`, {
-    skip,
-  }, async (t) => {
+  test(`${kind}: two clients that race over the parts of a large object: one wins`, async (t) => {
     const server = await startS3Server(t, kind);
     const file = await largeFile(t, 17 * 2 ** 20);
     const racers = [openWith(server), openWith(server), openWith(server)];
@@ -111,7 +111,7 @@ function keeps(kind: S3Kind, skip: string | false): void {
     assert.deepEqual(await uploadsOf(server, 'large'), []);
   });
 
-  test(`${kind}: an aborted upload of parts leaves no parts`, { skip }, async (t) => {
+  test(`${kind}: an aborted upload of parts leaves no parts`, async (t) => {
     const { proxy, store } = await startFaulty(t, kind);
     const file = await largeFile(t, 40 * 2 ** 20);
     const controller = new AbortController();
@@ -130,9 +130,7 @@ function keeps(kind: S3Kind, skip: string | false): void {
     assert.deepEqual(await listKeys(store, ''), []);
   });
 
-  test(`${kind}: a put whose answer is lost is there; a condition then reads as a conflict`, {
-    skip,
-  }, async (t) => {
+  test(`${kind}: a put whose answer is lost is there; a condition then reads as a conflict`, async (t) => {
     const { proxy, store, direct } = await startFaulty(t, kind);
     const isPut = ({ method }: { method: string }): boolean => method === 'PUT';
     proxy.script = firstOnes(1, { kind: 'lost' }, isPut);
@@ -143,9 +141,7 @@ function keeps(kind: S3Kind, skip: string | false): void {
     assert.equal(await readText(direct, 'b'), 'two');
   });
 
-  test(`${kind}: parts that were completed without an answer are there, and at most a conflict`, {
-    skip,
-  }, async (t) => {
+  test(`${kind}: parts that were completed without an answer are there, and at most a conflict`, async (t) => {
     const { proxy, store, direct } = await startFaulty(t, kind);
     const file = await largeFile(t, 17 * 2 ** 20);
     const isCompletion: Parameters<typeof firstOnes>[2] = ({ method, query }) =>

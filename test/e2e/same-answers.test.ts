@@ -5,9 +5,8 @@ import { test } from 'node:test';
 import { CALIBRATION_TEXT } from '../../src/calibration/text.ts';
 import { ask } from '../api.ts';
 import { serveFor } from './program.ts';
-import { fetchBase, preparedHome } from './served.ts';
+import { fetchBase, isLong, preparedHome } from './served.ts';
 
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const [COUNT, TOKENS] = isLong ? [200, 64] : [12, 10];
 const TOGETHER = 16;
 /** The models of the server: the base and the demo adapters, which adapt different linears. */

@@ -28,6 +28,9 @@ import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath } from '../shared.ts';
 
 const NAME = 'smollm2-135m-instruct-q4';
+/** Whether the tests that take minutes run. */
+export const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
+
 /** The folder for downloads that are kept between runs. */
 export const home = process.env['LORIKEET_E2E_HOME'] ?? path.join(os.tmpdir(), 'lorikeet-e2e');
 

@@ -7,7 +7,7 @@ import { test } from 'node:test';
 import { postJson } from '../api.ts';
 import { answerOf, type Example, examplesOf, listPages } from './documents.ts';
 import { type Serving, serveFor } from './program.ts';
-import { fetchBase, preparedHome } from './served.ts';
+import { fetchBase, isLong, preparedHome } from './served.ts';
 
 const MARGIN_NATS = 1;
 /** SmolLM2's `<|im_end|>`, which logprobs leave out. */
@@ -20,7 +20,6 @@ const asked = examples.filter(
   ({ body, answer }) => answer !== undefined && MODELS.includes(String(body['model'])),
 );
 
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const FORMS = [
   ['int8', []],
   ['f32', ['--weights', 'f32']],

@@ -13,6 +13,7 @@ import {
   generate,
   greedyAnswers,
   heldOut,
+  isLong,
   score,
   serve,
   trainedAdapter,
@@ -25,7 +26,6 @@ const dir = 'dir' in base ? base.dir : '';
 const skip =
   'reason' in base ? base.reason : !adapters || !data ? 'shared reference data is absent' : false;
 
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const NAMES = ['zen', 'childish', 'snips', 'wordnet'];
 /** Below this gap between the two best logits another order of summation may take the other token. */
 const NEAR_TIE = 0.01;

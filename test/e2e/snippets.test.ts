@@ -1,18 +1,16 @@
 // The code that the playground shows, in every language: compiled as strictly as anybody may compile it, and run with
 // the real clients against a server, with no parameter, with OpenAI's and with several of ours.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, test } from 'node:test';
-import { promisify } from 'node:util';
-import { toCurl, toPython, toTypeScript } from '../../src/pages/snippets.js';
 import { temporaryFolder } from '../fixtures.ts';
+import { toCurl, toPython, toTypeScript } from '../pages/chat-code.ts';
+import { execute } from './execute.ts';
 import { runLorikeet, type Serving, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
 import { runTypeScript } from './typescript-programs.ts';
 
-const run = promisify(execFile);
 const home = temporaryFolder();
 symlinkSync(path.resolve('node_modules'), path.join(home, 'node_modules'));
 
@@ -78,7 +76,7 @@ for (const [name, body] of Object.entries(BODIES)) {
     };
 
     test(`curl: ${what}`, async () => {
-      const { stdout } = await run('bash', ['-c', toCurl(snippet())], { env: env() });
+      const { stdout } = await execute('bash', ['-c', toCurl(snippet())], { env: env() });
       assert.equal(JSON.parse(stdout).object, 'chat.completion', stdout);
     });
 
@@ -90,7 +88,7 @@ for (const [name, body] of Object.entries(BODIES)) {
 
     test(`Python: ${what}`, { skip: 'reason' in python && python.reason }, async () => {
       assert.ok('python' in python);
-      const { stdout } = await run(python.python, ['-c', toPython(snippet())], { env: env() });
+      const { stdout } = await execute(python.python, ['-c', toPython(snippet())], { env: env() });
       assert.ok(stdout.trim().length > 0 && stdout.trim() !== 'None', stdout);
     });
   }

@@ -1,7 +1,7 @@
 // A publisher that fails or ends at any moment, and a store that answers with the past, with servers that read all the
 // time (threats F15 to F17): no version is doubled or lost, what was served is served, and no server goes back.
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { testUnless } from '../shared.ts';
 import { until } from '../until.ts';
 import { type Fault, firstOnes, type SeenRequest, startFaultProxy } from './fault-proxy.ts';
 import { type Stage, startStage } from './fault-stage.ts';
@@ -26,12 +26,10 @@ async function untilServed({ ask }: Stage, model: string, version: string): Prom
   await until(`${model} to be ${version}`, async () => (await ask(model)).version === version);
 }
 
-for (const kind of S3_KINDS) moves(kind, await prepareS3Server(kind));
+for (const kind of S3_KINDS) moves(kind, testUnless(await prepareS3Server(kind)));
 
-function moves(kind: S3Kind, skip: string | false): void {
-  test(`F15: conditional puts to ${kind} that fail in any way end with one version, which servers see`, {
-    skip,
-  }, async (t) => {
+function moves(kind: S3Kind, test: ReturnType<typeof testUnless>): void {
+  test(`F15: conditional puts to ${kind} that fail in any way end with one version, which servers see`, async (t) => {
     const stage = await startStage(t, SETTINGS, kind);
     const proxy = await startFaultProxy(t, stage.s3.endpoint);
     const publisher = stage.openRepository(proxy.endpoint);
@@ -53,9 +51,7 @@ function moves(kind: S3Kind, skip: string | false): void {
     await stage.stopStreams();
   });
 
-  test(`F16: a publisher to ${kind} that ends between files, manifest and pointer: the old version is served, what is left is collected`, {
-    skip,
-  }, async (t) => {
+  test(`F16: a publisher to ${kind} that ends between files, manifest and pointer: the old version is served, what is left is collected`, async (t) => {
     const stage = await startStage(t, SETTINGS, kind);
     const { repository, store, write, publish, ask } = stage;
     const proxy = await startFaultProxy(t, stage.s3.endpoint);
@@ -114,9 +110,7 @@ function moves(kind: S3Kind, skip: string | false): void {
     await stage.stopStreams();
   });
 
-  test(`F17: a store (${kind}) that answers with an older pointer takes no server back`, {
-    skip,
-  }, async (t) => {
+  test(`F17: a store (${kind}) that answers with an older pointer takes no server back`, async (t) => {
     const stage = await startStage(t, SETTINGS, kind);
     const { store, proxy, publish, ask } = stage;
     const key = 'local/zen/alias.json';

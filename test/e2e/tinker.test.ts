@@ -1,24 +1,23 @@
 // Tinker's own Python client against a server, unchanged but for its URL: it trains, samples, saves, resumes and lists. With
 // LORIKEET_E2E_LONG: on the real base.
 import assert from 'node:assert/strict';
-import { execFile, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { test } from 'node:test';
-import { promisify } from 'node:util';
 import { WEIGHTS_FILE } from '../../adapters/peft/files.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import type { TinkerRun } from '../../src/contracts/tinker-runs.ts';
 import { ask, fetchJson } from '../api.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { skipUnlessLong } from '../shared.ts';
+import { execute } from './execute.ts';
 import { createKey, startServing } from './program.ts';
 import { pythonWith } from './python-venv.ts';
 import { fetchBase } from './served.ts';
 
-const run = promisify(execFile);
 const python = await pythonWith(path.resolve('test/e2e/tinker.txt'));
 const skip = 'reason' in python ? python.reason : false;
 
@@ -61,7 +60,7 @@ async function trainWithClient(
     const script = path.resolve('test/e2e/tinker_client.py');
     const env = { PATH: process.env['PATH'], TINKER_TELEMETRY: '0', HOME: home };
     const args = [script, server.url, key, ALIAS, JSON.stringify(tokens)];
-    const { stdout } = await run(python.python, args, { env });
+    const { stdout } = await execute(python.python, args, { env });
     const understood = JSON.parse(stdout.trim().split('\n').at(-1)!) as Understood;
     const body = { model: understood.weights, prompt: tokens.slice(0, 3), max_tokens: 3 };
     const headers = { authorization: `Bearer ${key}` };

@@ -1,7 +1,6 @@
 // The losses of Tinker's protocol next to torch's autograd: the same values, log-probabilities and gradients.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import { test } from 'node:test';
 import { toFloat32 } from '../../src/common/tensor.ts';
 import {
   type PassResult,
@@ -13,20 +12,19 @@ import {
 import { TrainService } from '../../trainer/service/train-service.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { readTensors, seededRandom, temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless, skipUnlessLong } from '../shared.ts';
+import { sharedPath, skipUnless, skipUnlessLong, testUnless } from '../shared.ts';
 import { pythonJson, skipWithout } from './python.ts';
 import { importPeers, LIMIT, QUANTIZATIONS } from './torch-peer.ts';
 
 const LENGTHS = [19, 7, 12];
 const source = sharedPath('golden', 'models', 'llama-tied');
 const skip = skipUnlessLong || skipUnless(source) || skipWithout('torch', 'transformers', 'peft');
+const test = testUnless(skip);
 
 type Expected = Record<TokenLossName, { loss: number; logprobs: number[][] }>;
 
 for (const quantization of QUANTIZATIONS) {
-  test(`gradients of each of Tinker's losses on ${quantization} are those of torch`, {
-    skip,
-  }, async (t) => {
+  test(`gradients of each of Tinker's losses on ${quantization} are those of torch`, async (t) => {
     const { artifact, model } = await importPeers(t, source!, quantization);
     const folder = temporaryFolder(t);
     const data = drawData();

@@ -1,21 +1,18 @@
 // Recipes of Tinker's cookbook on the real base, unchanged but for the URL. They take some minutes, on a busy machine half an hour.
 // LORIKEET_PYTHON needs tinker-cookbook 0.6.1 with its extra math-rl; its dependency tml-renderers is not used.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { promisify } from 'node:util';
 import { temporaryFolder } from '../fixtures.ts';
 import { pluck } from '../pluck.ts';
+import { execute } from './execute.ts';
 import { type Serving, startServing } from './program.ts';
 import { pythonPath, skipWithout } from './python.ts';
 import { RECIPE_BASE, writeRecipeFolder } from './recipe-folder.ts';
 import { readLines } from './rows.ts';
-import { fetchBase, preparedHome } from './served.ts';
+import { fetchBase, isLong, preparedHome } from './served.ts';
 
-const run = promisify(execFile);
-const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const base = isLong ? await fetchBase() : { reason: 'LORIKEET_E2E_LONG is not set' };
 const skip =
   'reason' in base ? base.reason : skipWithout('tinker_cookbook', 'math_verify', 'torch');
@@ -47,7 +44,7 @@ describe('recipes of the cookbook', { skip }, () => {
     const args = Object.entries({ ...common, max_steps: STEPS, ...settings });
     const words = args.map(([name, value]) => `${name}=${value}`);
     const client = { TINKER_API_KEY: 'tml-none', TINKER_TELEMETRY: '0', HF_HUB_OFFLINE: '1' };
-    await run(pythonPath, ['-m', `tinker_cookbook.recipes.${recipe}`, ...words], {
+    await execute(pythonPath, ['-m', `tinker_cookbook.recipes.${recipe}`, ...words], {
       cwd: folder,
       env: { PATH: process.env['PATH'], HOME: folder, ...client },
       maxBuffer: MAX_OUTPUT,

@@ -75,7 +75,7 @@ test('an adapter with a name is published, and a full model is a folder to impor
   const run = path.join(dir, 'run');
   const { code, out } = await runLorikeet(['train', job, '--out', run], dir);
   assert.equal(code, 0);
-  assert.match(out, /its name: letters/);
+  assert.match(out, /model name is letters/);
   const published = path.join(dir, 'store/local/letters/1/adapter_model.safetensors');
   assert.ok(readFileSync(published).equals(adapterBytes(run)));
   const resumed = await runLorikeet(['train', '--resume', run], dir);

@@ -1,15 +1,15 @@
 // An artifact is a prequantized checkpoint to transformers, and its quantized tensors are bitsandbytes' own.
 import assert from 'node:assert/strict';
 import path from 'node:path';
-import test from 'node:test';
 import { importModel } from '../../src/import/import-model.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { sharedPath, skipUnless } from '../shared.ts';
+import { sharedPath, skipUnless, testUnless } from '../shared.ts';
 import { runPython, skipWithout } from './python.ts';
 
 const models = sharedPath('golden', 'models');
 const skip =
   skipWithout('torch', 'transformers', 'bitsandbytes', 'safetensors') || skipUnless(models);
+const test = testUnless(skip);
 const work = temporaryFolder();
 
 const CASES: Record<string, { linears: number; dtype: string }> = {
@@ -21,9 +21,7 @@ const CASES: Record<string, { linears: number; dtype: string }> = {
   mistral: { linears: 14, dtype: 'torch.float32' },
 };
 
-test('artifacts open in transformers, with the very tensors of bitsandbytes', {
-  skip,
-}, async () => {
+test('artifacts open in transformers, with the very tensors of bitsandbytes', async () => {
   const pairs: string[] = [];
   for (const name of Object.keys(CASES)) {
     const source = path.join(models!, name);

@@ -1,18 +1,17 @@
 // TRL's AsyncGRPOTrainer, unchanged but for what needs a GPU: it trains LoRA in torch, and samples from a server that loads each new
 // adapter. Both have the same weights in float32, so a token has the same log-probability on both sides.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import path from 'node:path';
-import { test } from 'node:test';
-import { promisify } from 'node:util';
 import { importModel } from '../../src/import/import-model.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { testUnless } from '../shared.ts';
+import { execute } from './execute.ts';
 import { serveFor } from './program.ts';
 import { pythonPath, skipWithout } from './python.ts';
 
-const run = promisify(execFile);
 const isLong = process.env['LORIKEET_E2E_LONG'] !== undefined;
 const skip = isLong ? skipWithout('trl', 'vllm', 'peft') : 'LORIKEET_E2E_LONG is not set';
+const test = testUnless(skip);
 const STEPS = 10;
 
 interface Trained {
@@ -21,9 +20,7 @@ interface Trained {
   readonly version: number;
 }
 
-test("TRL's AsyncGRPOTrainer trains on samples of the adapters that it loads here", {
-  skip,
-}, async (t) => {
+test("TRL's AsyncGRPOTrainer trains on samples of the adapters that it loads here", async (t) => {
   const home = temporaryFolder(t);
   const base = path.join(home, 'base');
   const quantization = { quantization: 'none', doubleQuantization: false } as const;
@@ -32,7 +29,7 @@ test("TRL's AsyncGRPOTrainer trains on samples of the adapters that it loads her
   const server = await serveFor(t, [...args, '--loadable-adapters', home], home);
   const script = path.resolve('test/e2e/trl_async_grpo.py');
   const out = path.join(home, 'out');
-  const { stdout } = await run(pythonPath, [script, server.url, base, String(STEPS), out], {
+  const { stdout } = await execute(pythonPath, [script, server.url, base, String(STEPS), out], {
     cwd: home,
     // On a busy machine, torch's threads mostly wait for each other.
     env: { PATH: process.env['PATH'], HOME: home, HF_HUB_OFFLINE: '1', OMP_NUM_THREADS: '1' },

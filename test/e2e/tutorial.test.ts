@@ -16,9 +16,10 @@ test('the commands of the tutorial work', { timeout: PAGE_TIMEOUT_MS }, async (t
   await typePage(shell, PAGE, [
     [/^curl/, async (command) => responses.push(await shell.ask(command))],
     [
-      /^lorikeet keys create/,
+      /^KEY=/,
       async (command) => {
-        shell.variables['KEY'] = (await shell.run(`${command} 2>/dev/null`)).trim();
+        const [, create] = /^KEY=\$\((.*)\)$/.exec(command)!;
+        shell.variables['KEY'] = (await shell.run(`${create} 2>/dev/null`)).trim();
         addDefaultModel(path.join(shell.home, 'keys.json'));
       },
     ],

@@ -1,11 +1,8 @@
 // Programs in TypeScript that the documents and the playground show: compiled as strictly as anybody may compile them, and run.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { promisify } from 'node:util';
-
-const run = promisify(execFile);
+import { execute } from './execute.ts';
 
 /** Compiles a program and runs it in its folder, from which its packages are looked up. Returns what it prints. */
 export async function runTypeScript(
@@ -16,7 +13,7 @@ export async function runTypeScript(
   writeFileSync(file, `${program}\n`);
   await compile(file);
   const env = { PATH: process.env['PATH'], ...environment };
-  const { stdout } = await run(process.execPath, ['--import', TSX, file], {
+  const { stdout } = await execute(process.execPath, ['--import', TSX, file], {
     cwd: path.dirname(file),
     env,
   });
@@ -28,19 +25,12 @@ const TSX = import.meta.resolve('tsx');
 /** Rejects with the compiler's words. */
 async function compile(file: string): Promise<void> {
   const strict = ['--strict', '--noUncheckedIndexedAccess', '--exactOptionalPropertyTypes'];
-  const options = [
-    '--ignoreConfig',
-    '--noEmit',
-    '--module',
-    'nodenext',
-    '--target',
-    'es2022',
-    '--skipLibCheck',
-    '--types',
-    'node',
-  ];
+  const options =
+    '--ignoreConfig --noEmit --module nodenext --target es2022 --skipLibCheck --types node'.split(
+      ' ',
+    );
   const tsc = path.resolve('node_modules/.bin/tsc');
-  await run(tsc, [...options, ...strict, file]).catch(({ stdout, message }) => {
+  await execute(tsc, [...options, ...strict, file]).catch(({ stdout, message }) => {
     assert.fail(stdout || message);
   });
 }

@@ -4,7 +4,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import path from 'node:path';
-import { type TestContext, test } from 'node:test';
+import { test as always, type TestContext } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
 import { openDeviceMemory } from '../../src/engine/memory/device-memory.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
@@ -18,7 +18,7 @@ import { engineSuite } from '../engine/engine-suite.ts';
 import { goldenSuite, UNQUANTIZED } from '../engine/golden-suite.ts';
 import { createRunner, runLogits, worstDifference } from '../engine/runner.ts';
 import { servingFolder, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
-import { skipUnlessLong } from '../shared.ts';
+import { skipUnlessLong, testUnless } from '../shared.ts';
 import { runLorikeet, startServing } from './program.ts';
 import { writeToyAdapter } from './toy-adapter.ts';
 
@@ -27,6 +27,7 @@ const SWIFTSHADER = '/usr/lib/chromium/vk_swiftshader_icd.json';
 if (existsSync(SWIFTSHADER)) process.env['VK_ICD_FILENAMES'] ??= SWIFTSHADER;
 
 const skip = whyNot();
+const test = testUnless(skip);
 
 function whyNot(): string | false {
   try {
@@ -55,7 +56,7 @@ const forms: (AdapterForm | undefined)[] = [
 ];
 
 for (const weights of ['int8', 'f32'] as const) {
-  test(`every node of a graph with ${weights} weights is on the device`, { skip }, async (t) => {
+  test(`every node of a graph with ${weights} weights is on the device`, async (t) => {
     const served = openServingFolder(await servingFolder(t, tinyModel(), weights));
     const config = { 'session.disable_cpu_ep_fallback': '1' };
     for (const adapters of forms) {
@@ -79,9 +80,7 @@ async function int8Logits({ runner, slots, config }: ReturnType<typeof createRun
 }
 
 // Both providers round what is multiplied with them to 8 bits, too: in other places.
-test("int8 weights are as near to the values that they stand for as the CPU's", {
-  skip,
-}, async (t) => {
+test("int8 weights are as near to the values that they stand for as the CPU's", async (t) => {
   const size = { slotCount: 3, maxSeqLength: 32 };
   for (const changes of [{}, { model_type: 'qwen2' }, { tie_word_embeddings: false }]) {
     const servingDir = await servingFolder(t, tinyModel(changes), 'int8');
@@ -121,9 +120,7 @@ async function answers(t: TestContext, provider: string, adapters: string): Prom
   }
 }
 
-test('a server on WebGPU answers chats as the CPU does, base and adapters at once', {
-  skip,
-}, async (t) => {
+test('a server on WebGPU answers chats as the CPU does, base and adapters at once', async (t) => {
   const adapters = temporaryFolder(t);
   for (const [i, name] of ['one', 'two'].entries()) {
     writeToyAdapter(path.join(adapters, name), i + 1);
@@ -135,15 +132,19 @@ test('a server on WebGPU answers chats as the CPU does, base and adapters at onc
 
 const byVulkan = process.platform === 'linux' ? false : 'the driver is not chosen by Vulkan';
 
-test('a server without a driver exits with 78 and says why', {
-  skip: byVulkan,
-}, async (t) => {
-  const args = ['serve', '--port', '0', '--model', 'models/toy', '--provider', 'webgpu'];
-  const noDriver = { VK_ICD_FILENAMES: path.join(temporaryFolder(t), 'absent.json') };
-  const { code, error } = await runLorikeet(args, temporaryFolder(t), noDriver);
-  assert.equal(code, 78);
-  assert.match(
-    error,
-    /--provider: webgpu is not available on this machine \(.+\)\. It needs a GPU .*--provider cpu\./,
-  );
-});
+always(
+  'a server without a driver exits with 78 and says why',
+  {
+    skip: byVulkan,
+  },
+  async (t) => {
+    const args = ['serve', '--port', '0', '--model', 'models/toy', '--provider', 'webgpu'];
+    const noDriver = { VK_ICD_FILENAMES: path.join(temporaryFolder(t), 'absent.json') };
+    const { code, error } = await runLorikeet(args, temporaryFolder(t), noDriver);
+    assert.equal(code, 78);
+    assert.match(
+      error,
+      /--provider: webgpu is not available on this machine \(.+\)\. It needs a GPU .*--provider cpu\./,
+    );
+  },
+);

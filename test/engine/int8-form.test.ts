@@ -1,4 +1,4 @@
-// The per-token form of int8 linears in the engine, on a tiny base.
+// The per-token forms of int8 and int4 linears in the engine, on a tiny base.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import type { AdapterWeights } from '../../adapters/peft/weights.ts';
@@ -6,10 +6,11 @@ import { asBytes } from '../../src/common/tensor.ts';
 import type { SlotId } from '../../src/engine/batch.ts';
 import { measureInputs, measureKvMaxima } from '../../src/engine/calibration.ts';
 import { Engine, type EngineOptions } from '../../src/engine/engine.ts';
-import { usablePackings } from '../../src/engine/int8-form.ts';
+import { roundOnAllCores, usablePackings } from '../../src/engine/int8-form.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import type { Calibration } from '../../src/import/serving-files.ts';
+import { embeddingName, expectedTensors, headName } from '../../src/model/names.ts';
 import { type RowPacking, rowLinears } from '../../src/model/row-weights.ts';
 import { TARGETS_OF, type TargetName, targetNames } from '../../src/model/target-modules.ts';
 import type { TableChange } from '../../src/model/vocabulary-changes.ts';
@@ -24,6 +25,7 @@ import {
 } from '../fixtures.ts';
 import { plainLogits } from '../model/plain-decoder.ts';
 import { TINY_FAMILIES } from '../model/tiny-families.ts';
+import { expandRecords } from '../quant/plain-records.ts';
 
 const TOKENS = Array.from({ length: 24 }, (_, i) => (7 * i + 3) % 96);
 
@@ -32,24 +34,42 @@ const CALIBRATION: Calibration = (dir) => measureInputs(dir, TOKENS);
 /** The orders of the weights that this machine can compute. */
 const PACKINGS: readonly RowPacking[] = ownInstructions() ? ['plain', 'packed'] : ['plain'];
 
+/** The forms that this machine can compute: `int4` is packed, the others are orders of int8. */
+const FORMS: readonly Form[] = ownInstructions() ? [...PACKINGS, 'int4'] : PACKINGS;
+type Form = RowPacking | 'int4';
+
+const INT4 = { weights: 'int4', packing: 'packed' } as const;
+
 interface Served {
   readonly model: TinyModel;
   readonly calibration?: Calibration | undefined;
-  readonly packing?: RowPacking;
+  readonly form?: Form;
 }
 
 async function openEngine(
   t: TestContext,
-  { packing = 'plain', ...served }: Served,
+  { form = 'plain', ...served }: Served,
   more: Partial<EngineOptions> = {},
 ): Promise<Engine> {
   const { model, calibration } = { calibration: CALIBRATION, ...served };
   const servingDir = await ensureServingFiles(model.artifact, {
-    ...{ weights: 'int8', cacheDir: temporaryFolder(t), packing, calibration },
+    ...{ cacheDir: temporaryFolder(t), calibration, roundToRecords: roundOnAllCores },
+    ...(form === 'int4' ? INT4 : { weights: 'int8', packing: form }),
   });
   const engine = await Engine.create({ servingDir, slotCount: 6, maxSeqLength: 32, ...more });
   t.after(() => engine.release());
   return engine;
+}
+
+/** The weights of a model, the linears rounded to 4 bits. */
+async function in4Bits({ config, weights }: TinyModel): Promise<TinyModel['weights']> {
+  const rounded = new Map<string, Float32Array>();
+  for (const [name, [, inputs]] of expectedTensors(config)) {
+    const isLinear = inputs !== undefined && ![embeddingName, headName].includes(name);
+    const records = isLinear && (await roundOnAllCores(weights(name), inputs));
+    if (records) rounded.set(name, Float32Array.from(expandRecords(records, inputs)));
+  }
+  return (name) => rounded.get(name) ?? weights(name);
 }
 
 /** Decodes one token of each sequence in one run. Returns the logits by row, or why a row has none. */
@@ -86,8 +106,9 @@ for (const [family, changes] of TINY_FAMILIES) {
     const wide = wideAdapter(model, 6);
     const uses = [undefined, plain, undefined, wide];
     const found: Awaited<ReturnType<typeof decode>>[] = [];
-    for (const packing of PACKINGS) {
-      const engine = await openEngine(t, { model, packing });
+    for (const form of FORMS) {
+      const engine = await openEngine(t, { model, form });
+      const weights = form === 'int4' ? await in4Bits(model) : model.weights;
       for (const adapter of [plain, wide]) {
         await engine.prepareFor(adapter);
         engine.attachAdapter(adapter);
@@ -95,11 +116,11 @@ for (const [family, changes] of TINY_FAMILIES) {
       const logits = await decode(engine, uses);
       found.push(logits);
       for (const [row, used] of uses.entries()) {
-        const want = plainLogits(model.config, model.weights, [TOKENS[row]!], used);
+        const want = plainLogits(model.config, weights, [TOKENS[row]!], used);
         const got = logits[row];
         assert.ok(
           typeof got === 'object' && likeness(got, Float32Array.from(want[0]!)) > 0.995,
-          `${packing}, row ${row}`,
+          `${form}, row ${row}`,
         );
       }
     }
@@ -116,7 +137,7 @@ test('our own operators read a sequence at once and token by token to the same b
   skip: !PACKINGS.includes('packed') && 'needs our own operators',
 }, async (t) => {
   for (const [family, changes] of TINY_FAMILIES) {
-    const served = { model: tinyModel(changes), packing: 'packed' } as const;
+    const served = { model: tinyModel(changes), form: 'packed' } as const;
     const engine = await openEngine(t, served, { kv: 'f16' });
     const seen: Float32Array[] = [];
     const sample = ({ logits }: LogitsRow) => {
@@ -137,7 +158,7 @@ test('our own operators read prompts together to the same bits as one by one, an
 }, async (t) => {
   const model = tinyModel();
   for (const kv of ['f32', 'f16'] as const) {
-    const engine = await openEngine(t, { model, packing: 'packed' }, { kv });
+    const engine = await openEngine(t, { model, form: 'packed' }, { kv });
     const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets: ['q_proj', 'v_proj'] });
     engine.attachAdapter(adapter);
     const seen: Float32Array[] = [];
@@ -173,9 +194,9 @@ test('our own operators read prompts together to the same bits as one by one, an
   }
 });
 
-for (const packing of PACKINGS) {
-  test(`a row's logits do not depend on how many rows run beside it: ${packing}`, async (t) => {
-    const engine = await openEngine(t, { model: tinyModel(), packing });
+for (const form of FORMS) {
+  test(`a row's logits do not depend on how many rows run beside it: ${form}`, async (t) => {
+    const engine = await openEngine(t, { model: tinyModel(), form });
     const [alone] = await decode(engine, [undefined]);
     const together = await decode(
       engine,
@@ -193,13 +214,13 @@ test('a base that was not calibrated keeps its blocks', async (t) => {
   assert.notDeepEqual(blocks, rows);
 });
 
-const poisoned = PACKINGS.flatMap((packing) =>
-  TARGETS_OF.separate.map((target) => [packing, target] as const),
+const poisoned = FORMS.flatMap((form) =>
+  TARGETS_OF.separate.map((target) => [form, target] as const),
 );
-for (const [packing, target] of poisoned) {
-  test(`F37, I02: a NaN in an adapter's ${target} ends its row, and no other: ${packing}`, async (t) => {
+for (const [form, target] of poisoned) {
+  test(`F37, I02: a NaN in an adapter's ${target} ends its row, and no other: ${form}`, async (t) => {
     const model = tinyModel();
-    const engine = await openEngine(t, { model, packing });
+    const engine = await openEngine(t, { model, form });
     const adapter = tinyAdapter(model.config, { seed: 5, rank: 4, targets: [target] });
     const [healthy] = await decode(engine, [undefined, undefined]);
     adapter.layers[0]![target]!.b[1] = Number.NaN;
@@ -238,7 +259,7 @@ for (const packing of PACKINGS) {
     assert.deepEqual(shape, [named[0]![misjudged]]);
     const engine = await Engine.create({ servingDir, slotCount: 6, maxSeqLength: 32 });
     t.after(() => engine.release());
-    const whole = await openEngine(t, { model: tinyModel(), packing });
+    const whole = await openEngine(t, { model: tinyModel(), form: packing });
     const [found, want] = [await decode(engine, [undefined]), await decode(whole, [undefined])];
     assert.ok(likeness(found[0] as Float32Array, want[0] as Float32Array) > 0.999);
   });
@@ -271,7 +292,7 @@ test('the scales of an int8 cache can be measured with weights in every order', 
   for (const maxima of found) assert.ok(likeness(maxima, found[0]!) > 0.9999);
 });
 
-test('our own operator computes int8 on the CPU if it runs here and fits, except with AMX', () => {
+test('our own operator computes int8 and int4 on the CPU if it runs here and fits, except with AMX', () => {
   const { config } = tinyModel();
   const base = { config, weights: 'int8', provider: 'cpu' } as const;
   const own = { features: ['avx2'], ownInstructions: 'avx2' } as const;
@@ -283,6 +304,13 @@ test('our own operator computes int8 on the CPU if it runs here and fits, except
   for (const features of [undefined, ['dotprod'], ['avx-vnni', 'avx2']] as const)
     assert.deepEqual(usablePackings(base, { features, ownInstructions: undefined }), ['plain']);
   assert.deepEqual(usablePackings({ ...base, weights: 'f32' }, own), []);
+  const int4 = { ...base, weights: 'int4' } as const;
+  assert.deepEqual(usablePackings(int4, amx), ['packed']);
+  assert.deepEqual(
+    usablePackings({ ...int4, config: { ...config, intermediateSize: 48 } }, own),
+    [],
+  );
+  assert.deepEqual(usablePackings(int4, { ...own, ownInstructions: undefined }), []);
   assert.deepEqual(usablePackings({ ...base, provider: 'webgpu' }, own), []);
 });
 

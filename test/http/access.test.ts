@@ -19,6 +19,7 @@ const PUBLIC = [
   '/fine-tuning',
   '/adapters',
   '/status',
+  '/usage',
   '/docs',
 ];
 const loaded = new LoadedAdapters(tmpdir(), { baseNames: [] });

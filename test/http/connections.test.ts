@@ -173,7 +173,7 @@ test('an IPv6 network counts as one address, and a mapped IPv4 address as itself
 });
 
 describe('a client that pipelines', () => {
-  const PAGE = '/pages/uplot.js';
+  const PAGE = '/pages/status.js';
   const get = (path: string) => `GET ${path} HTTP/1.1\r\nHost: localhost\r\n\r\n`;
   const memory = () => {
     globalThis.gc!();

@@ -4,6 +4,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { z } from '@hono/zod-openapi';
 import { Ajv2020 } from 'ajv/dist/2020.js';
+import type { ErrorEnvelope } from '../../src/contracts/openai.ts';
 import { pluck } from '../pluck.ts';
 import { documentedApp, operationsOf, schemasIn } from './documented-routes.ts';
 import { serve } from './served.ts';
@@ -15,8 +16,9 @@ const operations = operationsOf(document);
 test('the document is OpenAPI 3.1 and names every route of the API', () => {
   assert.equal(document.openapi, '3.1.0');
   const isPage = (path: string) =>
-    ['/', '/fine-tuning', '/adapters', '/status', '/docs', '/openapi.json'].includes(path) ||
-    path.startsWith('/pages/');
+    ['/', '/fine-tuning', '/adapters', '/status', '/usage', '/docs', '/openapi.json'].includes(
+      path,
+    ) || path.startsWith('/pages/');
   const served = fullApp.routes
     .filter(({ method, path }) => method !== 'ALL' && !isPage(path))
     .map(({ method, path }) => `${method} ${path.replace(/:(\w+)/g, '{$1}')}`);
@@ -24,6 +26,24 @@ test('the document is OpenAPI 3.1 and names every route of the API', () => {
     Object.keys(operations).map((method) => `${method.toUpperCase()} ${path}`),
   );
   assert.deepEqual(documented.sort(), [...new Set(served)].sort());
+});
+
+test('a missing part of the API is named, with a route that exists in its place', async () => {
+  const parts = ['moderations', 'vector_stores/vs_1', 'uploads', 'evals', 'assistants', 'images'];
+  for (const part of parts) {
+    const response = await app.request(`/v1/${part}`, { method: 'POST' });
+    const { error } = (await response.json()) as ErrorEnvelope;
+    assert.deepEqual([response.status, error.code], [404, 'not_found']);
+    const [named, ...others] = error.message.match(/\/[\w/]+/g) ?? [];
+    assert.equal(named, `/v1/${part.split('/')[0]}`);
+    for (const path of others) assert.ok(path in document.paths, `${part}: ${path}`);
+  }
+  const stored = await app.request('/v1/chat/completions/chatcmpl-1');
+  assert.match(await stored.text(), /Stored chats .*\/v1\/responses/);
+  const list = await app.request('/v1/chat/completions');
+  assert.match(await list.text(), /only allows POST\. Stored chats/);
+  const unknown = await app.request('/v1/constructor');
+  assert.match(await unknown.text(), /Unknown route/);
 });
 
 test('every operation has a name of its own, a summary, and its path parameters', () => {

@@ -16,6 +16,7 @@ const OTHER_SUMMARIES: Readonly<Record<string, string>> = {
   '/fine-tuning': PAGE,
   '/adapters': PAGE,
   '/status': PAGE,
+  '/usage': PAGE,
   '/docs': PAGE,
   '/openapi.json': 'The description of the API (OpenAPI 3.1)',
 };
@@ -136,6 +137,7 @@ export const OPTIONAL_PARTS = {
   tinker: {} as NonNullable<LineUsers['tinker']>,
   keptResponses: {} as NonNullable<AppOptions['keptResponses']>,
   conversations: {} as NonNullable<AppOptions['conversations']>,
+  listTenants: () => [],
 };
 
 function options(): AppOptions {

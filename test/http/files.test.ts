@@ -220,20 +220,31 @@ test('an upload is refused if a part has no name', async () => {
 });
 
 describe('an uploaded file', () => {
-  test('that is not JSON lines is refused with the line', async () => {
+  test('that holds no rows is refused with the line', async () => {
     const { upload } = serveFiles();
     for (const [content, reason] of [
       ['', 'is empty'],
       ['\n \r\n', 'is empty'],
       ['no JSON at all', 'line 1 is not a JSON object'],
-      ['\n\n[1]\n{}', 'line 3 is not a JSON object'],
-      ['[\n{"prompt": "a"}\n]', 'line 1 is not a JSON object'],
-      ['prompt,completion\na,b\n', 'line 1 is not a JSON object'],
+      ['\n\n1\n[]', 'line 3 is not a JSON object'],
+      ['color,size\na,b\n', 'line 1 is not a JSON object'],
     ] as const) {
       const response = await upload(form(content));
       const { message, param } = await readError(response);
       assert.deepEqual([response.status, param], [400, 'file'], content);
       assert.ok(message.startsWith(`file: ${reason}; expected JSON lines`), message);
+    }
+  });
+
+  test('may be a JSON list, CSV with a known column, Parquet, or lines of which one is a row', async () => {
+    const { upload } = serveFiles();
+    for (const content of [
+      '[\n{"prompt": "a"}\n]',
+      'prompt,completion\na,b\n',
+      'PAR1\u0015\u0004',
+      'no JSON\n{"prompt": "a"}\n',
+    ]) {
+      assert.equal((await upload(form(content))).status, 200, content);
     }
   });
 

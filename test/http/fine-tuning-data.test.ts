@@ -56,7 +56,7 @@ const BAD_LINES: [line: number, text: string, said: RegExp][] = [
   [4, '{}', /messages/],
   [5, chat(user), /assistant/],
   [6, chat(user, { role: 'robot', content: 'x' }), /role/],
-  [7, chat(user, { role: 'assistant', content: 'x', colour: 1 }), /colour/],
+  [7, chat(user, { role: 'assistant', content: 'x', weight: 'a' }), /weight/],
 ];
 
 const masked = rows(12)
@@ -95,10 +95,11 @@ describe('a training file', () => {
     }
   });
 
-  test('counts all bad lines and names the first ten', async () => {
+  test('counts all bad lines, describes the first ten, and numbers the others', async () => {
     const { plan } = served();
     const bad = Object.fromEntries(Array.from({ length: 15 }, (_, i) => [i + 2, 'x']));
-    const { message } = await readError(await plan(lines(20, bad)));
+    const { message, lines: numbers } = await readError(await plan(lines(20, bad)));
+    assert.deepEqual(numbers, Object.keys(bad).map(Number));
     assert.match(message, /It has 15 bad lines; the first 10: Line 2: /);
     assert.match(message, /Line 11: /);
     assert.doesNotMatch(message, /Line 1[2-6]: /);

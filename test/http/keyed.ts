@@ -18,16 +18,25 @@ export interface KeyedOptions extends ServedOptions {
   tenants: Record<string, Partial<TenantSettings>>;
   /** Those whose key may use the admin routes. */
   admins?: readonly string[];
+  /** Those whose key may only read. */
+  readOnly?: readonly string[];
 }
 
-export function serveKeyed({ tenants, admins = [], ...options }: KeyedOptions): Keyed {
-  const made = Object.keys(tenants).map((name) => makeKey(name, admins.includes(name)));
+export function serveKeyed({
+  tenants,
+  admins = [],
+  readOnly = [],
+  ...options
+}: KeyedOptions): Keyed {
+  const made = Object.keys(tenants).map((name) =>
+    makeKey(name, admins.includes(name), readOnly.includes(name)),
+  );
   const keys = Object.fromEntries(made.map((key) => [key.entry.tenant, key]));
   const ringOf = (valid: readonly MadeKey[]) =>
     new KeyRing(keysFileOf(valid, tenants), createKeyDigest(undefined));
   let ring = ringOf(made);
   const authenticate = createAuthenticate({ find: (key) => ring.find(key) });
-  const served = serve({ ...options, authenticate });
+  const served = serve({ ...options, authenticate, listTenants: () => ring.list() });
   const ask: Keyed['ask'] = async (tenant, path, body, init = {}) => {
     const headers = {
       authorization: `Bearer ${keys[tenant]!.text}`,

@@ -14,6 +14,7 @@ test('returns the tenant and whether the key is an admin key', async () => {
       object: 'tenant',
       id: tenant,
       is_admin: isAdmin,
+      is_read_only: false,
       needs_key: true,
     });
   }
@@ -21,7 +22,8 @@ test('returns the tenant and whether the key is an admin key', async () => {
 });
 
 test('a server without keys says that it needs none', async () => {
-  const expected = { object: 'tenant', id: 'local', is_admin: false, needs_key: false };
+  const rights = { is_admin: false, is_read_only: false };
+  const expected = { object: 'tenant', id: 'local', ...rights, needs_key: false };
   assert.deepEqual(await readOk(await serve().app.request('/v1/me')), expected);
 });
 

@@ -33,7 +33,12 @@ const REFUSED: readonly [what: string, url: string, body: unknown, message: RegE
     { model: 'base', input: [{ type: 'function_call_output', call_id: 'c', output: 'x' }] },
     /Send the function_call item before its output/,
   ],
-  ['a route of OpenAI that is missing', '/v1/images/generations', {}, /docs lists/],
+  [
+    'a route of OpenAI that is missing',
+    '/v1/images/generations',
+    {},
+    /\/v1\/images of OpenAI's API is not supported/,
+  ],
 ];
 
 for (const [what, url, body, expected] of REFUSED) {

@@ -7,7 +7,7 @@ import { serveKeyed } from './keyed.ts';
 import { serve } from './served.ts';
 
 const { app } = serve();
-const PATHS = ['/', '/fine-tuning', '/adapters', '/status', '/docs'];
+const PATHS = ['/', '/fine-tuning', '/adapters', '/status', '/usage', '/docs'];
 
 /** Where a page's markup leads, as a browser resolves it. */
 async function references(path: string, of = app): Promise<string[]> {
@@ -17,17 +17,24 @@ async function references(path: string, of = app): Promise<string[]> {
   );
 }
 
+/** A module that is loaded on demand. */
+const ON_DEMAND = /\bimport\(['"](\.\/[^'"]+)['"]\)/g;
+const AT_ONCE = /\b(?:from|import) ?['"](\.\/[^'"]+)['"]/g;
+
 /** The modules that a script leads to, itself included. */
-async function modulesOf(path: string, found = new Set<string>()): Promise<Set<string>> {
+async function modulesOf(
+  path: string,
+  imports: readonly RegExp[] = [AT_ONCE, ON_DEMAND],
+  found = new Set<string>(),
+): Promise<Set<string>> {
   if (found.has(path)) return found;
   found.add(path);
   const response = await app.request(path);
   assert.equal(response.status, 200, path);
   assert.match(response.headers.get('content-type')!, /^text\/javascript/, path);
-  for (const [, target] of (await response.text()).matchAll(
-    /\b(?:from|import) ?['"](\.\/[^'"]+)['"]/g,
-  )) {
-    await modulesOf(new URL(target!, `http://localhost${path}`).pathname, found);
+  const text = await response.text();
+  for (const [, target] of imports.flatMap((pattern) => [...text.matchAll(pattern)])) {
+    await modulesOf(new URL(target!, `http://localhost${path}`).pathname, imports, found);
   }
   return found;
 }
@@ -45,8 +52,32 @@ test('every page is complete: all that it leads to is served by this server', as
     }
   }
   const own = readdirSync('src/pages').filter((name) => /\.(js|css|svg)$/.test(name));
-  assert.ok(own.length > 10);
+  assert.ok(own.length >= 3);
   for (const name of own) assert.ok(reached.has(`/pages/${name}`), `${name} is of no page`);
+});
+
+test('the scripts that a page waits for take at most 60 kB compressed', async () => {
+  for (const path of PATHS) {
+    const scripts = (await references(path)).filter((target) => target.endsWith('.js'));
+    const modules = new Set<string>();
+    for (const script of scripts) await modulesOf(script, [AT_ONCE], modules);
+    let bytes = 0;
+    for (const module of modules) {
+      const headers = { 'accept-encoding': 'gzip' };
+      bytes += (await (await app.request(module, { headers })).arrayBuffer()).byteLength;
+    }
+    assert.ok(
+      modules.size > 2 && bytes <= 60_000,
+      `${path}: ${bytes} bytes in ${modules.size} files`,
+    );
+  }
+});
+
+test('a page links its own style sheet after the common one, so that its rules win', async () => {
+  const sheets = (await references('/status')).filter((target) => target.endsWith('.css'));
+  assert.deepEqual(sheets.slice(-2), ['/pages/style.css', '/pages/status.css']);
+  const text = await (await app.request('/pages/status.css')).text();
+  assert.match(text, /\.cells\{display:flex/);
 });
 
 test('a page allows no script and no style but files of this server, and no text as markup', async () => {
@@ -83,7 +114,7 @@ test('a cached file is requested with its tag and answered with 304', async () =
 test('files are compressed as the client accepts it, and the tag says how', async () => {
   const get = async (path: string, headers: Record<string, string>) =>
     app.request(path, { headers });
-  for (const path of ['/', '/pages/style.css', '/pages/uplot.js', '/openapi.json']) {
+  for (const path of ['/', '/pages/style.css', '/pages/status.js', '/openapi.json']) {
     const plain = Buffer.from(await (await get(path, {})).arrayBuffer());
     for (const [accepted, coding, decode] of [
       ['gzip, deflate, br, zstd', 'br', brotliDecompressSync],
@@ -108,7 +139,7 @@ test('no path leads to another file', async () => {
   const tricks = [
     ...['', 'layout.html', 'playground.html', 'none.js', 'toString', '__proto__', '.', 'STYLE.CSS'],
     ...['../http/app.ts', '..%2fhttp%2fapp.ts', '..%5cstyle.css', '%2e%2e/main.ts', './style.css/'],
-    ...['style.css%00.js', '/style.css', '%2fetc%2fpasswd', 'style.css/style.css', 'uplot.js/x'],
+    ...['style.css%00.js', '/style.css', '%2fetc%2fpasswd', 'style.css/style.css', 'status.js/x'],
   ];
   for (const trick of tricks) {
     const response = await app.request(`/pages/${trick}`);

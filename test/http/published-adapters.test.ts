@@ -8,6 +8,7 @@ import type { Adapter, AdapterList } from '../../src/contracts/management-api.ts
 import type { Model, ModelList } from '../../src/contracts/openai.ts';
 import { createPublished, sampleFolder } from '../adapters/published.ts';
 import { ORIGIN, writeOrigin } from '../adapters/repository/shelf.ts';
+import { writeToyClassifier } from '../e2e/toy-adapter.ts';
 import { pluck } from '../pluck.ts';
 import { type KeyedOptions, serveKeyed } from './keyed.ts';
 import { assertRefused, readError, readOk } from './served.ts';
@@ -55,6 +56,17 @@ describe('reading', () => {
     assert.ok(bytes > 100);
     assert.deepEqual(aliasesOf(zen), { latest: whole(2), stable: whole(1) });
     assert.deepEqual(zen.aliases.find(({ alias }) => alias === 'latest')?.previous, whole(1));
+  });
+
+  test('shows the classes of a classifier, alone and in the list', async () => {
+    const { repository, get } = open();
+    const directory = writeToyClassifier(sampleFolder(), 1, ['glad', 'sad']);
+    await repository.publish({ tenant: 'acme', name: 'mood' }, { directory });
+    const { data } = await get<AdapterList>('acme', '');
+    const classes = [await get('acme', '/mood'), data[0]!].map(
+      ({ versions }) => versions[0]!.classes,
+    );
+    assert.deepEqual(classes, [2, 2]);
   });
 
   test('T41: shows what a version was made from to those who may change it', async () => {

@@ -212,3 +212,24 @@ for (const [what, [field, bytes]] of Object.entries(refused)) {
     );
   });
 }
+
+test('a scaling of the rotary embedding extends the context', async () => {
+  const source = createFile('scaled.gguf', METADATA, modelTensors(TYPES.Q8_0));
+  const configOf = async (name: string, ropeScaling: Record<string, unknown>) => {
+    const out = path.join(work, name);
+    await importModel(source, out, { ...NONE, ropeScaling });
+    const { config, tensors } = readArtifact(out);
+    tensors.close();
+    return config;
+  };
+  const yarn = await configOf('out-yarn', { rope_type: 'yarn', factor: 4 });
+  assert.equal(yarn.maxPositions, 512);
+  assert.ok(Math.abs(yarn.ropes[0]!.magnitude - (0.1 * Math.log(4) + 1)) < 1e-9);
+  const linear = await configOf('out-linear', { rope_type: 'linear', factor: 2 });
+  assert.equal(linear.maxPositions, 256);
+  assert.equal(linear.ropes[0]!.frequencies[0], 0.5);
+  const dynamic = await configOf('out-dynamic', { rope_type: 'dynamic', factor: 2 });
+  assert.equal(dynamic.maxPositions, 128);
+  const wrong = configOf('out-wrong', { rope_type: 'spiral' });
+  await assert.rejects(wrong, /rope_scaling.rope_type: "spiral" is not supported/);
+});

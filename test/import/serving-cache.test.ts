@@ -3,10 +3,13 @@ import { readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import {
+  builtFolders,
   discardChecksums,
   findFault,
   findQuickFault,
   isBuilt,
+  servingFolder,
+  whyNotBuilt,
 } from '../../src/import/serving-cache.ts';
 import { buildServingFiles } from '../../src/import/serving-files.ts';
 import { ensureServingFiles } from '../ensure-serving-files.ts';
@@ -65,6 +68,25 @@ test('the quick check names a truncated, missing or unreadable file', async (t) 
   }
   rmSync(at('weights.bin'));
   assert.match(findQuickFault(dir)!.reason, /ENOENT/);
+});
+
+test('the forms of a base are listed, and why one is not built', async (t) => {
+  const { dir, options } = await build(t);
+  const { digest } = model.artifact.info;
+  const { cacheDir } = options;
+  const builtForms = (id: string, folder: string) =>
+    builtFolders(id, folder).map(({ weights }) => weights);
+  assert.deepEqual(builtForms(digest, cacheDir), ['int8']);
+  assert.deepEqual(builtFolders(digest, cacheDir), [{ weights: 'int8', folder: dir }]);
+  await ensureServingFiles(model.artifact, { weights: 'nf4', cacheDir });
+  assert.deepEqual(builtForms(digest, cacheDir), ['int8', 'nf4']);
+  assert.deepEqual(builtForms(digest, path.join(cacheDir, 'absent')), []);
+  const missing = servingFolder(digest, { weights: 'int4', cacheDir });
+  assert.match(whyNotBuilt(missing), /only in other forms: \w+-int8-v\d+, \w+-nf4-v\d+\.$/);
+  const newer = servingFolder(digest, options).replace(/\d+$/, '99');
+  assert.equal(whyNotBuilt(newer), `${dir} has the layout of another version.`);
+  await discardChecksums(dir);
+  assert.equal(whyNotBuilt(dir), `${dir} is incomplete or damaged.`);
 });
 
 test('a folder without checksums counts as incomplete', async (t) => {

@@ -1,10 +1,35 @@
-// Writes the tables of model families and of rotary embeddings as Markdown for docs/bases.md.
+// Writes the tables of the catalogue, of model families and of rotary embeddings as Markdown for docs/bases.md.
+import { formatBytes } from '../../src/common/format-bytes.ts';
+import { baseBytes } from '../../src/engine/memory/memory-budget.ts';
+import {
+  CATALOGUE_NAMES,
+  configOfShape,
+  downloadBytes,
+  findInCatalogue,
+} from '../../src/import/catalogue.ts';
 import { FAMILIES, type Family } from '../../src/model/families.ts';
 import { ROPE_KINDS } from '../../src/model/rope.ts';
 
 /** Returns the tables by the names of their marks in the page. */
-export function baseTables(): Readonly<Record<'families' | 'rotary embeddings', string>> {
+export function baseTables(): Readonly<
+  Record<'catalogue' | 'families' | 'rotary embeddings', string>
+> {
   return {
+    catalogue: table(
+      ['name', 'from', 'license', 'context', 'download', 'int8', 'int4', 'nf4'],
+      CATALOGUE_NAMES.map((name) => {
+        const entry = findInCatalogue(name)!;
+        const config = configOfShape(entry);
+        const sizes = (['int8', 'int4', 'nf4'] as const).map((form) => baseBytes(config, form));
+        return [
+          `\`${name}\``,
+          entry.kind === 'hub' ? entry.id : entry.wheel.requirement,
+          entry.license,
+          config.maxPositions.toLocaleString('en-US'),
+          ...[downloadBytes(entry), ...sizes].map(formatBytes),
+        ];
+      }),
+    ),
     families: table(
       ['`model_type`', 'models', 'what sets it apart'],
       Object.entries(FAMILIES).map(([name, family]) => {

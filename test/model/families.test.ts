@@ -111,3 +111,13 @@ test('longrope has the long frequencies for contexts beyond the original length'
   assert.ok(Math.abs(firstCosine(32) - magnitude * Math.cos(1)) < 1e-6);
   assert.ok(Math.abs(firstCosine(33) - magnitude * Math.cos(1 / 4)) < 1e-6);
 });
+
+test('a yarn with the original length extends the context, as pages of models tell users to write it', () => {
+  const contextOf = (rope_scaling: object, maxPositions = 128) =>
+    parse({ max_position_embeddings: maxPositions, rope_scaling }).maxPositions;
+  const yarn = { rope_type: 'yarn', factor: 4, original_max_position_embeddings: 128 };
+  assert.equal(contextOf(yarn), 512);
+  assert.equal(contextOf(yarn, 512), 512);
+  assert.equal(contextOf({ rope_type: 'yarn', factor: 4 }, 512), 512);
+  assert.equal(contextOf({ rope_type: 'linear', factor: 4 }), 128);
+});

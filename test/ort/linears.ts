@@ -1,8 +1,14 @@
 // Linears in per-token form: random ones, our operator for them, and its plain twins in float64.
+import { ownInstructions } from '../../src/ort/own-operators.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
 import { packRowInt8, quantizeRowInt8 } from '../../src/quant/row-int8.ts';
 import { seededRandom } from '../fixtures.ts';
+import { expandRecords } from '../quant/plain-records.ts';
 import { runNode } from './one-node.ts';
+
+/** Why tests of our own operators are skipped here, or false. */
+export const skip =
+  ownInstructions() === undefined && 'our own operators do not run on this machine';
 
 /** The activations by their number in the operator. */
 export const ACTIVATIONS = [
@@ -33,6 +39,8 @@ export interface Linear extends LinearShape {
   /** The index of one of `ACTIVATIONS`. With one, a row of x is twice as wide. */
   readonly activation?: number;
   readonly adapters?: Adapters;
+  /** 4-bit weights [out / 16, in / 32, 320], in place of the weights and the treatment of inputs. */
+  readonly records?: Uint8Array<ArrayBuffer>;
 }
 
 /** Adapters of a linear with N outputs in parts: S slots, R ranks, J = parts * R rank rows. Slot 0 is no adapter. */
@@ -113,12 +121,13 @@ function activated({ x, inputs, tokens, activation = 0 }: Linear): Float64Array 
 export function plainLinear(linear: Linear): number[] {
   const { tokens, inputs, outputs, groups, factors, floatInputs, floatValues } = linear;
   const x = activated(linear);
-  const width = inputs / groups;
-  const { data, scales } = quantizeRowInt8([linear.weights], inputs);
+  const { records } = linear;
+  const width = records ? 32 : inputs / groups;
+  const weights = records ? expandRecords(records, inputs) : rowInt8Values(linear);
   const y: number[] = [];
   for (let t = 0; t < tokens; t++) {
     const row = Array.from({ length: inputs }, (_, i) =>
-      Math.fround(x[t * inputs + i]! * factors[i]!),
+      Math.fround(x[t * inputs + i]! * (records ? 1 : factors[i]!)),
     );
     const rounded = row.map((value, i) => {
       const first = i - (i % width);
@@ -129,14 +138,22 @@ export function plainLinear(linear: Linear): number[] {
     });
     for (let o = 0; o < outputs; o++) {
       let sum = linear.hasBias ? linear.bias[o]! : 0;
-      for (let i = 0; i < inputs; i++)
-        sum += rounded[i]! * (data[i * outputs + o]! - 128) * scales[o]!;
-      for (const [f, i] of floatInputs.entries())
+      for (let i = 0; i < inputs; i++) sum += rounded[i]! * weights[o * inputs + i]!;
+      for (const [f, i] of records ? [] : floatInputs.entries())
         sum += x[t * inputs + i]! * floatValues[f * outputs + o]!;
       y.push(sum);
     }
   }
   return y;
+}
+
+/** The values [out, in] of weights in 8 bits. */
+function rowInt8Values({ weights, inputs, outputs }: Linear): Float64Array {
+  const { data, scales } = quantizeRowInt8([weights], inputs);
+  return Float64Array.from({ length: outputs * inputs }, (_, at) => {
+    const [o, i] = [Math.floor(at / inputs), at % inputs];
+    return (data[i * outputs + o]! - 128) * scales[o]!;
+  });
 }
 
 /** The plain twin of the adapters: changes the outputs [T, N] of a linear without them. */
@@ -181,20 +198,29 @@ export function rowsOf(linear: Linear, from: number, to: number): Linear {
 
 /** The operator's inputs, in its order. */
 export function linearInputs(linear: Linear): Record<string, OrtTensor | undefined> {
-  const { tokens, inputs, outputs, floats, x, activation, adapters } = linear;
+  const { tokens, inputs, outputs, x, activation, adapters } = linear;
+  return {
+    x: hostTensor('float32', [tokens, inputs * (activation ? 2 : 1)], x),
+    ...weightInputs(linear),
+    bias: linear.hasBias ? hostTensor('float32', [outputs], linear.bias) : undefined,
+    ...(adapters && adapterInputs(adapters, linear)),
+  };
+}
+
+function weightInputs(linear: Linear): Record<string, OrtTensor | undefined> {
+  const { inputs, outputs, floats, records } = linear;
+  const none = { scales: undefined, factors: undefined, indices: undefined, values: undefined };
+  if (records)
+    return { weights: hostTensor('uint8', [outputs / 16, inputs / 32, 320], records), ...none };
   const { data, scales } = quantizeRowInt8([linear.weights], inputs);
-  const blocks = Math.ceil(outputs / 16);
   const float = (shape: readonly number[], values: Floats) => hostTensor('float32', shape, values);
   const packed = Uint8Array.from(packRowInt8(data, inputs));
   return {
-    x: float([tokens, inputs * (activation ? 2 : 1)], x),
-    weights: hostTensor('uint8', [blocks, inputs / 4, 16, 4], packed),
+    weights: hostTensor('uint8', [Math.ceil(outputs / 16), inputs / 4, 16, 4], packed),
     scales: float([outputs], Float32Array.from(scales)),
     factors: float([inputs], linear.factors),
     indices: floats ? ints(linear.floatInputs) : undefined,
     values: floats ? float([floats, outputs], linear.floatValues) : undefined,
-    bias: linear.hasBias ? float([outputs], linear.bias) : undefined,
-    ...(adapters && adapterInputs(adapters, linear)),
   };
 }
 
@@ -217,9 +243,10 @@ function adapterInputs(adapters: Adapters, { inputs, outputs }: Linear) {
 
 /** Runs the operator. */
 export function ownLinear(linear: Linear, threads?: number): Floats {
-  const { tokens, outputs, groups, activation = 0 } = linear;
+  const { tokens, outputs, activation = 0, records } = linear;
+  const groups = records ? 1 : linear.groups;
   const y = hostTensor('float32', [tokens, outputs]);
-  const attributes = { groups, activation };
+  const attributes = { groups, activation, bits: records ? 4 : 8 };
   runNode({
     opType: 'RowLinear',
     attributes,

@@ -43,7 +43,7 @@ test('attributes and widths whose sums would overflow are errors', { skip }, () 
     const outputs = { y: hostTensor('float32', [1, 16]) };
     runNode({
       opType: 'RowLinear',
-      attributes: { groups, activation: 0 },
+      attributes: { groups, activation: 0, bits: 8 },
       inputs: values,
       outputs,
     });
@@ -68,7 +68,7 @@ test('runs on several threads leave the memory of one', { skip }, async () => {
     ([name, tensor]) => tensor && g.input(name, tensor.type, tensor.shape),
   );
   const options = { domain: LORIKEET, outputs: ['y'] };
-  g.nodeWithOutputs('RowLinear', operands, { groups: 1, activation: 1 }, options);
+  g.nodeWithOutputs('RowLinear', operands, { groups: 1, activation: 1, bits: 8 }, options);
   g.output('y' as never, 'float32', [2048, 16]);
   using session = await createSession(g.toBytes(), { intraOpThreads: 1, usesOwnOperators: true });
   const bindings = Array.from({ length: 4 }, () => {

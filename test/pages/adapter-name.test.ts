@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { toAdapterName } from '../../src/jobs/names.ts';
-import { adapterName } from '../../src/pages/job-fields.js';
+import { adapterName } from '../../src/pages/fine-tuning/new-job/name.ts';
 
 function serverName(suffix: string): string | undefined {
   try {

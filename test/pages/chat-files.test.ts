@@ -1,9 +1,15 @@
 // Chats as files: nothing is lost on the way out and back, and Open WebUI's files are read.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Answer, newAnswer } from '../../src/pages/chat.js';
-import { parseFile, toFile } from '../../src/pages/chat-files.js';
-import { addTurn, type Chat, createChat, pathOf, titleOf } from '../../src/pages/chat-tree.js';
+import { type Answer, newAnswer } from '../../src/pages/playground/chat.ts';
+import { parseFile, toFile } from '../../src/pages/playground/chat-files.ts';
+import {
+  addTurn,
+  type Chat,
+  createChat,
+  pathOf,
+  titleOf,
+} from '../../src/pages/playground/chat-tree.ts';
 
 const done = (model: string, text: string): Answer => ({
   ...newAnswer(model),

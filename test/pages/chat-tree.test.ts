@@ -1,20 +1,20 @@
 // A chat as a tree of turns: the chosen path, branches and variants, removal, and copies from several tabs.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type Answer, newAnswer } from '../../src/pages/chat.js';
+import { createId } from '../../src/pages/ids.ts';
+import { type Answer, newAnswer } from '../../src/pages/playground/chat.ts';
 import {
   addTurn,
   type Chat,
   chooseTurn,
   contains,
   createChat,
-  createId,
   joinTurns,
   pathOf,
   removeTurn,
   titleOf,
   toChat,
-} from '../../src/pages/chat-tree.js';
+} from '../../src/pages/playground/chat-tree.ts';
 
 const done = (text: string, state: Answer['state'] = 'done'): Answer => ({
   ...newAnswer('a'),

@@ -8,7 +8,7 @@ import {
   parseAddress,
   toAddress,
   toMessages,
-} from '../../src/pages/chat.js';
+} from '../../src/pages/playground/chat.ts';
 
 const answer = (model: string, text: string, state: Answer['state'] = 'done'): Answer => ({
   ...newAnswer(model),

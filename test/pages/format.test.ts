@@ -1,9 +1,8 @@
-// Ranges of time, and the curves of several jobs in one chart.
+// Times and ranges of time.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { durationRange } from '../../src/pages/format.js';
-import { EventLog, overlayCurves } from '../../src/pages/job-events.js';
-import { progressText } from '../../src/pages/job-facts.js';
+import { progressText } from '../../src/pages/fine-tuning/facts.ts';
+import { durationRange, shortTime } from '../../src/pages/format.ts';
 
 test('a range has one unit and is rounded outwards', () => {
   for (const [from, to, text] of [
@@ -24,18 +23,11 @@ test('the remaining time of a job is a range around the measured speed', () => {
   assert.equal(progressText(job as never, 1000), '25%, 8 to 12 min left');
 });
 
-test('curves of jobs with different steps share one axis', () => {
-  const [one, other] = [new EventLog(), new EventLog()];
-  const event = (step: number, loss: number) => ({
-    id: `e${step}`,
-    type: 'metrics',
-    data: { step, train_loss: loss },
-  });
-  one.add([event(1, 3), event(2, 2)] as never);
-  other.add([event(2, 5), event(4, 4)] as never);
-  assert.deepEqual(overlayCurves([one, other], 'train_loss'), [
-    [1, 2, 4],
-    [3, 2, null],
-    [null, 5, 4],
-  ]);
+test('a time of today has no date, and one of another year has its year', () => {
+  const now = new Date(2026, 11, 2, 18, 0);
+  const shown = (...then: [number, number, number, number]) =>
+    shortTime(new Date(...then).getTime() / 1000, now);
+  assert.match(shown(2026, 11, 2, 9), /9.*00/);
+  assert.doesNotMatch(shown(2026, 11, 1, 9), /00|2026/);
+  assert.match(shown(2025, 11, 2, 9), /2025/);
 });

@@ -11,11 +11,12 @@ import {
   faultText,
   missingNames,
   PYTHON,
-  readLine,
   readRow,
   TEMPLATES,
+  templateOf,
+  verdictOn,
   writeTemplate,
-} from '../../src/pages/grader.js';
+} from '../../src/pages/fine-tuning/new-job/grader.ts';
 
 const PRINT = 'import json, sys\nprint(grade(*json.loads(sys.argv[1])))';
 const CALLS = {
@@ -49,22 +50,13 @@ test('every template rewards an output that is what a key of its row says', asyn
   assert.equal(readRow('[1'), undefined);
 });
 
-test('a line is found in a file that arrives in pieces of any size', async () => {
-  const lines = ['{"a": 1}', '', '{"ü": "€"}', '{"last": 3}'];
-  for (const end of ['', '\n']) {
-    const bytes = new TextEncoder().encode(lines.join('\n') + end);
-    for (const size of [1, 2, 3, 7, 100]) {
-      const open = () =>
-        new ReadableStream<Uint8Array<ArrayBuffer>>({
-          start(controller) {
-            for (let at = 0; at < bytes.length; at += size) {
-              controller.enqueue(bytes.slice(at, at + size));
-            }
-            controller.close();
-          },
-        });
-      for (const [i, line] of lines.entries()) assert.equal(await readLine(open(), i + 1), line);
-      assert.equal(await readLine(open(), 5), undefined);
-    }
-  }
+test('a template follows its kind, and the verdict names what is wrong', () => {
+  for (const { id } of TEMPLATES) assert.equal(templateOf(writeTemplate(id)), id);
+  assert.equal(templateOf('{'), undefined);
+  const row = readRow('{"messages": [], "wanted": "Blue."}');
+  const about = { refusal: '', row, number: 3 };
+  assert.equal(verdictOn(writeTemplate('multi', row), about), 'Valid');
+  assert.match(verdictOn(writeTemplate(), about), /row 3 lacks item.answer. It has wanted./);
+  assert.match(verdictOn('{', about), /^Not JSON: /);
+  assert.equal(verdictOn('{}', { ...about, refusal: 'type: is missing' }), 'type: is missing');
 });

@@ -2,7 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { FineTuningJob } from '../../src/contracts/fine-tuning-api.ts';
-import { adviceFor } from '../../src/pages/job-advice.js';
+import { adviceFor, inWords } from '../../src/pages/fine-tuning/advice.ts';
 
 function failed(code: string, hyperparameters = {}, lorikeet = {}): FineTuningJob {
   const method = { type: 'supervised', supervised: { hyperparameters } };
@@ -38,3 +38,18 @@ test('a job that has not failed gets no advice, nor one that failed for an unkno
   assert.equal(adviceFor({ ...failed('x'), error: null }), undefined);
   assert.equal(adviceFor(failed('internal_error')), undefined);
 });
+
+for (const [raw, shown] of [
+  [
+    "ENOENT: no such file or directory, open '/srv/jobs/7/train.jsonl'",
+    'The file train.jsonl is missing on the server (ENOENT).',
+  ],
+  [
+    "The run failed: EACCES: permission denied, rename '/a/b' -> '/a/c'",
+    'The run failed: The file b may not be read or written by the server (EACCES).',
+  ],
+  ['EIO: i/o error, read', 'A file cannot be read or written (EIO).'],
+  ['gate applied: it changes nothing', 'gate applied: it changes nothing'],
+] as const) {
+  test(`"${raw}" is shown in words`, () => assert.equal(inWords(raw), shown));
+}

@@ -2,7 +2,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { FineTuningJobEvent } from '../../src/contracts/fine-tuning-api.ts';
-import { EventLog } from '../../src/pages/job-events.js';
+import {
+  lastValidated,
+  overlayCurves,
+  pointsOf,
+  stepsOf,
+  warningsOf,
+  withEvents,
+} from '../../src/pages/fine-tuning/events.ts';
 
 function event(seq: number, more: Partial<FineTuningJobEvent> = {}): FineTuningJobEvent {
   return {
@@ -22,9 +29,8 @@ const step = (seq: number, n: number, more: object = {}) =>
 
 test('the newest validation is found by its loss or its reward', () => {
   for (const measured of [{ full_valid_loss: 4 }, { full_valid_mean_reward: 0.5 }]) {
-    const log = new EventLog();
-    log.add([step(1, 1, measured), step(2, 2, measured), step(3, 3)]);
-    assert.equal(log.lastValidated()?.['step'], 2);
+    const steps = stepsOf([step(3, 3), step(2, 2, measured), step(1, 1, measured)]);
+    assert.equal(lastValidated(steps)?.step, 2);
   }
 });
 
@@ -38,34 +44,38 @@ test('overlapping pages in any order give each step and event once', () => {
     event(5, { level: 'warn', message: 'new', data: { code: 'overfitting' } }),
     event(6, { level: 'warn', message: 'other' }),
   ];
-  const log = new EventLog();
-  log.add(events.slice(4).reverse());
-  log.add(events.slice(0, 5).reverse());
-  log.add(events.slice(3, 6));
-  assert.equal(log.count, 7);
-  assert.deepEqual(log.points(['train_loss', 'full_valid_loss']), [
+  const pages = [events.slice(4).reverse(), events.slice(0, 5).reverse(), events.slice(3, 6)];
+  const all = pages.reduce(withEvents, []);
+  assert.deepEqual(pointsOf(stepsOf(all), ['train_loss', 'full_valid_loss']), [
     [1, 2, 10],
     [10, 5, 1],
     [null, 4, null],
   ]);
   assert.deepEqual(
-    log.events().map(({ message }) => message),
+    all.map(({ message }) => message),
     ['other', 'new', 'event 4', 'old', 'event 2', 'event 1', 'event 0'],
   );
   assert.deepEqual(
-    log.warnings().map(({ message }) => message),
+    warningsOf(all).map(({ message }) => message),
     ['other', 'new'],
   );
-  assert.equal(log.last()?.['step'], 10);
+  assert.equal(withEvents(all, pages[2]!), all, 'nothing new changes nothing');
 });
 
 test('without events there are no curves, and values that are not numbers are gaps', () => {
-  const log = new EventLog();
-  assert.deepEqual(log.points(['train_loss']), [[], []]);
-  assert.equal(log.last(), undefined);
-  log.add([
+  assert.deepEqual(pointsOf([], ['train_loss']), [[], []]);
+  const steps = stepsOf([
     step(1, 1, { train_loss: 'NaN' }),
     event(2, { type: 'metrics', data: { step: 'x' as never } }),
   ]);
-  assert.deepEqual(log.points(['train_loss']), [[1], [null]]);
+  assert.deepEqual(pointsOf(steps, ['train_loss']), [[1], [null]]);
+});
+
+test('the curves of several jobs share their steps', () => {
+  const jobs = [[step(1, 1), step(2, 5)], [step(1, 2)]].map(stepsOf);
+  assert.deepEqual(overlayCurves(jobs, 'train_loss'), [
+    [1, 2, 5],
+    [10, null, 2],
+    [null, 5, null],
+  ]);
 });

@@ -15,10 +15,11 @@ export interface MadeKey {
   readonly entry: KeyEntry;
 }
 
-export function makeKey(tenant: string, admin = false): MadeKey {
+export function makeKey(tenant: string, admin = false, readOnly = false): MadeKey {
   const { id, text } = createApiKey();
   const sha256 = digest(text).toString('hex');
-  return { text, entry: { id, tenant, admin, created: '2026-11-25T04:00:00Z', sha256 } };
+  const created = '2026-11-25T04:00:00Z';
+  return { text, entry: { id, tenant, admin, ...(readOnly && { readOnly }), created, sha256 } };
 }
 
 export type TenantSettings = KeysFile['tenants'][string];

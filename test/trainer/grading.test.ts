@@ -25,7 +25,7 @@ const TOOLS = [{ type: 'function', function: { name: 'paint', parameters } }];
 
 const objective = 'reinforcement' as const;
 const encodeRow = createRowEncoder({ ...modelText, vocabSize: 256, objective });
-const promptOf = (row: object) => encodeRow(parseRow(JSON.stringify(row), objective));
+const promptOf = (row: object) => encodeRow(parseRow(JSON.stringify(row), { objective }));
 
 /** The grader is right if this part of the sample equals the row's color. */
 const equalsColor = (input: string) => ({

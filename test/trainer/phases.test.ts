@@ -24,11 +24,21 @@ test('a run reports that it loads and measures the base, begins its first step, 
   assert.match(begin, /^load base 0\/\d+$/);
   assert.equal(end, begin.replace(/0\/(\d+)/, '$1/$1'));
   assert.deepEqual(story.slice(2), [
-    ...['measure base 0/3', 'measure base 3/3', 'step 1 0/?'], // the fixed text, and two batches
-    ...['validate 0/2', 'validate 2/2', 'step 1 done'],
-    ...['validate 0/2', 'validate 2/2', 'step 2 done'],
+    ...['measure base 0/3', 'measure base 3/3'], // the fixed text, and two batches
+    ...['step 1 0/1', 'step 1 1/1', 'validate 0/2', 'validate 2/2', 'step 1 done'],
+    ...['step 2 0/1', 'step 2 1/1', 'validate 0/2', 'validate 2/2', 'step 2 done'],
     'evaluate 0/?',
   ]);
+});
+
+test('a batch that takes long is reported while it runs', (t) => {
+  t.mock.method(performance, 'now', () => (nowMs += 200));
+  let nowMs = 0;
+  const shares: number[] = [];
+  const phases = new Phases((message) => message.type === 'progress' && shares.push(message.done));
+  phases.begin('step 1', 2);
+  for (let done = 1; done <= 10; done++) phases.withinBatch(done, 10);
+  assert.deepEqual(shares, [0, 0.3, 0.6, 0.9]);
 });
 
 test('a phase that counts quickly is reported at its begin, its end, and rarely in between', () => {

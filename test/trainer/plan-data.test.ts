@@ -150,7 +150,8 @@ test('the recommended run takes as much as the plan says of the same run, and th
     const plan = await wholePlanOf(json, { memory: 6e8, samplingEngineBytes });
     const { method, rank, bytes } = recommendationOf(plan);
     assert.deepEqual([method, rank, bytes], ['qlora', 16, plan.job!.memoryBytes]);
-    assert.ok(plan.text.includes(`Memory   about ${gb(bytes)} (`), plan.text);
+    assert.ok(plan.text.includes(`Needed   about ${gb(bytes)} (`), plan.text);
+    assert.match(plan.text, /^More {5}memory buys: .*twice the --batch-size \(.* GB\), LoRA on/m);
     assert.ok(plan.text.includes(`it takes about ${gb(bytes)} of ${gb(6e8)}, which `), plan.text);
   }
 });
@@ -189,7 +190,7 @@ test('bad lines are data: code, field, the first ten line numbers', async (t) =>
     param: 'training_file',
     lines: [3, 4],
   });
-  const many = await faultOf({ data: rows(t, [good]), validation: rows(t, Array(30).fill('[')) });
+  const many = await faultOf({ data: rows(t, [good]), validation: rows(t, Array(30).fill('"')) });
   const { message, ...fault } = many!;
   assert.match(
     message,

@@ -86,13 +86,13 @@ const REFUSED: readonly (readonly [name: string, content: string | Uint8Array, s
   ['B60: one bad line', `${ROW}\n\n{"messages":`, /has a bad line\n {2}line 3: is not JSON/],
   [
     'B60: thirty bad lines',
-    lines(30, (i) => `[${i}]`),
+    lines(30, (i) => `${i}`),
     /has 30 bad lines; the first 10\n {2}line 1: .*\n(?: {2}line \d+: .*\n){9}$/,
   ],
   ['B61: gzip', gzipSync(ROW), /is gzip/],
   ['B61: zip', Buffer.from('PK\u0003\u0004rows'), /is zip/],
   ['B61: UTF-16', Buffer.from(`\ufeff${ROW}`, 'utf16le'), /is UTF-16/],
-  ['B61: UTF-16 without a mark', Buffer.from(ROW, 'utf16le'), /line 1: is not JSON/],
+  ['B61: UTF-16 without a mark', Buffer.from(ROW, 'utf16le'), /is UTF-16/],
   ['B61: Latin-1', Buffer.from(chat('é', 'è'), 'latin1'), /line 1: is not UTF-8/],
   ['B62: a wrong role', clown, /line 1: messages\[0\]\.role: is not one of/],
   ['B62: no messages', '{"mesages":[]}', /line 1: has neither messages, /],
@@ -101,8 +101,6 @@ const REFUSED: readonly (readonly [name: string, content: string | Uint8Array, s
   ['B62: no assistant message', turns([user]), /messages: has no assistant message/],
   ['B62: an empty answer', answered({ content: '' }), /messages\[1\]\.content: is empty/],
   ['B62: content in parts', answered({ content: [] }), /messages\[1\]\.content: must be a text/],
-  ['B62: a key of a message', answered({ mood: 1 }), /messages\[1\]\.mood: is not a known key/],
-  ['B62: an extra key of a row', noted, /id: is not a known key/],
   ['B63: every label masked', answered({ weight: 0 }), /has nothing to learn from/],
   ['B63: ids that are none', strangeIds, /input_ids\[1\]: 1024 is not a token id/],
 ];
@@ -121,6 +119,8 @@ const repeated = lines(20_000, () => '{"input_ids":[5,6],"labels":[5,6]}');
 const rows = (count: number) => lines(count, (i) => chat(`${i}`, 'b'));
 const TAKEN: [name: string, content: string, examples: number, codes: string[]][] = [
   ['B59: a byte order mark, CRLF, blank lines, no last newline', odd, 2, ['few_examples']],
+  ['B62: an extra key of a row', noted, 1, ['few_examples', 'unknown_columns']],
+  ['B62: a key of a message', answered({ mood: 1 }), 1, ['few_examples', 'unknown_columns']],
   ['B63: a single example', ROW, 1, ['few_examples']],
   ['B63: nine examples', rows(9), 9, ['few_examples']],
   ['B63: ten examples', rows(10), 10, []],
@@ -152,15 +152,15 @@ test('B60: a bad line before hundreds of thousands of good ones is named, and me
   const good = '{"input_ids":[5,6,7,8],"labels":[5,6,7,8]}\n'.repeat(10_000);
   for (let part = 0; part < 5; part++) appendFileSync(file, good);
   await answer(file); // what a reading takes, however long: how much, differs between versions of Node
-  for (let part = 0; part < 15; part++) appendFileSync(file, good);
+  for (let part = 0; part < 25; part++) appendFileSync(file, good);
   appendFileSync(file, '[]\n');
   gc!();
   const before = process.memoryUsage().rss;
   const { code, error } = await answer(file);
   const grown = process.memoryUsage().rss - before;
   assert.equal(code, 1);
-  assert.match(error, /has 2 bad lines\n {2}line 1: is not JSON\n {2}line 200002: /);
-  assert.ok(grown < 100e6, `${grown} bytes more`);
+  assert.match(error, /has 2 bad lines\n {2}line 1: is not JSON\n {2}line 300002: /);
+  assert.ok(grown < 150e6, `${grown} bytes more`);
 });
 
 test('B63: what is over the context is cut off, counted, and dropped where nothing is left to learn', async (t) => {

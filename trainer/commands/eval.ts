@@ -147,7 +147,7 @@ async function measure(
   { artifact, modelText, phases, gate }: EvaluatedBase & Pick<EvalRequest, 'gate'>,
 ): Promise<EvaluationCard> {
   const compute = 'float32';
-  const model = createTrainModel(artifact, {
+  const trained = createTrainModel(artifact, {
     method: artifact.info.quantization === 'nf4' ? 'qlora' : 'lora',
     adapter,
     dropout: 0,
@@ -157,7 +157,9 @@ async function measure(
     threads: undefined,
     seed: 0,
     onRead: phases.counter('load base'),
+    onSegment: phases.withinBatch,
   });
+  const model = phases.watch(trained);
   phases.begin('evaluate');
   try {
     const { maxPositions } = artifact.config;

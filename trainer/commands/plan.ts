@@ -16,11 +16,12 @@ import {
   gb,
   matrixSaving,
   memoryByMethod,
+  moreText,
   type RunChoice,
   recommend,
 } from '../planner/method-memory.ts';
 import { type ModelShape, shapeOfConfig, shapeOfText } from '../planner/model-size.ts';
-import { type EstimatedRun, memoryOfRun } from '../planner/run-estimate.ts';
+import { type EstimatedRun, memoryOfRun, moreMemory } from '../planner/run-estimate.ts';
 import { describeRun, planText, type RunPlan } from '../planner/run-plan.ts';
 import { type SamplingEngineSize, samplingEngineSize } from '../planner/sampling-engine-size.ts';
 
@@ -121,11 +122,12 @@ function planShape({ size, config, scale }: ModelShape, memory: number, job: Pla
   const methods = memoryByMethod(size, rank);
   const saving = matrixSaving(size.hidden, rank);
   const perRank = estimated.method === 'full' ? size.loraPerRank : estimated.trained / rank;
-  const bytesOf = (choice: RunChoice) => {
-    const trained = perRank * choice.rank;
-    const { total, runtime } = memoryOfRun(config, { ...estimated, ...choice, trained });
+  const bytesOfRun = (run: EstimatedRun) => {
+    const { total, runtime } = memoryOfRun(config, run);
     return runtime + scale * (total - runtime) + sampler;
   };
+  const bytesOf = (choice: RunChoice) =>
+    bytesOfRun({ ...estimated, ...choice, trained: perRank * choice.rank });
   const recommendation = recommend(size, { memory, trainedTokens, bytesOf });
   const { method, compute, reason } = recommendation;
   const blocks = methods.map(({ method, lines, total, note }) =>
@@ -136,13 +138,17 @@ function planShape({ size, config, scale }: ModelShape, memory: number, job: Pla
     ].join('\n'),
   );
   const { batchTokens, length } = estimated;
+  const chosen = { ...estimated, method, compute, trained: perRank * recommendation.rank };
+  const more = moreMemory(chosen, bytesOfRun);
   const text = [
     `${(size.parameters / 1e9).toPrecision(3)} billion parameters. Published figures by method, for 16-bit weights on an accelerator:`,
     ...blocks,
     `A ${size.hidden} x ${size.hidden} matrix has ${(saving.weights / 1e6).toFixed(1)} M weights; rank ${rank} trains ${(saving.trained / 1e3).toFixed(1)} K: ${Math.round(saving.factor)} times fewer.`,
     `Recommended: ${method}, rank ${recommendation.rank}, compute ${compute}. On this machine, with batches of ${Math.round(batchTokens / length)} x ${length} tokens, it ${reason}.`,
+    `Needed: about ${gb(recommendation.bytes)}.\nMore memory buys: ${moreText(more)}.`,
   ].join('\n\n');
-  return { text, json: { size, memory, methods, matrix: saving, recommendation } };
+  const json = { size, memory, methods, matrix: saving, recommendation };
+  return { text, json: { ...json, needed: recommendation.bytes, more } };
 }
 
 async function planJobRun(

@@ -7,6 +7,7 @@ import type { Objective } from '../../src/contracts/preference-settings.ts';
 import type { ToolFormatName } from '../../src/contracts/tool-format.ts';
 import {
   type ChatRow,
+  type CompletionRow,
   refuseOtherObjective,
   type TrainingRow,
   TrainingRowError,
@@ -58,6 +59,12 @@ export function createRowEncoder({
     if (template) return template;
     throw new TrainingRowError(`${field}: the model has no chat template${cure}`);
   };
+  const encodeCompletion = (row: CompletionRow) => {
+    const { encode } = needTokenizer();
+    const prompt = encode(row.prompt, { specials: false, affixes: true });
+    const completion = encode(row.completion, { specials: false });
+    return labelFrom([...prompt, ...completion, ...endIds], prompt.length);
+  };
   return (row) => {
     wanted ??= row.kind === 'pair' ? 'dpo' : 'supervised';
     refuseOtherObjective(row, wanted);
@@ -68,20 +75,16 @@ export function createRowEncoder({
       case 'chat':
         return encodeChat(row, needTemplate('messages', '. Use prompt and completion instead'));
       case 'pair': {
-        const shown = needTemplate('input.messages');
-        return {
-          ...encodeChat(row.chosen, shown),
-          rejected: encodeChat(row.rejected, shown),
-        };
+        const encodeOutput = (output: typeof row.chosen) =>
+          output.kind === 'chat'
+            ? encodeChat(output, needTemplate('input.messages'))
+            : encodeCompletion(output);
+        return { ...encodeOutput(row.chosen), rejected: encodeOutput(row.rejected) };
       }
       case 'prompt':
         return encodePrompt(row, needTemplate('messages'), variables);
-      case 'completion': {
-        const { encode } = needTokenizer();
-        const prompt = encode(row.prompt, { specials: false, affixes: true });
-        const completion = encode(row.completion, { specials: false });
-        return labelFrom([...prompt, ...completion, ...endIds], prompt.length);
-      }
+      case 'completion':
+        return encodeCompletion(row);
       case 'text': {
         const ids = needTokenizer().encode(row.text, { specials: false, affixes: true });
         return labelFrom([...ids, ...endIds], 0);

@@ -7,7 +7,12 @@ import { constraintCompiler } from '../../src/grammar/compiler.ts';
 import { GrammarError } from '../../src/grammar/grammar-error.ts';
 import { BadLines, badLinesDetail, NO_EXAMPLES_DETAIL } from '../../src/rows/file-fault.ts';
 import type { Line } from '../../src/rows/lines.ts';
-import { parseRow, type TrainingRow, TrainingRowError } from '../../src/rows/row-schema.ts';
+import {
+  parseRow,
+  RowNotes,
+  type TrainingRow,
+  TrainingRowError,
+} from '../../src/rows/row-schema.ts';
 import { argumentsOf } from '../../src/tools/call-constraint.ts';
 import {
   countTokens,
@@ -44,9 +49,10 @@ export interface Dataset {
   readonly counts: DatasetCounts;
 }
 
-/** The examples of a file, and the digest of its bytes. */
+/** The examples of a file, the digest of its bytes, and what its rows were like. */
 export interface FileDataset extends Dataset {
   readonly file: FileDigest;
+  readonly notes: RowNotes;
 }
 
 /** Options of the conversion from rows to examples. */
@@ -73,8 +79,9 @@ export async function loadDataset(
   let truncated = 0;
   let tokens = 0;
   const read = new ReadBytes();
+  const notes = new RowNotes();
   for await (const line of readLines(file, read)) {
-    const whole = await encodeLine(line, encode, objective);
+    const whole = await encodeLine(line, { encode, objective, notes });
     if (whole instanceof TrainingRowError) badLines.add(line.number, whole.message);
     if (whole instanceof TrainingRowError || badLines.count > 0) continue;
     const example = truncateExample(whole, maxLength);
@@ -92,7 +99,7 @@ export async function loadDataset(
   const { count, faults } = badLines;
   if (count > 0) throw new DatasetError(name, badLinesDetail(count), { faults, badLines: count });
   if (examples.length === 0) throw new DatasetError(name, NO_EXAMPLES_DETAIL);
-  return { ...describeExamples(examples, truncated), file: read.digest() };
+  return { ...describeExamples(examples, truncated), file: read.digest(), notes };
 }
 
 /** Counts examples. */
@@ -116,12 +123,11 @@ export function describeExamples(examples: readonly Example[], truncated: number
 
 async function encodeLine(
   { text, fault }: Line,
-  encode: RowEncoder,
-  objective: Objective | undefined,
+  { encode, objective, notes }: Pick<LoadOptions, 'encode' | 'objective'> & { notes: RowNotes },
 ): Promise<Example | TrainingRowError> {
   if (text === undefined) return new TrainingRowError(fault ?? 'cannot be read');
   try {
-    const example = encode(parseRow(text, objective));
+    const example = encode(parseRow(text, { objective, notes }));
     await refuseUnusableTools(example);
     return example;
   } catch (error) {

@@ -3,6 +3,7 @@ import path from 'node:path';
 import { ConfigError } from '../../src/common/errors.ts';
 import type { TrainingOrigin } from '../../src/contracts/training-origin.ts';
 import { tooFewDetail } from '../../src/rows/file-fault.ts';
+import type { RowNotes } from '../../src/rows/row-schema.ts';
 import { seededRandom, shuffle, streamSeed } from '../random.ts';
 import { countTrained, DatasetError } from './example.ts';
 import {
@@ -19,6 +20,8 @@ export interface TrainingRows {
   readonly validation: Dataset | undefined;
   /** The digests of the files with the rows. */
   readonly files: Pick<TrainingOrigin, 'data' | 'validation'>;
+  /** Absent: the training rows come from no file. */
+  readonly notes?: RowNotes;
 }
 
 /** The settings of a job that choose its rows. */
@@ -55,7 +58,8 @@ export async function loadRows(
   const rows = { ...split, validation: drawRows(split.validation, evalSamples, seed) };
   refuseMasked(data, rows.train);
   if (rows.validation && validation === undefined) refuseMasked(data, rows.validation);
-  return { ...rows, files: { data: all.file, ...(held && { validation: held.file }) } };
+  const files = { data: all.file, ...(held && { validation: held.file }) };
+  return { ...rows, files, notes: all.notes };
 }
 
 /** Loads validation rows. @throws DatasetError for the validation file */

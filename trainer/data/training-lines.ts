@@ -1,20 +1,18 @@
-// Reads the lines of a training file.
-
+// Reads the rows of a training file: JSON lines, a JSON list, CSV or Parquet.
 import { createHash } from 'node:crypto';
 import { constants, createReadStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import path from 'node:path';
 import type { FileDigest } from '../../src/contracts/training-origin.ts';
-import { type Line, splitLines } from '../../src/rows/lines.ts';
+import type { Line } from '../../src/rows/lines.ts';
+import {
+  foreignFault,
+  isParquet,
+  readHead,
+  readParquet,
+  readRows,
+} from '../../src/rows/row-file.ts';
 import { DatasetError } from './example.ts';
-
-/** Magic bytes of other kinds of files. */
-const FOREIGN_STARTS: readonly (readonly [kind: string, bytes: readonly number[]])[] = [
-  ['gzip', [0x1f, 0x8b]],
-  ['zip', [0x50, 0x4b, 0x03, 0x04]],
-  ['UTF-16 text', [0xff, 0xfe]],
-  ['UTF-16 text', [0xfe, 0xff]],
-];
 
 /** Counts and hashes the bytes that are read from a file. */
 export class ReadBytes {
@@ -37,16 +35,31 @@ export class ReadBytes {
 }
 
 /**
- * Yields the non-blank lines.
+ * Yields the rows.
  * @param read counts the bytes
  * @throws DatasetError if the file does not exist or is of another kind
  */
 export async function* readLines(file: string, read = new ReadBytes()): AsyncGenerator<Line> {
-  await refuseForeign(file);
-  yield* splitLines(read.count(createReadStream(file)));
+  const head = await readStart(file);
+  const bytes = read.count(createReadStream(file));
+  if (!isParquet(head)) return yield* readRows(bytes);
+  for await (const _ of bytes); // they are counted
+  yield* parquetRows(file);
 }
 
-async function refuseForeign(file: string): Promise<void> {
+async function* parquetRows(file: string): AsyncGenerator<Line> {
+  const rows = readParquet(file);
+  while (true) {
+    const { done, value } = await rows.next().catch((error: Error) => {
+      throw new DatasetError(path.basename(file), `is damaged Parquet: ${error.message}`);
+    });
+    if (done) return;
+    yield value;
+  }
+}
+
+/** Returns the first bytes. @throws DatasetError if they are of a file without rows */
+async function readStart(file: string): Promise<Buffer> {
   const name = path.basename(file);
   const handle = await open(file, constants.O_RDONLY | (constants.O_NONBLOCK ?? 0)).catch(
     (error: NodeJS.ErrnoException) => {
@@ -60,13 +73,10 @@ async function refuseForeign(file: string): Promise<void> {
   );
   try {
     if (!(await handle.stat()).isFile()) throw new DatasetError(name, 'is not a file');
-    const start = Buffer.alloc(4);
-    const { bytesRead } = await handle.read(start, 0, start.length, 0);
-    for (const [kind, bytes] of FOREIGN_STARTS) {
-      if (bytesRead >= bytes.length && bytes.every((byte, i) => start[i] === byte)) {
-        throw new DatasetError(name, `is ${kind}, not JSON lines in UTF-8`);
-      }
-    }
+    const head = await readHead(handle);
+    const fault = foreignFault(head);
+    if (fault !== undefined) throw new DatasetError(name, fault);
+    return head;
   } finally {
     await handle.close();
   }

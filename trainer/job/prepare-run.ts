@@ -23,7 +23,7 @@ import { learnFromInvocation, resolveInvocation } from '../data/invocation.ts';
 import { type Classes, namedClasses, readClasses } from '../data/labels.ts';
 import type { Dataset, RowEncoder } from '../data/load-dataset.ts';
 import { dropMasked, loadRows, type TrainingRows } from '../data/load-rows.ts';
-import { examineData, type Warning } from '../run/curve-warnings.ts';
+import { examineData, examineKeys, type Warning } from '../run/curve-warnings.ts';
 import type { TrainMethod } from '../types.ts';
 import { type AdapterPlan, planAdapter } from './adapter-plan.ts';
 import type { TrainJob } from './job.ts';
@@ -50,6 +50,8 @@ export interface PreparedRun {
   readonly sampling: Sampling | undefined;
   /** Undefined if the model has no tokenizer. */
   readonly modelText: ModelText | undefined;
+  /** The forms of the training rows, see `ROW_SHAPES`. */
+  readonly rowShapes: readonly string[];
   readonly warnings: readonly Warning[];
   readonly origin: TrainingOrigin;
   /** Hash of job, base and rows. A checkpoint belongs to one hash. */
@@ -152,7 +154,11 @@ export function prepareRows(
     preference: preferenceOf(job),
     sampling: samplingOf(job),
     modelText,
-    warnings: examineData(rows.train, rows.validation),
+    rowShapes: [...(rows.notes?.shapes ?? [])],
+    warnings: [
+      ...examineData(rows.train, rows.validation),
+      ...examineKeys(rows.notes?.unknown ?? new Set()),
+    ],
     origin: {
       program: `lorikeet ${VERSION}`,
       ...rows.files,

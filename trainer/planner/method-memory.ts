@@ -3,6 +3,7 @@
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import type { Compute } from '../types.ts';
 import type { ModelSize } from './model-size.ts';
+import type { MoreMemory } from './run-estimate.ts';
 
 /** One line of a method's memory. */
 interface MemoryLine {
@@ -155,6 +156,17 @@ export function recommend(
     ...qlora,
     reason: `takes about ${gb(qlora.bytes)} of ${gb(memory)}, which ${fits}; LoRA on an unquantized base takes ${gb(lora.bytes)}; ${byRank}`,
   };
+}
+
+/** Says what more memory buys a run. */
+export function moreText(more: MoreMemory): string {
+  const { unquantized, withoutRecomputation, twiceTheRows } = more;
+  const options: [bytes: number | undefined, what: string][] = [
+    [withoutRecomputation, 'faster steps with --recompute false'],
+    [twiceTheRows, 'twice the --batch-size'],
+    [unquantized, 'LoRA on an unquantized base'],
+  ];
+  return options.flatMap(([bytes, what]) => (bytes ? `${what} (${gb(bytes)})` : [])).join(', ');
 }
 
 /** Formats a size in decimal gigabytes, as the literature does. */

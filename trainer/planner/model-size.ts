@@ -1,8 +1,7 @@
 // Computes a model's size from its configuration, or estimates size and shape from a number of parameters.
 import { UsageError } from '../../src/common/errors.ts';
-import { elementCount } from '../../src/common/tensor.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../../src/model/config.ts';
-import { expectedTensors } from '../../src/model/names.ts';
+import { parameterCount } from '../../src/model/names.ts';
 import { loraPerRank, TARGET_MODULES, targetNames } from '../../src/model/target-modules.ts';
 
 /** The counts of a model's weights that memory estimates need. */
@@ -23,7 +22,7 @@ export function sizeOfConfig(config: DecoderConfig): ModelSize {
     .map((name) => TARGET_MODULES[name])
     .map(({ inFeatures, outFeatures }) => inFeatures(config) * outFeatures(config));
   return {
-    parameters: sum([...expectedTensors(config).values()].map(elementCount)),
+    parameters: parameterCount(config),
     linearWeights: layers * sum(ofLayer),
     layers,
     hidden,

@@ -86,6 +86,26 @@ export function memoryOfRun(config: DecoderConfig, run: EstimatedRun): RunMemory
   return { weights, training: training + kept, activations, runtime, total };
 }
 
+/** Bytes of the same run with settings that take more memory. */
+export interface MoreMemory {
+  /** LoRA on the base without quantization. Absent: the base is not quantized. */
+  readonly unquantized?: number;
+  /** Without computing activations twice. Absent: they are all kept already. */
+  readonly withoutRecomputation?: number;
+  readonly twiceTheRows: number;
+}
+
+/** @param bytesOf the bytes of a run */
+export function moreMemory(run: EstimatedRun, bytesOf: (run: EstimatedRun) => number): MoreMemory {
+  const { batchTokens, targets } = run;
+  const kept = bytesOf({ ...run, recompute: false });
+  return {
+    ...(run.method === 'qlora' && { unquantized: bytesOf({ ...run, method: 'lora' }) }),
+    ...(kept > bytesOf(run) && { withoutRecomputation: kept }),
+    twiceTheRows: bytesOf({ ...run, batchTokens: 2 * batchTokens, targets: 2 * targets }),
+  };
+}
+
 /** @param savedLimit bytes of activations that blocks may save for their backward pass */
 function activationBytes(config: DecoderConfig, run: EstimatedRun, savedLimit: number): number {
   const { hiddenSize, intermediateSize, headCount, layerCount } = config;

@@ -11,26 +11,29 @@ import { type MicroBatchPlan, planEpoch, planValidation } from '../data/epoch-pl
 import { countLabels, type Example, sequenceLengths, sequencesOf } from '../data/example.ts';
 import { trainedLength } from '../data/micro-batch.ts';
 import { balanceRows } from '../data/packing.ts';
+import { probeExample } from '../evaluation/losses.ts';
 import { type LossHeadSpec, lossHeadOf } from '../graph/loss-head-graph.ts';
 import type { PreparedRun } from '../job/prepare-run.ts';
 import { layerOf } from '../step/base-weights.ts';
 import type { LoraSettings } from '../types.ts';
 import type { Speed } from './machine-speed.ts';
-import { gb } from './method-memory.ts';
+import { gb, moreText } from './method-memory.ts';
 import {
   type BatchSize,
   type EstimatedRun,
   flopsOfEvaluation,
   flopsOfTraining,
   flopsOfWeights,
+  type MoreMemory,
   memoryOfRun,
+  moreMemory,
   type RunMemory,
 } from './run-estimate.ts';
 
 /** The numbers of a run. */
 export interface RunPlan extends Omit<JobPlan, JobFacts | 'memoryBytes' | 'labels' | 'firstBatch'> {
   /** With the engine that samples for the run. */
-  readonly memory: RunMemory & { readonly sampler: number };
+  readonly memory: RunMemory & { readonly sampler: number; readonly more: MoreMemory };
 }
 
 /** The parts of a plan that follow from the prepared run without an estimate. */
@@ -105,10 +108,13 @@ export function describeRun(
     START_SECONDS[0] + products / (EFFICIENCY.alone * speed.best),
     START_SECONDS[1] + (products + weights.unpacking) / (EFFICIENCY.beside * speed.typical),
   ];
-  const largest = { ...epoch.largest, evaluation: validation && evaluation.largest };
+  const largest = { ...epoch.largest, evaluation: largestEvaluation(prepared, config, evaluation) };
   const estimated = { ...shape, ...largest };
   const memory = memoryOfRun(config, estimated);
+  const bytesOf = (other: EstimatedRun) => memoryOfRun(config, other).total + samplingEngineBytes;
+  const more = moreMemory(estimated, bytesOf);
   const run = {
+    rowShapes: prepared.rowShapes,
     examples: train.examples.length,
     validationExamples: validation?.examples.length ?? 0,
     tokens: counts.tokens,
@@ -118,11 +124,28 @@ export function describeRun(
     duplicates: counts.duplicates,
     trainedParameters: trained,
     totalSteps,
-    memory: { ...memory, sampler: samplingEngineBytes, total: memory.total + samplingEngineBytes },
+    memory: { ...memory, sampler: samplingEngineBytes, total: bytesOf(estimated), more },
     seconds: Math.sqrt(secondsRange[0] * secondsRange[1]),
     secondsRange,
   };
   return { run, estimated };
+}
+
+/** Returns the size of what is evaluated: batches of validation rows, and the fixed text that measures the base. */
+function largestEvaluation(
+  { modelText, adapter }: PreparedRun,
+  { maxPositions }: DecoderConfig,
+  { largest }: Workload,
+): BatchSize {
+  const { classes, invocation } = adapter?.lora ?? {};
+  const classifies = classes !== undefined;
+  const text = probeExample({ modelText, classifies, maxPositions, invocation });
+  const length = text?.ids.length ?? 0;
+  return {
+    batchTokens: Math.max(largest.batchTokens, length),
+    length: Math.max(largest.length, length),
+    targets: Math.max(largest.targets, length),
+  };
 }
 
 /** Counts what pairs need in addition: the reference's pass over them, and the logits of each step before its weights. */
@@ -239,6 +262,7 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
       `${artifact.info.name} (${artifact.info.quantization === 'nf4' ? 'NF4' : 'unquantized'})`,
     ],
     ['Rows', `${number(plan.examples)} ${rows}${validation}, ${plan.duplicates} duplicates`],
+    ...(plan.rowShapes.length > 0 ? [['Format', plan.rowShapes.join('; ')]] : []),
     [
       'Tokens',
       `${number(plan.tokens)}${learned}; cut at ${settings.order.maxLength}: ${plan.truncated} ${rows}`,
@@ -261,10 +285,12 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
       `${number(plan.totalSteps)} of ${window} ${sequences}, ${number(settings.stepsPerEpoch)} per epoch`,
     ],
     [
-      'Memory',
+      'Needed',
       `about ${gb(memory.total)} (weights ${gb(memory.weights)}, training ${gb(memory.training)}, activations ${gb(memory.activations)}${sampler})`,
     ],
+    ['More', `memory buys: ${moreText(memory.more)}`],
     ['Time', plan.secondsRange.map(duration).join(' to ')],
+    ...prepared.warnings.map(({ cause, cure }) => ['Warning', `${cause}; ${cure}`]),
   ]
     .map(([name, text]) => `${name!.padEnd(8)} ${text}`)
     .join('\n');
@@ -282,5 +308,6 @@ function describeSampling({ completions, completionLength }: Sampling): string {
 function duration(seconds: number): string {
   if (seconds < 90) return `${Math.ceil(seconds)} s`;
   if (seconds < 5400) return `${Math.round(seconds / 60)} min`;
-  return `${(seconds / 3600).toPrecision(2)} h`;
+  const hours = seconds / 3600;
+  return `${hours < 10 ? hours.toFixed(1) : Math.round(hours).toLocaleString('en-US')} h`;
 }

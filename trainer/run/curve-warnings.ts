@@ -11,6 +11,7 @@ type WarningCode =
   | 'nothing_to_learn'
   | 'duplicates'
   | 'validation_leak'
+  | 'unknown_columns'
   | 'template_mismatch'
   | 'rate_too_high'
   | 'rate_too_low'
@@ -109,6 +110,13 @@ export function examineData(train: Dataset, validation: Dataset | undefined): Wa
     add('unequal_lengths', cause, 'balance the lengths, or set loss to ipo, which compares means');
   }
   return warnings;
+}
+
+/** Warns of keys that nothing reads: a misspelled one would otherwise be lost without a word. */
+export function examineKeys(unknown: ReadonlySet<string>): Warning[] {
+  if (unknown.size === 0) return [];
+  const cause = `nothing reads these keys of the rows: ${[...unknown].join(', ')}`;
+  return [{ code: 'unknown_columns', cause, cure: 'check their spelling, or leave them' }];
 }
 
 /** Returns the length of all chosen outputs, as a multiple of the rejected ones'; 1 if the examples are not pairs. */

@@ -52,7 +52,8 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
   const phases = new Phases(options.send);
   let model: ProbedModel | undefined;
   try {
-    model = phases.watch(createModel(prepared, artifact, phases.counter('load base')));
+    const counters = { onRead: phases.counter('load base'), onSegment: phases.withinBatch };
+    model = phases.watch(createModel(prepared, artifact, counters));
     await reportEvent('started', 'Fine-tuning job started');
     if (folder.isNew) {
       for (const { code, cause, cure } of prepared.warnings) {
@@ -114,7 +115,7 @@ function createEventReporter({ folder, send }: ExecuteOptions): TrainHooks['onEv
 function createModel(
   { job, settings, adapter }: PreparedRun,
   artifact: Artifact,
-  onRead: TrainModelOptions['onRead'],
+  counters: Pick<TrainModelOptions, 'onRead' | 'onSegment'>,
 ): ProbedModel {
   return createTrainModel(artifact, {
     method: settings.method,
@@ -125,7 +126,7 @@ function createModel(
     blocksPerSegment: job.blocksPerSegment,
     threads: job.threads,
     seed: job.seed,
-    onRead,
+    ...counters,
   });
 }
 

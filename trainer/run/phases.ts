@@ -1,4 +1,4 @@
-// Reports what the trainer does between steps: reading the base, and measuring it or an adapter.
+// Reports what the trainer does: reading the base, measuring it or an adapter, and a step.
 import type { TrainerMessage } from '../../src/contracts/training-messages.ts';
 import type { ProbedModel } from '../types.ts';
 
@@ -17,7 +17,7 @@ export class Phases {
     this.#send = send;
   }
 
-  /** Begins a phase of `total` measured batches. 0 means unknown. */
+  /** Begins a phase of `total` micro-batches. 0 means unknown. */
   begin(phase: string, total = 0): void {
     this.#report(phase, 0, total);
   }
@@ -27,28 +27,40 @@ export class Phases {
     return (done, total) => this.#report(phase, done, total);
   }
 
-  /** Reports the begin and the end of a phase, and its progress at most every half second. */
+  /** Reports the share of the current micro-batch that is done: with a large base, it takes minutes. */
+  readonly withinBatch = (done: number, total: number): void => {
+    if (done < total && this.#phase) this.#sendIfDue(this.#done + done / total);
+  };
+
   #report(phase: string, done: number, total: number): void {
     [this.#phase, this.#done, this.#total] = [phase, done, total];
-    const nowMs = performance.now();
-    const isDue = done === 0 || done === total || nowMs - this.#reportedMs >= REPORT_MS;
-    if (!isDue) return;
-    this.#reportedMs = nowMs;
-    this.#send({ type: 'progress', phase, done, total });
+    this.#sendIfDue(done);
   }
 
-  /** Returns the model, which then counts the batches that it measures. */
+  /** Reports the begin and the end of a phase, and its progress at most every half second. */
+  #sendIfDue(done: number): void {
+    const nowMs = performance.now();
+    const isDue = done === 0 || done === this.#total || nowMs - this.#reportedMs >= REPORT_MS;
+    if (!isDue) return;
+    this.#reportedMs = nowMs;
+    this.#send({ type: 'progress', phase: this.#phase, done, total: this.#total });
+  }
+
+  /** Returns the model, which then counts its micro-batches. */
   watch<M extends ProbedModel>(model: M): M {
     const counted =
       <Args extends unknown[], Result>(measure: (...args: Args) => Promise<Result>) =>
       async (...args: Args) => {
         const result = await measure(...args);
-        if (this.#done < this.#total) this.#report(this.#phase, this.#done + 1, this.#total);
+        if (this.#total === 0 || this.#done < this.#total) {
+          this.#report(this.#phase, this.#done + 1, this.#total);
+        }
         return result;
       };
-    const { evaluate, score, predict } = model;
+    const { accumulate, evaluate, score, predict } = model;
     return {
       ...model,
+      accumulate: counted(accumulate),
       evaluate: counted(evaluate),
       score: counted(score),
       predict: counted(predict),

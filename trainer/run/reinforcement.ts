@@ -129,7 +129,7 @@ export class Rewards implements RunObjective {
     return sums;
   }
 
-  /** Adds the sampled tokens to those of the prompts. */
+  /** Adds the sampled tokens to the prompts' tokens. */
   metrics({ weight }: LossSums): RewardMetrics & StepGrading & { readonly tokens: number } {
     return {
       tokens: weight,

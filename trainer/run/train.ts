@@ -48,7 +48,7 @@ export interface TrainHooks {
   /** Called after a snapshot's step. On resume, also called for existing snapshots. */
   onSnapshot(metrics: StepMetrics): void;
   onEvent(type: EventType, message: string, data?: Record<string, unknown>): Promise<void>;
-  /** Called before work that may take minutes. @param total batches that the model measures in it; absent: unknown */
+  /** Called before work that may take minutes. @param total its micro-batches; absent: unknown */
   onPhase?(phase: string, total?: number): void;
 }
 
@@ -88,7 +88,6 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
   // No step has changed anything yet.
   if (!checkpoint && hooks.signal.aborted) return { outcome: 'paused', state };
   state = await compareBase({ ...run, objective }, state, hooks);
-  if (!isDone(run, state)) hooks.onPhase?.(`step ${state.step + 1}`);
   let savedStep = state.step;
   const save = async () => {
     await saveCheckpoint(folder.checkpointsDir, state, trained);
@@ -97,11 +96,12 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
   };
   const planOf = createStepBatches(run);
   while (!isDone(run, state)) {
+    const plans = planOf(state.step);
+    hooks.onPhase?.(`step ${state.step + 1}`, plans.length);
     if (hooks.signal.aborted) {
       if (savedStep !== state.step || state.step === 0) await save();
       return { outcome: 'paused', state };
     }
-    const plans = planOf(state.step);
     const onValidation = () => hooks.onPhase?.('validate', measuredBatches(run, run.validation));
     const parts = { ...run, objective, onValidation };
     const metrics = await trainStep(parts, state.step, plans, optimizer.step);

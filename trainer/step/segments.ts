@@ -44,6 +44,8 @@ interface SegmentsOptions {
   readonly compute: Compute;
   /** Whether the gradient of the first hidden states is needed. */
   readonly trainsEmbedding: boolean;
+  /** Called after each segment of a micro-batch, with their number so far in its passes. */
+  readonly onSegment?: ((done: number, total: number) => void) | undefined;
 }
 
 /** A batch's shape, and the inputs that all blocks read. */
@@ -104,6 +106,7 @@ export class Segments {
       );
       this.#prefetch(segment.index + 1);
       await done;
+      this.#options.onSegment?.(segment.index + 1, this.#runsOfTraining);
     }
     return this.hidden(batch, this.#segments.length);
   }
@@ -120,6 +123,7 @@ export class Segments {
       );
       this.#prefetch(segment.index + 1);
       await done;
+      this.#options.onSegment?.(segment.index + 1, this.#segments.length);
     }
     return this.hidden(batch, this.#segments.length % 2);
   }
@@ -151,8 +155,15 @@ export class Segments {
       this.#prefetch(segment.index - 1);
       await done;
       gradient = output;
+      const total = this.#runsOfTraining;
+      this.#options.onSegment?.(total - segment.index + this.#firstTrained, total);
     }
     return gradient;
+  }
+
+  /** The segments of a forward and a backward pass. */
+  get #runsOfTraining(): number {
+    return 2 * this.#segments.length - this.#firstTrained;
   }
 
   /** Returns the tensor of the hidden states [tokens, D] before a segment. */

@@ -6,7 +6,7 @@ import type { MemoryBudget, MemoryLimit, MemoryParts } from '../../common/memory
 import { DEFAULT_RANK } from '../../contracts/training-settings.ts';
 import { type DecoderConfig, slotPositions } from '../../model/config.ts';
 import type { KvType } from '../../model/kv-attention.ts';
-import type { RowPacking } from '../../model/row-weights.ts';
+import type { RowForm, RowPacking } from '../../model/row-weights.ts';
 import {
   embeddingMatrix,
   servingTensorBytes,
@@ -85,20 +85,25 @@ const MAX_ADAPTER_SHARE = 0.65;
 /** The adapter cache's share of the memory for adapters. The rest is for adapter slots. */
 const ADAPTER_CACHE_SHARE = 0.4;
 /** While slots are widened, the old and the new ones exist at the same time. */
-const SLOTS_AT_ONCE = 2;
+export const SLOTS_AT_ONCE = 2;
 /** The adapter slots' largest share of the memory, even if more is free. */
 const MAX_ADAPTER_SLOTS_SHARE = 0.5;
 
+/** The modes that have a per-token form on the CPU. All packings take the same bytes. */
+const ROW_FORMS: Partial<Record<WeightsMode, RowForm>> = {
+  int8: { packing: 'packed' },
+  int4: { packing: 'packed', bits: 4 },
+};
+
 /** Returns the bytes of a base's weights as served on the CPU. */
 export function baseBytes(config: DecoderConfig, weights: WeightsMode): number {
-  const form = weights === 'int8' ? ({ packing: 'plain' } as const) : undefined;
-  const tensors = servingTensors(config, weights, form);
+  const tensors = servingTensors(config, weights, ROW_FORMS[weights]);
   return tensors.reduce((sum, tensor) => sum + servingTensorBytes(tensor), 0);
 }
 
 /** Returns the bytes that runs read of the weights. Of embeddings that are not the head's matrix, too, they read single rows. */
 function readBytes(config: DecoderConfig, weights: WeightsMode): number {
-  const isHead = config.tiedEmbeddings && weights !== 'int8';
+  const isHead = config.tiedEmbeddings && ROW_FORMS[weights] === undefined;
   const { values } = embeddingMatrix(config, weights);
   return baseBytes(config, weights) - (isHead ? 0 : servingTensorBytes(values));
 }

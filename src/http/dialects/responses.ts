@@ -50,7 +50,7 @@ export function responsesDialect(deps: ResponsesDeps): Dialect<ResponseRequest> 
               max_output_tokens: request.maxTokens,
             };
             settings = toSettings(completed, { model: request.model.resolved.id, store });
-            return { ids: rendered.ids, text: '' };
+            return { ids: rendered.ids };
           },
         },
         maxTokens: body.max_output_tokens,

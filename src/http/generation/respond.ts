@@ -328,6 +328,8 @@ function observe(
 /** Compositions share one name, because their number is unbounded. */
 function toShownAdapter({ parts }: ResolvedAdapter): ShownAdapter {
   const key = adapterIdentity(parts);
-  const { owner, name } = parts[0]!;
-  return { key, owner, name: parts.length > 1 ? 'composition' : name };
+  const { owner, name, location } = parts[0]!;
+  if (parts.length > 1) return { key, owner, name: 'composition' };
+  const version = location.kind === 'version' ? location.manifest.version : undefined;
+  return { key, owner, name, version };
 }

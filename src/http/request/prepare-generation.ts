@@ -166,6 +166,9 @@ function toChoices(
   return prompts.flatMap(({ ids: promptIds, text }, i) => {
     const maxTokens = limitFor(promptIds.length);
     checkConstraints(sampling, maxTokens);
+    const echo = input.echoes
+      ? (text ?? model.tokenizer?.decode(promptIds, { skipSpecials: true }) ?? '')
+      : '';
     return Array.from({ length: n }, (_, k): ChoicePlan => {
       const index = i * n + k;
       const isScored = promptTopLogprobs >= 0 && (index === 0 || input.echoes !== undefined);
@@ -177,7 +180,7 @@ function toChoices(
         ...(isScored && { promptTopLogprobs }),
         ...(isScored && promptTargetIds && { promptTargetIds }),
       };
-      return { index, echo: input.echoes ? text : '', request };
+      return { index, echo, request };
     });
   });
 }

@@ -63,8 +63,8 @@ export async function encodePrompt(
 /** A prompt in the form that the engine takes. */
 export interface Prompt {
   ids: readonly number[];
-  /** The text that `echo` repeats. */
-  text: string;
+  /** The whole prompt, if the request gave it as one text. */
+  text?: string;
 }
 
 /** How to cut a prompt that is too long, from `truncate_prompt_tokens` and `truncation_side`. */
@@ -100,11 +100,10 @@ export async function preparePrompts(
 ): Promise<Prompt[]> {
   const { tokenizer } = request.model;
   const { limits } = request.deps;
-  const decode = (ids: readonly number[]) => tokenizer?.decode(ids, { skipSpecials: true }) ?? '';
   if (prompts.kind === 'ids') {
     const idLists = prompts.prompts.map((ids) => cutPrompt(ids, truncation));
     for (const { length } of idLists) checkFit(length);
-    return idLists.map((ids) => ({ ids, text: decode(ids) }));
+    return idLists.map((ids) => ({ ids }));
   }
   if (!tokenizer) throw needsTokenizer(param);
   const texts = prompts.texts.map((text) => boundText(text, param, truncation, request));
@@ -122,7 +121,7 @@ export async function preparePrompts(
     }
     const ids = cutPrompt(all, truncation);
     checkFit(ids.length);
-    results.push({ ids, text: ids.length < all.length ? decode(ids) : text });
+    results.push({ ids, ...(ids.length === all.length && { text }) });
   }
   return results;
 }
@@ -152,7 +151,7 @@ export async function prepareText(
   if (!request.model.tokenizer) throw needsTokenizer('prompt');
   checkTextLength(text.length, 'prompt', request);
   const options = { affixes: addSpecialTokens, param: 'prompt' } as const;
-  return { ids: await encodeText(text, request, options), text };
+  return { ids: await encodeText(text, request, options) };
 }
 
 /**
@@ -222,7 +221,7 @@ export async function prepareMessages(
       ? longPrompts.render(messages, options)
       : chatTemplate.render(messages, options).ids,
   );
-  return { ids: cutPrompt(ids, truncation), text: '' };
+  return { ids: cutPrompt(ids, truncation) };
 }
 
 /** Counts the characters of messages, their calls and tools. */

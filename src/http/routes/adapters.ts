@@ -7,6 +7,7 @@ import {
   pointerOf,
   type VersionManifest,
 } from '../../../adapters/repository/manifest.ts';
+import { toListedVersion } from '../../../adapters/repository/name-index.ts';
 import { ServeError } from '../../common/errors.ts';
 import { type Page, unknownAfter } from '../../common/page.ts';
 import {
@@ -193,8 +194,12 @@ function addDownload(app: App, { repository }: PublishedSide): void {
 }
 
 function toPublishedAdapter(entry: PublishedName, { model, telemetry }: Deps): Adapter {
-  const lastUsedMs = telemetry.lastUseOf(entry.owner, entry.name);
-  return toAdapter(entry, { baseDigest: model.baseDigest, lastUsedMs });
+  const { owner, name } = entry;
+  return toAdapter(entry, {
+    baseDigest: model.baseDigest,
+    lastUsedMs: telemetry.lastUseOf(owner, name),
+    trafficOf: (version) => telemetry.traffic.of({ owner, name, version }),
+  });
 }
 
 /** Returns the adapter that the path names. Throws `ServeError` if the tenant may not see it. */
@@ -270,11 +275,14 @@ async function readName(
     name: adapter.name,
     isWritable: isWritable(tenant, adapter.tenant),
     aliases,
-    versions,
+    versions: versions.map(toListedVersion),
   };
 }
 
 /** The same error for unknown names, malformed names and other tenants' names. */
 function unknownAdapter(): ServeError {
-  return new ServeError('not_found', 'Unknown adapter, version or file.');
+  return new ServeError(
+    'not_found',
+    'Unknown adapter, version or file. GET /v1/adapters lists yours.',
+  );
 }

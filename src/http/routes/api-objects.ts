@@ -15,7 +15,7 @@ import type {
   FineTuningJobSamples,
   JobHyperparameters,
 } from '../../contracts/fine-tuning-api.ts';
-import type { Adapter, FineTuningPlan } from '../../contracts/management-api.ts';
+import type { Adapter, FineTuningPlan, VersionTraffic } from '../../contracts/management-api.ts';
 import { apiMetrics } from '../../contracts/metrics.ts';
 import { toUnixSeconds } from '../../contracts/openai.ts';
 import type { StepSamples } from '../../contracts/step-samples.ts';
@@ -164,7 +164,7 @@ export interface PublishedName {
   readonly owner: string;
   readonly name: string;
   readonly isWritable: boolean;
-  readonly aliases: Pick<Aliases, 'aliases' | 'previous' | 'about'>;
+  readonly aliases: Pick<Aliases, 'aliases' | 'previous' | 'rolled_back' | 'about'>;
   /** In ascending order. */
   readonly versions: readonly ListedVersion[];
 }
@@ -172,7 +172,7 @@ export interface PublishedName {
 /** Writes a published adapter. `baseDigest` is the digest of the served base. */
 export function toAdapter(
   { owner, name, isWritable, aliases, versions }: PublishedName,
-  { baseDigest, lastUsedMs }: { baseDigest: string; lastUsedMs: number | undefined },
+  { baseDigest, lastUsedMs, trafficOf }: ServedAdapter,
 ): Adapter {
   return {
     id: `${owner}/${name}`,
@@ -184,18 +184,34 @@ export function toAdapter(
     last_used_at: isWritable && lastUsedMs !== undefined ? toUnixSeconds(lastUsedMs) : null,
     aliases: Object.entries(aliases.aliases).map(([alias, pointer]) => {
       const previous = pointerOf(aliases.previous, alias);
-      return { alias, leads_to: toShares(pointer), previous: previous ? toShares(previous) : null };
+      return {
+        alias,
+        leads_to: toShares(pointer),
+        previous: previous ? toShares(previous) : null,
+        is_rolled_back: aliases.rolled_back?.includes(alias) ?? false,
+      };
     }),
     versions: versions
       .toReversed()
-      .map((manifest) => toVersion(manifest, { baseDigest, isWritable })),
+      .map((manifest) => toVersion(manifest, { baseDigest, isWritable, trafficOf })),
   };
+}
+
+/** The facts of this server about an adapter. */
+interface ServedAdapter {
+  readonly baseDigest: string;
+  readonly lastUsedMs: number | undefined;
+  trafficOf(version: number): VersionTraffic | undefined;
 }
 
 /** The job and the files that made a version are shown only to tenants who may change the adapter. */
 function toVersion(
   manifest: ListedVersion,
-  { baseDigest, isWritable }: { baseDigest: string; isWritable: boolean },
+  {
+    baseDigest,
+    isWritable,
+    trafficOf,
+  }: Pick<ServedAdapter, 'baseDigest' | 'trafficOf'> & { readonly isWritable: boolean },
 ): Adapter['versions'][number] {
   const { version, created_at, digest, rank, targets, files, base_digest, job, training, metrics } =
     manifest;
@@ -211,6 +227,7 @@ function toVersion(
     job: (isWritable && job) || null,
     training: isWritable && training ? toTraining(training) : null,
     evaluation: readCard(metrics?.['evaluation']) ?? null,
+    traffic: (isWritable && trafficOf(version)) || null,
   };
 }
 

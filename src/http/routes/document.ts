@@ -32,12 +32,25 @@ const TAGS: readonly { name: string; description: string; paths: RegExp }[] = [
     description: 'Published versions and aliases, and loading adapters into memory',
     paths: /adapter/,
   },
-  { name: 'Server', description: 'Health, metrics, and the owner of a key', paths: /^/ },
+  {
+    name: 'Batches',
+    description: 'Files of requests that are answered while the server is idle',
+    paths: /^\/v1\/batches/,
+  },
+  {
+    name: 'Tinker',
+    description: 'Training loops of your own, with the Tinker client',
+    paths: /^\/api\/v1\//,
+  },
+  { name: 'Server', description: 'Health, metrics, usage, and the owner of a key', paths: /^/ },
 ];
 
 const HELLO = { role: 'user', content: 'What is the capital of France?' };
 
-/** Example bodies by path. Without one, the page would show a body with every field, which the server refuses. */
+/**
+ * Example bodies by path, which come first in this order. Without one, the page would show a body with every field, which the
+ * server refuses.
+ */
 const EXAMPLES: Readonly<Record<string, object>> = {
   '/v1/chat/completions': { model: 'base', messages: [HELLO], max_tokens: 64 },
   '/v1/completions': { model: 'base', prompt: 'The capital of France is', max_tokens: 16 },
@@ -91,7 +104,8 @@ function describe(app: App, hasKeys: boolean): object {
     servers: [{ url: '.' }], // relative to the document, so it also works below a base path
   });
   const groups = new Set<string>();
-  for (const [path, operations] of Object.entries(document.paths ?? {})) {
+  const paths = Object.entries(document.paths ?? {}).sort(([a], [b]) => rankOf(a) - rankOf(b));
+  for (const [path, operations] of paths) {
     const { name } = TAGS.find(({ paths }) => paths.test(path))!;
     groups.add(name);
     for (const operation of Object.values(operations) as Operation[]) {
@@ -105,7 +119,13 @@ function describe(app: App, hasKeys: boolean): object {
   const tags = TAGS.filter(({ name }) => groups.has(name));
   return {
     ...document,
+    paths: Object.fromEntries(paths),
     components: { ...document.components, securitySchemes: SECURITY_SCHEMES },
     tags: tags.map(({ paths, ...tag }) => tag),
   };
+}
+
+function rankOf(path: string): number {
+  const at = Object.keys(EXAMPLES).indexOf(path);
+  return at < 0 ? Object.keys(EXAMPLES).length : at;
 }

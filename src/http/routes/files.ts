@@ -13,6 +13,7 @@ import {
   fileObjectSchema,
 } from '../../contracts/fine-tuning-api.ts';
 import { toUnixSeconds } from '../../contracts/openai.ts';
+import { checkFileStart } from '../../jobs/check-rows.ts';
 import type { FileMeta } from '../../jobs/files.ts';
 import type { JobsSide } from '../deps.ts';
 import { integerText, orderQuery, pageQuery } from '../schema/fields.ts';
@@ -41,7 +42,10 @@ const uploadFields = z.strictObject({
 /** The form as the API's document shows it. */
 const uploadForm = z
   .object({
-    file: z.string().openapi({ format: 'binary', description: 'JSON lines' }),
+    file: z.string().openapi({
+      format: 'binary',
+      description: 'JSON lines; for fine-tuning also a JSON list, CSV or Parquet',
+    }),
     purpose: z.enum(UPLOAD_PURPOSES),
     expires_after: z
       .strictObject({
@@ -66,7 +70,7 @@ export function addFileRoutes(
   addRoute(app, {
     method: 'post',
     path: PATH,
-    summary: 'Upload a file of JSON lines; the job or batch that uses it checks them',
+    summary: 'Upload a file of rows; the job or batch that uses it checks them',
     content: { 'multipart/form-data': { schema: uploadForm } },
     response: json(fileObjectSchema),
     description: 'The file',
@@ -125,6 +129,7 @@ export function addFileRoutes(
 async function toNewFile({ fields, file }: UploadForm) {
   const values = validateBody(uploadFields, Object.fromEntries(fields));
   if (!file) throw fieldError('file', 'is required');
+  await checkFileStart(file.path, values.purpose);
   const seconds = values['expires_after[seconds]'];
   return {
     source: { file: file.path },

@@ -10,8 +10,14 @@ export function addMeRoute(app: App, { hasKeys }: { hasKeys: boolean }): void {
     summary: 'Get the tenant of this key',
     response: json(meSchema),
     handle(c) {
-      const { id, isAdmin } = c.get('tenant');
-      return { object: 'tenant', id, is_admin: isAdmin, needs_key: hasKeys };
+      const { id, isAdmin, isReadOnly = false } = c.get('tenant');
+      return {
+        object: 'tenant',
+        id,
+        is_admin: isAdmin,
+        is_read_only: isReadOnly,
+        needs_key: hasKeys,
+      };
     },
   });
 }

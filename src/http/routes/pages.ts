@@ -1,9 +1,8 @@
-// Serves the pages for browsers: playground, fine-tuning, adapters, status and the API's document. The pages are static and
-// need no key; they call the API with the reader's key. In a checkout the pages in TSX are bundled when the first page is read. Their content policy forbids inline code and content from other
-// servers. Their paths are relative, so they work below any base path.
+// Serves the pages for browsers: playground, fine-tuning, adapters, status, usage and the API's document. The pages are static and
+// need no key; they call the API with the reader's key. In a checkout they are bundled when the first page is read. Their content
+// policy forbids inline code and content from other servers. Their paths are relative, so they work below any base path.
 
 import { readdir, readFile } from 'node:fs/promises';
-import { createRequire } from 'node:module';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { lazy } from '../../common/lazy.ts';
@@ -17,8 +16,6 @@ interface PageRoute {
   readonly name: string;
   /** The name of the page's markup and script, without extension. */
   readonly file: string;
-  /** A style sheet in addition to the common one. */
-  readonly style?: string;
 }
 
 /** Trusted types keep text from a model or a file from becoming markup or code. */
@@ -28,9 +25,10 @@ const POLICY =
 
 const PAGES: readonly PageRoute[] = [
   { path: '/', name: 'Playground', file: 'playground' },
-  { path: '/fine-tuning', name: 'Fine-tuning', file: 'fine-tuning', style: 'uplot.css' },
+  { path: '/fine-tuning', name: 'Fine-tuning', file: 'fine-tuning' },
   { path: '/adapters', name: 'Adapters', file: 'adapters' },
-  { path: '/status', name: 'Status', file: 'status', style: 'uplot.css' },
+  { path: '/status', name: 'Status', file: 'status' },
+  { path: '/usage', name: 'Usage', file: 'usage' },
   { path: '/docs', name: 'API docs', file: 'docs' },
 ];
 
@@ -59,20 +57,25 @@ export function addPageRoutes(app: App): void {
 
 async function readFiles(): Promise<PageFiles> {
   const layout = await readMarkup('layout');
+  const files = await readPageFiles();
   const pages = PAGES.map(async (page) => {
-    const html = render(layout, page, await readMarkup(page.file));
+    const sheets = ['style.css', `${page.file}.css`].filter((name) => files.has(name));
+    const html = render(layout, page, { main: await readMarkup(page.file), sheets });
     return [page.path, toStaticFile(Buffer.from(html), 'text/html; charset=utf-8')] as const;
   });
-  return { pages: new Map(await Promise.all(pages)), files: await readPageFiles() };
+  return { pages: new Map(await Promise.all(pages)), files };
 }
 
 /** Fills in the layout's `{{…}}`. All values come from this server, so none is escaped. */
-function render(layout: string, page: PageRoute, main: string): string {
+function render(
+  layout: string,
+  page: PageRoute,
+  { main, sheets }: { readonly main: string; readonly sheets: readonly string[] },
+): string {
   const nav = PAGES.map(({ path, name }) => {
     const current = path === page.path ? ' aria-current="page"' : '';
     return `<li><a href="${path === '/' ? './' : path.slice(1)}"${current}>${name}</a></li>`;
   });
-  const sheets = page.style ? [page.style, 'style.css'] : ['style.css'];
   const styles = sheets.map((name) => `<link rel="stylesheet" href="pages/${name}">`);
   const parts: Readonly<Record<string, string>> = {
     title: page.name,
@@ -93,34 +96,13 @@ const TYPES: Readonly<Record<string, string>> = {
   '.svg': 'image/svg+xml',
 };
 
-/**
- * Served name → package, the file in the folder of its main module, and a line that makes a module of a script: uPlot's own
- * module is not minified, and three times as large.
- */
-const FROM_PACKAGES: Readonly<
-  Record<string, readonly [name: string, file: string, ending?: string]>
-> = {
-  'marked.js': ['marked', 'marked.esm.js'],
-  'papaparse.js': ['papaparse', 'papaparse.min.js'],
-  'uplot.js': ['uplot', 'uPlot.iife.min.js', 'export default uPlot;'],
-  'uplot.css': ['uplot', 'uPlot.min.css'],
-};
-
 /** Returns all files by their served names, without the pages' markup. */
 async function readPageFiles(): Promise<ReadonlyMap<string, StaticFile>> {
-  const { resolve } = createRequire(import.meta.url);
   const names = await readdir(FOLDER);
-  const bundles = names.includes('status') ? await bundleScripts() : [];
-  const localFiles = names
-    .filter((name) => path.extname(name) in TYPES)
-    .map((name) => [name, path.join(FOLDER, name), ''] as const);
-  const packageFiles = Object.entries(FROM_PACKAGES).map(([name, [from, file, ending = '']]) => {
-    return [name, path.join(path.dirname(resolve(from)), file), ending] as const;
-  });
+  const bundles = names.includes('status') ? await bundleFiles() : [];
+  const served = names.filter((name) => path.extname(name) in TYPES);
   const contents = await Promise.all(
-    [...localFiles, ...packageFiles].map(async ([name, file, ending]) => {
-      return [name, Buffer.concat([await readFile(file), Buffer.from(ending)])] as const;
-    }),
+    served.map(async (name) => [name, await readFile(path.join(FOLDER, name))] as const),
   );
   return new Map(
     [...contents, ...bundles].map(([name, content]) => {
@@ -129,11 +111,11 @@ async function readPageFiles(): Promise<ReadonlyMap<string, StaticFile>> {
   );
 }
 
-/** The build writes these scripts next to the other files. */
-async function bundleScripts(): Promise<(readonly [name: string, content: Buffer<ArrayBuffer>])[]> {
+/** The build writes these files next to the other files. */
+async function bundleFiles(): Promise<(readonly [name: string, content: Buffer<ArrayBuffer>])[]> {
   const { bundlePages } = await import('../wire/page-bundles.ts');
-  const { scripts } = await bundlePages(FOLDER);
-  return [...scripts].map(([name, content]) => [name, Buffer.from(content)]);
+  const { files } = await bundlePages(FOLDER);
+  return [...files].map(([name, content]) => [name, Buffer.from(content)]);
 }
 
 /** Returns the text of a page's markup. */

@@ -1,15 +1,14 @@
 // GET /v1/organization/usage/completions: what tenants used, summed over all servers, by day, tenant, model and kind of request.
 // A tenant sees its own usage, and an admin key sees everybody's.
-import type { z } from '@hono/zod-openapi';
 import { toUnixSeconds } from '../../contracts/openai.ts';
 import { LOCAL_TENANT } from '../../contracts/tenant.ts';
-import { type UsageResult, usagePageSchema } from '../../contracts/usage-api.ts';
+import { type UsagePage, type UsageResult, usagePageSchema } from '../../contracts/usage-api.ts';
 import type { UsageRow } from '../../usage/usage-table.ts';
 import type { UsageSide } from '../deps.ts';
 import { type UsageQuery, usageQuery } from '../schema/usage.ts';
 import { type App, addRoute, json } from '../wire/route.ts';
 
-type Bucket = z.infer<typeof usagePageSchema>['data'][number];
+type Bucket = UsagePage['data'][number];
 
 const EMPTY: UsageResult = {
   object: 'organization.usage.completions.result',

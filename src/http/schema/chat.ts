@@ -26,7 +26,7 @@ export const MESSAGE_FIELDS = {
   role: chat(role, 'developer means system; function is the older form of tool'),
   name: chat(
     z.string().max(MAX_NAME_LENGTH).nullish(),
-    'Given to the chat template; with the role function, the function whose result this is',
+    'Passed to the chat template; with the role function, the function whose result this is',
   ),
   refusal: chat(
     z.string().nullish(),

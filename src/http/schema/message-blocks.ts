@@ -21,11 +21,11 @@ export const BLOCK_FIELDS = {
   id: messages(callId, 'Connects a call and its result'),
   name: messages(callName, 'The tool'),
   input: messages(z.record(z.string(), z.unknown()), 'The arguments, as an object'),
-  caller: messages(INERT, 'As an answer had it'),
+  caller: messages(INERT, 'Copied from an answer'),
   tool_use_id: messages(callId, 'The call whose result this is'),
   content: messages(z.unknown(), 'The text of a result, or blocks of text'),
   is_error: messages(INERT, 'No chat template shows it; say it in the content'),
-  toolset_name: messages(INERT, 'As an answer had it'),
+  toolset_name: messages(INERT, 'Copied from an answer'),
   cache_control: messages(INERT, 'Every prefix can be cached'),
 } as const satisfies Record<string, FieldRow>;
 

@@ -144,11 +144,11 @@ export function messageFields(bounds: SchemaBounds) {
           display: INERT,
         })
         .nullish(),
-      'Given to the chat template as enable_thinking, which may not use it',
+      'Passed to the chat template as enable_thinking, which may ignore it',
     ),
     output_config: messages(
       z.strictObject({ effort: chat.reasoning_effort.chat, format }).nullish(),
-      'effort: given to the chat template as reasoning_effort, which may not use it; format: a JSON Schema that the answer satisfies',
+      'effort: passed to the chat template as reasoning_effort, which may ignore it; format: a JSON Schema that the answer satisfies',
     ),
     ...sharedRows(chat, GENERATION_NAMES, 'chat', 'messages'),
     metadata: messages(

@@ -151,12 +151,12 @@ function promptFields({ vocabSize, limits }: SchemaBounds) {
     },
     reasoning_effort: {
       chat: z.string().max(32).nullish(),
-      help: 'Given to the chat template, which may not use it',
+      help: 'Passed to the chat template, which may ignore it',
     },
     verbosity: {
       chat: z.enum(['low', 'medium', 'high']).nullish(),
       completions: onlyValue('medium'),
-      help: 'Given to the chat template, which may not use it; in completions only medium',
+      help: 'Passed to the chat template, which may ignore it; in completions only medium',
     },
     add_special_tokens: {
       chat: onlyValue(false),

@@ -21,9 +21,9 @@ export const MESSAGE_ITEM_FIELDS = {
     'May be left out',
   ),
   role: responses(z.enum(['developer', 'system', 'user', 'assistant']), 'developer means system'),
-  id: responses(INERT, 'As an answer had it'),
-  status: responses(INERT, 'As an answer had it'),
-  phase: responses(INERT, 'As an answer had it'),
+  id: responses(INERT, 'Copied from an answer'),
+  status: responses(INERT, 'Copied from an answer'),
+  phase: responses(INERT, 'Copied from an answer'),
 } as const satisfies Record<string, FieldRow>;
 
 /** The fields of a content part. */
@@ -32,7 +32,7 @@ export const ITEM_PART_FIELDS = {
   text: responses(z.unknown(), 'Parts are joined without a separator'),
   refusal: responses(z.unknown(), 'The text of a refusal'),
   annotations: responses(INERT, 'Sources that an answer cited'),
-  logprobs: responses(INERT, 'As an answer had them'),
+  logprobs: responses(INERT, 'Copied from an answer'),
   parsed: responses(INERT, "The text as OpenAI's clients parsed it"),
   prompt_cache_breakpoint: responses(INERT, 'Every prefix can be cached'),
 } as const satisfies Record<string, FieldRow>;
@@ -62,9 +62,9 @@ export const CALL_ITEM_FIELDS = {
   name: responses(z.string().pipe(callShape.name), 'The function'),
   arguments: responses(z.string().pipe(callShape.arguments), 'The text of a JSON object'),
   input: responses(z.string(), 'The text for a custom tool'),
-  id: responses(INERT, 'As an answer had it'),
-  status: responses(INERT, 'As an answer had it'),
-  created_by: responses(INERT, 'As an answer had it'),
+  id: responses(INERT, 'Copied from an answer'),
+  status: responses(INERT, 'Copied from an answer'),
+  created_by: responses(INERT, 'Copied from an answer'),
   parsed_arguments: responses(INERT, "The arguments as OpenAI's clients parsed them"),
   caller: responses(REFUSED, 'Programs that call tools'),
   namespace: responses(REFUSED, 'Namespaces of tools'),

@@ -103,7 +103,7 @@ export function responseFields(bounds: ResponseBounds) {
     ),
     text: responses(
       responseTextSchema(chat.response_format.chat, chat.verbosity.chat),
-      'format: text, json_object, or json_schema with a JSON Schema that the answer satisfies; verbosity: given to the chat template, which may not use it',
+      'format: text, json_object, or json_schema with a JSON Schema that the answer satisfies; verbosity: passed to the chat template, which may ignore it',
     ),
     reasoning: responses(
       z
@@ -115,7 +115,7 @@ export function responseFields(bounds: ResponseBounds) {
           mode: REFUSED,
         })
         .nullish(),
-      'effort: given to the chat template, which may not use it; summary has no effect, because answers contain no reasoning. Others are refused',
+      'effort: passed to the chat template, which may ignore it; summary has no effect, because answers contain no reasoning. Others are refused',
     ),
     truncation: responses(
       z.enum(['auto', 'disabled']).nullish(),

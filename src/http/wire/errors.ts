@@ -16,9 +16,10 @@ const TYPE_OF_STATUS: Record<number, string> = {
 
 /** Writes the error as OpenAI's envelope. */
 export function toEnvelope(error: ServeError): ErrorEnvelope {
-  const { message, param, code, status } = error;
+  const { message, param, code, status, lines } = error;
   const fallback = status >= 500 ? 'server_error' : 'invalid_request_error';
-  return { error: { message, type: TYPE_OF_STATUS[status] ?? fallback, param, code } };
+  const type = TYPE_OF_STATUS[status] ?? fallback;
+  return { error: { message, type, param, code, ...(lines && { lines: [...lines] }) } };
 }
 
 /** The `error.type` in Anthropic's envelope, if it differs from OpenAI's. */

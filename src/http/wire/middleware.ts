@@ -220,14 +220,24 @@ export function credentialsOf({ req }: Context): string | undefined {
   return req.header('authorization') ?? (key === undefined ? undefined : `Bearer ${key}`);
 }
 
-/** Sets the tenant: the one that a trusted gateway names, or else the key's. Throws `ServeError` (401) if the key is unknown. */
+/**
+ * Sets the tenant: the one that a trusted gateway names, or else the key's. Throws `ServeError` (401) if the key is unknown, and
+ * (403) if it may only read and the request could change something.
+ */
 export function tenant(
   authenticate: Authenticate,
   gateway: TenantGateway | undefined,
 ): MiddlewareHandler<HttpEnv> {
   return async function tenant(c, next) {
     const named = gateway?.tenantOf(c.req.header(gateway.header), addressOf(c));
-    c.set('tenant', named ?? authenticate(credentialsOf(c)));
+    const tenant = named ?? authenticate(credentialsOf(c));
+    if (tenant.isReadOnly && !SAFE_METHODS.has(c.req.method)) {
+      throw new ServeError(
+        'forbidden',
+        'This key may only read. Use another one to generate text or to change something.',
+      );
+    }
+    c.set('tenant', tenant);
     await next();
   };
 }

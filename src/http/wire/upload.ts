@@ -4,7 +4,7 @@
 import { randomUUID } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
-import { open, rm } from 'node:fs/promises';
+import { rm } from 'node:fs/promises';
 import path from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { Busboy, type BusboyFileStream, type BusboyInstance } from '@fastify/busboy';
@@ -200,59 +200,8 @@ async function saveFile(
 ): Promise<UploadedFile> {
   await pipeline(stream, createWriteStream(file), { signal });
   if (stream.truncated) throw tooLarge(maxFileBytes);
-  await checkStart(file);
   const name = (filename ?? '').replace(/\p{C}/gu, '').slice(0, MAX_FILENAME_LENGTH);
   return { path: file, filename: name || 'file', byteSize: stream.bytesRead };
-}
-
-/** Magic bytes of other formats, with their offsets. */
-const BINARY_STARTS = [
-  ['gzip', 0, [0x1f, 0x8b]],
-  ['zip', 0, [0x50, 0x4b, 0x03, 0x04]],
-  ['zip', 0, [0x50, 0x4b, 0x05, 0x06]],
-  ['tar', 257, [0x75, 0x73, 0x74, 0x61, 0x72]],
-  ['UTF-16', 0, [0xff, 0xfe]],
-  ['UTF-16', 0, [0xfe, 0xff]],
-  ['UTF-16', 0, [0x7b, 0x00]],
-  ['UTF-16', 0, [0x00, 0x7b]],
-] as const;
-/** Enough for the first line of almost every training file. The job checks all lines. */
-const START_BYTES = 64 * 1024;
-
-/** Throws `ServeError` (400) if the file is empty, is in another format, or does not start with a JSON object. */
-async function checkStart(file: string): Promise<void> {
-  const handle = await open(file);
-  try {
-    const { buffer, bytesRead } = await handle.read(Buffer.alloc(START_BYTES), 0, START_BYTES, 0);
-    const start = buffer.subarray(0, bytesRead);
-    for (const [kind, offset, bytes] of BINARY_STARTS) {
-      if (!start.subarray(offset, offset + bytes.length).equals(Buffer.from(bytes))) continue;
-      throw fieldError('file', `is ${kind}; expected JSON lines in UTF-8, not compressed`);
-    }
-    checkFirstLine(start.toString('utf8'), bytesRead < START_BYTES);
-  } finally {
-    await handle.close();
-  }
-}
-
-/** @param isWhole whether the text is the whole file */
-function checkFirstLine(text: string, isWhole: boolean): void {
-  const lines = text.replace(/^\ufeff/, '').split('\n');
-  const index = lines.findIndex((line) => line.trim() !== '');
-  if (index < 0 && isWhole) throw fieldError('file', 'is empty; expected JSON lines');
-  const isLineWhole = index >= 0 && (isWhole || index < lines.length - 1);
-  if (!isLineWhole || isJsonObject(lines[index]!)) return;
-  const fault = `line ${index + 1} is not a JSON object; expected JSON lines, one object a line`;
-  throw fieldError('file', fault);
-}
-
-function isJsonObject(text: string): boolean {
-  try {
-    const value: unknown = JSON.parse(text);
-    return typeof value === 'object' && value !== null && !Array.isArray(value);
-  } catch {
-    return false;
-  }
 }
 
 function tooLarge(maxBytes: number): ServeError {

@@ -1,8 +1,10 @@
 // Small parts that several pages use: panels, tiles and tables.
-import type { ComponentChildren } from 'preact';
+import type { ComponentChildren, VNode } from 'preact';
+import { useRef } from 'preact/hooks';
+import { useFocusFallback } from './focus.ts';
 
 /** A column's heading. */
-export type Column = string | { readonly number: string };
+export type Column = string | VNode | { readonly number: string };
 
 /** The heading of a column of numbers. */
 export const number = (name: string): Column => ({ number: name });
@@ -13,19 +15,31 @@ interface TableProps {
   readonly columns: readonly Column[];
   /** The first cell of each row is its heading. */
   readonly rows: readonly (readonly ComponentChildren[])[];
+  /** The keys of the rows, if some can be added above others. */
+  readonly keys?: readonly string[];
+  /** Whether the columns are alike. On a phone it scrolls; each row of another table becomes a few lines. */
+  readonly isMatrix?: boolean;
 }
 
 /** A table. If it is wide it scrolls, and takes the focus, because only a focused element can be scrolled with keys. */
-export function Table({ caption, columns, rows }: TableProps) {
+export function Table({ caption, columns, rows, keys, isMatrix = false }: TableProps) {
+  const box = useRef<HTMLDivElement>(null);
+  useFocusFallback(box, box); // a row may go with the button that removed it
   const heads = columns.map((column) =>
-    typeof column === 'string'
-      ? { name: column, className: '' }
-      : { name: column.number, className: 'number' },
+    typeof column === 'object' && 'number' in column
+      ? { name: column.number, className: 'number' }
+      : { name: column, className: '' },
   );
   return (
-    // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls
     // biome-ignore lint/a11y/useSemanticElements: a fieldset is for forms
-    <div class="wide-table" tabIndex={0} role="group" aria-label={caption}>
+    <div
+      class={isMatrix ? 'wide-table' : 'wide-table records'}
+      ref={box}
+      // biome-ignore lint/a11y/noNoninteractiveTabindex: it scrolls
+      tabIndex={0}
+      role="group"
+      aria-label={caption}
+    >
       <table>
         <caption class="hidden">{caption}</caption>
         <thead>
@@ -39,12 +53,12 @@ export function Table({ caption, columns, rows }: TableProps) {
         </thead>
         <tbody>
           {rows.map((cells, at) => (
-            <tr key={at}>
+            <tr key={keys?.[at] ?? at}>
               {cells.map((cell, i) =>
                 i === 0 ? (
                   <th scope="row">{cell}</th>
                 ) : (
-                  <td class={heads[i]?.className} data-name={heads[i]?.name}>
+                  <td class={heads[i]?.className} data-name={textOf(heads[i]?.name)}>
                     {cell}
                   </td>
                 ),
@@ -55,6 +69,11 @@ export function Table({ caption, columns, rows }: TableProps) {
       </table>
     </div>
   );
+}
+
+/** On a phone a cell can show its column's name. */
+function textOf(heading: Column | undefined): string | undefined {
+  return typeof heading === 'string' ? heading : undefined;
 }
 
 interface PanelProps {

@@ -6,8 +6,8 @@ import type {
   RequestList,
   Tiers,
 } from '../../contracts/management-api.ts';
-import type { Points } from '../chart.js';
-import { counted, duration } from '../format.js';
+import type { Points } from '../components/points.ts';
+import { counted, duration } from '../format.ts';
 
 /** The figures that every key may see. */
 export interface PublicStatus {

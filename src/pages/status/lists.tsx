@@ -1,12 +1,11 @@
 // The lists of the status page: running requests with the reasons for waiting, and the user's newest jobs and batches.
 import type { BatchObject } from '../../contracts/batch-object.ts';
-import type { FineTuningJob } from '../../contracts/fine-tuning-api.ts';
 import type { RequestList } from '../../contracts/management-api.ts';
 import { number, Panel, Table } from '../components/parts.tsx';
-import { count, dateAndTime, duration, timeOfDay } from '../format.js';
-import { jobName, progressText, statusWord } from '../job-facts.js';
-import { stateText } from '../request-state.js';
-import type { Answered } from '../store/query.ts';
+import { jobName } from '../fine-tuning/facts.ts';
+import { JobState } from '../fine-tuning/job-state.tsx';
+import { count, dateAndTime, duration, timeOfDay } from '../format.ts';
+import { stateText } from '../request-state.ts';
 import { cpuBetween, reasonsOf, recentText } from './figures.ts';
 import type { StatusStore } from './store.ts';
 
@@ -17,6 +16,7 @@ export function RequestsPanel({ store }: { store: StatusStore }) {
   const list = store.requests.value;
   const [before, last] = store.readings.value.slice(-2);
   if (!list) return null;
+  const shown = list.data.slice(0, MAX_SHOWN);
   const latest = last ?? before!;
   const load = {
     engine: latest.status.engine,
@@ -34,7 +34,8 @@ export function RequestsPanel({ store }: { store: StatusStore }) {
       <Table
         caption="Running and recent requests"
         columns={['Model', 'Tenant', 'State', ...figures, 'Arrived']}
-        rows={list.data.slice(0, MAX_SHOWN).map((one) => requestRow(one, list.is_training))}
+        keys={shown.map(({ id }) => id)}
+        rows={shown.map((one) => requestRow(one, list.is_training))}
       />
       <p class="help">{recentText(list.data)}</p>
     </Panel>
@@ -57,12 +58,9 @@ function requestRow(request: RequestList['data'][number], isTraining: boolean) {
   ];
 }
 
-interface ListOf<Item> {
-  readonly data: readonly Item[];
-}
-
 /** The newest jobs; nothing on a server without fine-tuning. */
-export function JobsPanel({ jobs: { data: list } }: { jobs: Answered<ListOf<FineTuningJob>> }) {
+export function JobsPanel({ store }: { store: StatusStore }) {
+  const list = store.jobs.data.value;
   if (!list) return null;
   return (
     <Panel id="jobs" title="Your jobs">
@@ -74,9 +72,10 @@ export function JobsPanel({ jobs: { data: list } }: { jobs: Answered<ListOf<Fine
         <Table
           caption="Your fine-tuning jobs"
           columns={['Job', 'Status', 'Created']}
+          keys={list.data.map(({ id }) => id)}
           rows={list.data.map((job) => [
             <a href={`fine-tuning#${job.id}`}>{jobName(job)}</a>,
-            <JobStatus job={job} />,
+            <JobState job={job} />,
             dateAndTime(job.created_at),
           ])}
         />
@@ -85,28 +84,16 @@ export function JobsPanel({ jobs: { data: list } }: { jobs: Answered<ListOf<Fine
   );
 }
 
-function JobStatus({ job }: { job: FineTuningJob }) {
-  const progress = progressText(job, Date.now() / 1000);
-  return (
-    <span>
-      <span class={`pill ${job.status}`}>{statusWord(job)}</span>
-      {progress && <small class="help"> {progress}</small>}
-    </span>
-  );
-}
-
 /** The newest batches; nothing if there are none. */
-export function BatchesPanel({
-  batches: { data: list },
-}: {
-  batches: Answered<ListOf<BatchObject>>;
-}) {
-  if (!list || list.data.length === 0) return null;
+export function BatchesPanel({ store }: { store: StatusStore }) {
+  const list = store.batches.data.value;
+  if (!list?.data.length) return null;
   return (
     <Panel id="batches" title="Your batches">
       <Table
         caption="Your batches"
         columns={['Batch', 'Status', ...['Answered', 'Errors', 'Tokens'].map(number), 'Created']}
+        keys={list.data.map(({ id }) => id)}
         rows={list.data.map(batchRow)}
       />
     </Panel>

@@ -1,11 +1,12 @@
 // The status page: load, why it is slow, speed, the adapter cache, traffic, jobs and batches.
 import { render } from 'preact';
 import { useEffect } from 'preact/hooks';
-import { byId, showLoaded } from '../dom.js';
-import { duration, timeOfDay } from '../format.js';
+import { byId, showLoaded } from '../browser.ts';
+import { duration, timeOfDay } from '../format.ts';
 import { isFull, type Reading } from './figures.ts';
 import { BatchesPanel, JobsPanel, RequestsPanel } from './lists.tsx';
 import { AdapterCache, LastHours, RatePanel, ServerPanel, Tiles, Traffic } from './panels.tsx';
+import './status.css';
 import { createStatusStore, type StatusStore } from './store.ts';
 
 function StatusPage({ store }: { store: StatusStore }) {
@@ -65,8 +66,8 @@ function Figures({ store, isStale }: { store: StatusStore; isStale: boolean }) {
         <LastHours store={store} />
         <AdapterCache store={store} />
         <Traffic store={store} />
-        <JobsPanel jobs={store.jobs.answered.value} />
-        <BatchesPanel batches={store.batches.answered.value} />
+        <JobsPanel store={store} />
+        <BatchesPanel store={store} />
       </div>
     </div>
   );

@@ -1,8 +1,9 @@
 // The figures of the status page: the load now, speed, latencies, the adapter cache, traffic, and the machine.
 import type { MetricsStatus } from '../../contracts/management-api.ts';
 import { LineChart } from '../components/line-chart.tsx';
+import { Pairs } from '../components/pairs.tsx';
 import { number, Panel, Table, Tile, type TileProps } from '../components/parts.tsx';
-import { compact, count, counted, hourAndMinute, percent, size } from '../format.js';
+import { compact, count, counted, hourAndMinute, percent, size } from '../format.ts';
 import {
   adapterFacts,
   type CpuUse,
@@ -151,23 +152,22 @@ export function RatePanel({ store }: Props) {
 export function ServerPanel({ store }: Props) {
   const server = store.history.value?.server;
   if (!server) return null;
-  const facts = {
-    'Base model': server.model,
-    Provider: server.provider ?? 'starting',
-    Weights: server.weights ?? 'starting',
-    'KV cache': server.kv ?? 'starting',
-    Threads: server.threads === null ? 'automatic' : count(server.threads),
-    CPU: `${server.processor}, ${counted(server.cores, 'core')}`,
-    Instructions: server.processor_features?.join(', ') || 'unknown',
-    Memory: size(server.memory_bytes),
-    Platform: `${server.platform}, Node ${server.node}`,
-    Version: server.version,
-  };
   return (
     <Panel id="server" title="Server">
-      <dl class="pairs">
-        {Object.entries(facts).flatMap(([name, value]) => [<dt>{name}</dt>, <dd>{value}</dd>])}
-      </dl>
+      <Pairs
+        entries={[
+          ['Base model', server.model],
+          ['Provider', server.provider ?? 'starting'],
+          ['Weights', server.weights ?? 'starting'],
+          ['KV cache', server.kv ?? 'starting'],
+          ['Threads', server.threads === null ? 'automatic' : count(server.threads)],
+          ['CPU', `${server.processor}, ${counted(server.cores, 'core')}`],
+          ['Instructions', server.processor_features?.join(', ') || 'unknown'],
+          ['Memory', size(server.memory_bytes)],
+          ['Platform', `${server.platform}, Node ${server.node}`],
+          ['Version', server.version],
+        ]}
+      />
     </Panel>
   );
 }

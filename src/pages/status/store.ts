@@ -1,11 +1,11 @@
 // The state of the status page, read from the server every two seconds. If it stops answering, the last figures stay.
-import { type ReadonlySignal, signal } from '@preact/signals';
+import { effect, signal } from '@preact/signals';
 import type { BatchObject } from '../../contracts/batch-object.ts';
 import type { FineTuningJob } from '../../contracts/fine-tuning-api.ts';
 import type { MetricsHistory, MetricsStatus, RequestList } from '../../contracts/management-api.ts';
-import { ApiError, errorText, poll, requestJson } from '../api.js';
-import { keyHeaders } from '../key.js';
-import { type Query, query } from '../store/query.ts';
+import { ApiError, errorText, poll, requestJson } from '../api.ts';
+import { keyHeaders } from '../key.ts';
+import { query } from '../store/query.ts';
 import { type Health, type Reading, type ServerStatus, statusOfHealth } from './figures.ts';
 
 const POLL_MS = 2_000;
@@ -16,8 +16,6 @@ const HISTORY_MS = 600_000;
 /** An hour of readings. */
 const MAX_READINGS = 1_800;
 
-type List<Item> = { readonly data: readonly Item[] };
-
 /** How the page is connected to the server. */
 type Connection =
   | { readonly kind: 'connecting' | 'connected' }
@@ -25,29 +23,26 @@ type Connection =
   | { readonly kind: 'signed out'; readonly problem: string };
 
 /** Everything that the page shows. */
-export interface StatusStore {
-  readonly connection: ReadonlySignal<Connection>;
-  /** Oldest first. */
-  readonly readings: ReadonlySignal<readonly Reading[]>;
-  /** The server's own readings, and what it runs on; undefined without an admin key. */
-  readonly history: ReadonlySignal<MetricsHistory | undefined>;
-  /** Undefined without a key that the server needs. */
-  readonly requests: ReadonlySignal<RequestList | undefined>;
-  /** Whether the user's key is not an admin key. */
-  readonly isPublicOnly: ReadonlySignal<boolean>;
-  readonly jobs: Query<List<FineTuningJob>>;
-  readonly batches: Query<List<BatchObject>>;
-}
+export type StatusStore = ReturnType<typeof createStatusStore>;
 
 /** Starts to read. It ends if the user declines to sign in; signing in later loads the page again. */
-export function createStatusStore(): StatusStore {
+export function createStatusStore() {
   const connection = signal<Connection>({ kind: 'connecting' });
+  /** Oldest first. */
   const readings = signal<readonly Reading[]>([]);
+  /** The server's own readings, and what it runs on; undefined without an admin key. */
   const history = signal<MetricsHistory>();
+  /** Undefined without a key that the server needs. */
   const requests = signal<RequestList>();
+  /** Whether the user's key is not an admin key. */
   const isPublicOnly = signal(false);
-  const jobs = query<List<FineTuningJob>>('v1/fine_tuning/jobs?limit=10', LISTS_POLL_MS);
-  const batches = query<List<BatchObject>>('v1/batches?limit=10', LISTS_POLL_MS);
+  const jobs = newest<FineTuningJob>('v1/fine_tuning/jobs');
+  const batches = newest<BatchObject>('v1/batches');
+  const jobsRead = new Promise<void>((resolve) => {
+    effect(() => {
+      if (jobs.isRead.value) resolve();
+    });
+  });
   let historyMs = 0;
 
   /** Read now and then, and when the server responds again, since it may be a new process. */
@@ -82,7 +77,7 @@ export function createStatusStore(): StatusStore {
       if (connection.value.kind === 'away' || isOld) await refreshHistory();
       // Everything appears together, unless the jobs take long.
       const isFirst = readings.value.length === 0;
-      if (isFirst) await Promise.race([jobs.first, afterMs(JOBS_WAIT_MS)]);
+      if (isFirst) await Promise.race([jobsRead, afterMs(JOBS_WAIT_MS)]);
       requests.value = await quietly<RequestList>('v1/requests');
       const { prompt_tokens = null, generated_tokens = null } = status.engine ?? {};
       const reading = { at: Date.now() / 1000, prompt_tokens, generated_tokens, status };
@@ -104,7 +99,16 @@ export function createStatusStore(): StatusStore {
   return { connection, readings, history, requests, isPublicOnly, jobs, batches };
 }
 
-/** Reads what the page can do without. */
+/** Reads the newest items of a list now and then. */
+function newest<Item>(path: string) {
+  const list = query(() =>
+    requestJson<{ readonly data: readonly Item[] }>(`${path}?limit=10`, { isQuiet: true }),
+  );
+  list.follow(LISTS_POLL_MS);
+  return list;
+}
+
+/** Reads optional data. */
 function quietly<T>(path: string): Promise<T | undefined> {
   return requestJson<T>(path, { isQuiet: true }).catch(() => undefined);
 }

@@ -45,6 +45,34 @@ test('a rollback leads back, a second one forth again', async (t) => {
   assert.deepEqual(forth.aliases['latest'], { version: 2 });
 });
 
+test('a rollback of a split ends it, whatever its steps were, and is marked until the next change', async (t) => {
+  const { repository } = await withVersions(t, 2);
+  const steps = [
+    { version: 1 },
+    shares([1, 90], [2, 10]),
+    shares([1, 50], [2, 50]),
+    { version: 2 },
+  ] as const;
+  for (const step of steps) await repository.moveAlias(ZEN, 'stable', step);
+  const back = await repository.rollback(ZEN, 'stable');
+  assert.deepEqual(back.aliases['stable'], { version: 1 });
+  assert.deepEqual(back.rolled_back, ['stable']);
+  const undone = await repository.rollback(ZEN, 'stable');
+  assert.deepEqual(undone.aliases['stable'], { version: 2 });
+  assert.deepEqual(undone.rolled_back, []);
+});
+
+test('a change back to the target before a split is a rollback', async (t) => {
+  const { repository } = await withVersions(t, 2);
+  for (const step of [{ version: 1 }, shares([1, 90], [2, 10]), { version: 1 }] as const)
+    await repository.moveAlias(ZEN, 'stable', step);
+  const again = await repository.moveAlias(ZEN, 'latest', { version: 1 });
+  assert.deepEqual(again.rolled_back, ['stable', 'latest']);
+  const next = await repository.moveAlias(ZEN, 'stable', shares([1, 80], [2, 20]));
+  assert.deepEqual(next.previous['stable'], { version: 1 });
+  assert.deepEqual(next.rolled_back, ['latest']);
+});
+
 test('a rollback that is done and not told is done once', async (t) => {
   for (const fault of [
     FAULTS['is done and then fails'],

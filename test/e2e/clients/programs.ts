@@ -1,13 +1,11 @@
 // Clients that are programs: coding assistants, which answer a question in an empty folder. Their own settings are files in it.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import { promisify } from 'node:util';
+import { execute } from '../execute.ts';
 import { type Access, QUESTION, type Ways } from './ways.ts';
 
-const run = promisify(execFile);
 /** A program that waits for an answer of its user would wait forever. */
 const TIMEOUT_MS = 120_000;
 
@@ -85,7 +83,7 @@ async function inEmptyFolder<T>(work: (folder: string) => Promise<T>): Promise<T
 
 /** Runs a program whose home is its folder, without input. */
 async function runIn(folder: string, command: string, args: readonly string[]) {
-  const running = run(command, args, {
+  const running = execute(command, args, {
     cwd: folder,
     env: { PATH: process.env['PATH'], HOME: folder, CI: 'true', TERM: 'dumb' },
     timeout: TIMEOUT_MS,

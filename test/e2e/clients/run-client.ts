@@ -1,8 +1,7 @@
 // Runs a client against a server: in this process, in Python, or with a newer Node.
-import { execFile } from 'node:child_process';
 import { cp, mkdtemp, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { promisify } from 'node:util';
+import { execute } from '../execute.ts';
 import { type Installed, npmPackages } from '../npm-packages.ts';
 import { clientEnvironment, pythonWith } from '../python-venv.ts';
 import { aiCompatibleWays, aiOpenaiWays } from './ai-ways.ts';
@@ -13,7 +12,6 @@ import { newerNode, PROGRAMS } from './programs.ts';
 import type { Result } from './results.ts';
 import { type Access, type Outcomes, runWays, type Ways } from './ways.ts';
 
-const run = promisify(execFile);
 const IN_PROCESS: Readonly<Record<string, (access: Access) => Ways>> = {
   openai: openaiWays,
   anthropic: anthropicWays,
@@ -55,6 +53,8 @@ async function runWithNewerNode(bin: string, file: string, { baseURL }: Access):
 }
 
 async function runJson<T>(command: string, args: readonly string[]): Promise<T> {
-  const { stdout } = await run(command, args, { env: clientEnvironment(path.dirname(command)) });
+  const { stdout } = await execute(command, args, {
+    env: clientEnvironment(path.dirname(command)),
+  });
   return JSON.parse(stdout.trim().split('\n').at(-1)!) as T;
 }

@@ -12,14 +12,14 @@ import {
   realpathSync,
 } from 'node:fs';
 import path from 'node:path';
-import { test } from 'node:test';
+import { test as always } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import OpenAI, { toFile } from 'openai';
 import { NOT_BUNDLED } from '../../../scripts/not-bundled.mjs';
 import { SERVER_FOLDER_NAMES } from '../../../src/contracts/server-folders.ts';
 import { temporaryFolder } from '../../fixtures.ts';
 import { freePort } from '../../free-port.ts';
-import { skipUnlessLong } from '../../shared.ts';
+import { skipUnlessLong, testUnless } from '../../shared.ts';
 import { createBuilder, type Image } from './image/build.ts';
 import { outcomeOf, runInside, skipWithoutChroot, startInside } from './image/chroot.ts';
 import { parseDockerfile } from './image/dockerfile.ts';
@@ -34,23 +34,27 @@ const MAX_ADDED_MB = 90;
 const noChroot = skipUnlessLong || skipWithoutChroot();
 const nodeImage = noChroot ? { reason: noChroot } : findNodeImage();
 const skip = 'reason' in nodeImage ? nodeImage.reason : false;
+const test = testUnless(skip);
 const folder = temporaryFolder();
 
-test('both images end alike: not root, a health check, the exec form, as the last stage the one for the CPU', () => {
-  const { stages } = parseDockerfile(text, {});
-  const [cuda, cpu] = ['cuda', 'cpu'].map((name) => stages.find((stage) => stage.name === name));
-  const settled = /^(ENV|USER|EXPOSE|HEALTHCHECK|CMD)$/;
-  const ends = [cuda, cpu].map((stage) =>
-    stage!.instructions.filter(({ keyword }) => settled.test(keyword)),
-  );
-  assert.deepEqual(ends[0], ends[1]);
-  assert.equal(stages.at(-1), cpu);
-  const found = new Map(ends[0]!.map((instruction) => [instruction.keyword, instruction.text]));
-  assert.match(found.get('USER')!, /^[1-9]\d*:[1-9]\d*$/);
-  assert.match(found.get('CMD')!, /^\[/);
-  assert.match(found.get('HEALTHCHECK')!, /^CMD \[/);
-  assert.ok(stages.every(({ from }) => !from.includes('alpine')));
-});
+always(
+  'both images end alike: not root, a health check, the exec form, as the last stage the one for the CPU',
+  () => {
+    const { stages } = parseDockerfile(text, {});
+    const [cuda, cpu] = ['cuda', 'cpu'].map((name) => stages.find((stage) => stage.name === name));
+    const settled = /^(ENV|USER|EXPOSE|HEALTHCHECK|CMD)$/;
+    const ends = [cuda, cpu].map((stage) =>
+      stage!.instructions.filter(({ keyword }) => settled.test(keyword)),
+    );
+    assert.deepEqual(ends[0], ends[1]);
+    assert.equal(stages.at(-1), cpu);
+    const found = new Map(ends[0]!.map((instruction) => [instruction.keyword, instruction.text]));
+    assert.match(found.get('USER')!, /^[1-9]\d*:[1-9]\d*$/);
+    assert.match(found.get('CMD')!, /^\[/);
+    assert.match(found.get('HEALTHCHECK')!, /^CMD \[/);
+    assert.ok(stages.every(({ from }) => !from.includes('alpine')));
+  },
+);
 
 /** With the base baked in; built once. */
 let image: Promise<Image> | undefined;
@@ -106,21 +110,14 @@ const containerOf = ({ layers, environment, workdir, user }: Image, name: string
   scratch: path.join(folder, `.${name}`),
 });
 
-test('the image holds the program, its packages and a base, and nothing that only builds it', {
-  skip,
-}, async (t) => {
+test('the image holds the program, its packages and a base, and nothing that only builds it', async (t) => {
   image ??= buildCpu();
   const built = await image;
   const app = path.join(folder, 'app', 'app');
-  assert.deepEqual(readdirSync(app).sort(), [
-    'LICENSE',
-    'NOTICE',
-    'bin',
-    'dist',
-    'models',
-    'node_modules',
-    'package.json',
-  ]);
+  assert.deepEqual(
+    readdirSync(app).sort(),
+    'LICENSE NOTICE bin dist models node_modules package.json'.split(' '),
+  );
   const modules = path.join(app, 'node_modules');
   for (const name of NOT_BUNDLED) assert.ok(existsSync(path.join(modules, name)), name);
   const unwanted = ['typescript', '@biomejs', 'openai', 'knip', 'playwright-core', 'tsx', 'hono'];
@@ -133,9 +130,9 @@ test('the image holds the program, its packages and a base, and nothing that onl
     (name) => /(?<!\.d)\.ts$/.test(name) && !name.startsWith('node_modules'),
   );
   assert.deepEqual(sources, []);
-  const [size] = execFileSync('du', ['-sm', path.join(folder, 'app')], { encoding: 'utf8' }).split(
-    '\t',
-  );
+  const [size] = execFileSync('du', ['-sm', path.join(folder, 'app')], {
+    encoding: 'utf8',
+  }).split('\t');
   assert.ok(Number(size) < MAX_ADDED_MB, `${size} MB`);
   t.diagnostic(`${size} MB on top of Node's image`);
 
@@ -154,9 +151,7 @@ test('the image holds the program, its packages and a base, and nothing that onl
   assert.ok(existsSync(path.join(folder, 'cpu/data/models/base/lorikeet.json')));
 });
 
-test('it is healthy, answers and trains from the base that is baked in, and ends at SIGTERM, on a read-only root', {
-  skip,
-}, async (t) => {
+test('it is healthy, answers and trains from the base that is baked in, and ends at SIGTERM, on a read-only root', async (t) => {
   image ??= buildCpu();
   const built = await image;
   const port = await freePort();

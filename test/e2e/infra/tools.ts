@@ -1,5 +1,5 @@
 // The validators of other projects' formats: found on the machine, else fetched once into a cache beside the model's.
-import { execFileSync } from 'node:child_process';
+import { execFileSync, type SpawnSyncReturns } from 'node:child_process';
 import {
   existsSync,
   mkdirSync,
@@ -52,6 +52,8 @@ const TOOLS = {
   etcd: debianTool('/usr/bin/etcd', 'etcd-server'),
   promtool: debianTool('/usr/bin/promtool', 'prometheus'),
   haproxy: debianTool('/usr/sbin/haproxy'),
+  nginx: debianTool('/usr/sbin/nginx'),
+  caddy: debianTool('/usr/bin/caddy'),
   'redis-server': debianTool('/usr/bin/redis-server'),
   debootstrap: debianTool('/usr/sbin/debootstrap'),
   /** Schemas of custom resources; their own packages want a newer Node than we do, so they are no dependency. */
@@ -124,12 +126,8 @@ export function runTool(file: string, args: readonly string[]): Verdict {
     const output = execFileSync(file, args, { encoding: 'utf8', stdio: 'pipe' });
     return { code: 0, output };
   } catch (error) {
-    const { status, stdout, stderr } = error as {
-      status?: number;
-      stdout?: string;
-      stderr?: string;
-    };
-    return { code: status ?? 1, output: `${stdout ?? ''}${stderr ?? ''}` };
+    const { status = 1, stdout = '', stderr = '' } = error as Partial<SpawnSyncReturns<string>>;
+    return { code: status ?? 1, output: `${stdout}${stderr}` };
   }
 }
 

@@ -1,13 +1,12 @@
 // The chart in a cluster with what it needs: an S3 server, secrets, a namespace that admits only restricted pods, and a node
 // whose images are this program.
 import assert from 'node:assert/strict';
-import { execFile } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
-import { promisify } from 'node:util';
 import { createS3Store } from '../../../adapters/store/s3.ts';
 import type { ObjectStore } from '../../../adapters/store/store.ts';
 import { temporaryFolder } from '../../fixtures.ts';
+import { execute } from '../execute.ts';
 import { findTool } from '../infra/tools.ts';
 import { runLorikeet } from '../program.ts';
 import { OPTIONS } from '../s3-driver.ts';
@@ -95,6 +94,6 @@ function createHelm(t: Test, api: KubeApi, s3: S3Server): ChartCluster['apply'] 
   const args = ['upgrade', 'demo', CHART, '--install', '--namespace', NAMESPACE, '--values', file];
   return async (values) => {
     writeFileSync(file, JSON.stringify({ ...common, ...values }));
-    await promisify(execFile)(helm.file, [...args, ...to], { env });
+    await execute(helm.file, [...args, ...to], { env });
   };
 }

@@ -17,17 +17,9 @@ import { KubeApi } from './api.ts';
 const START_TIMEOUT_MS = 60_000;
 /** What Deployments, Jobs, Services and accounts need, without cloud, volumes and the care for nodes. */
 const CONTROLLERS = [
-  'deployment-controller',
-  'disruption-controller',
-  'endpointslice-controller',
-  'garbage-collector-controller',
-  'job-controller',
-  'namespace-controller',
-  'replicaset-controller',
-  'root-ca-certificate-publisher-controller',
-  'serviceaccount-controller',
-  'ttl-after-finished-controller',
-];
+  'deployment disruption endpointslice garbage-collector job namespace',
+  'replicaset root-ca-certificate-publisher serviceaccount ttl-after-finished',
+].flatMap((names) => names.split(' ').map((name) => `${name}-controller`));
 
 type Test = { after(fn: () => unknown): void };
 

@@ -27,7 +27,7 @@ export interface JobCluster {
 }
 
 export const JOB_CLUSTERS = {
-  'the fake cluster': { start: startFake, prepare: async () => false },
+  'the fake cluster': { start: startFake, prepare: async () => false as const },
   Kubernetes: { start: startReal, prepare: prepareChart },
 } as const;
 

@@ -1,0 +1,2 @@
+/** Style sheets become files that the layout links. */
+declare module '*.css';
