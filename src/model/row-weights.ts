@@ -42,8 +42,8 @@ const ROW_INPUTS: Readonly<
   mlp_out: { floats: 48, groups: 4 },
   head: { floats: 8, groups: 1 },
 };
-/** The head next to 4-bit weights, which are not calibrated: nothing says which inputs stand out. */
-const UNCALIBRATED_HEAD = { floats: 0, groups: 4 };
+/** The linears with 4-bit weights, if any have: most of a base. Those of the attention are small, and lose most (decision 43). */
+const FOUR_BIT_KINDS: ReadonlySet<RowLinear['kind']> = new Set(['mlp_in', 'mlp_out']);
 
 /**
  * 4-bit weights as our own operator reads them (`native/kernels.h`): records of sixteen outputs and a span of inputs, with a scale
@@ -65,7 +65,7 @@ export type RowPacking = 'plain' | 'packed';
 /** The per-token form of a base. */
 export interface RowForm {
   readonly packing: RowPacking;
-  /** 4: the fused linears are records of 4-bit weights, and nothing is smoothed. `packed` only. Default: 8. */
+  /** 4: the linears of the MLP are records of 4-bit weights, and nothing is smoothed. `packed` only. Default: 8. */
   readonly bits?: 4;
   /** By name, the numbers of float inputs of linears that need more than usual. */
   readonly floats?: Readonly<Record<string, number>>;
@@ -126,7 +126,7 @@ export function recordsTensor(
   { name, kind, inputs, outputs }: RowLinear,
   { bits }: RowForm,
 ): ServingTensor | undefined {
-  if (bits !== 4 || kind === 'head') return undefined;
+  if (bits !== 4 || !FOUR_BIT_KINDS.has(kind)) return undefined;
   const dims = [outputs / RECORD.outputs, inputs / RECORD.inputs, RECORD.bytes];
   return { name: `${name}.records`, type: 'uint8', dims };
 }
@@ -137,7 +137,10 @@ export function rowMatrix(
   { packing, bits, floats = {} }: RowForm,
 ): RowMatrix {
   const name = `${linear}.rows`;
-  const usual = bits === 4 ? UNCALIBRATED_HEAD : ROW_INPUTS[kind];
+  // Next to 4-bit weights nothing says which inputs stand out. Short groups keep an outlier from the others, and cost time for each
+  // output, of which the head has most.
+  const uncalibrated = { floats: 0, groups: kind === 'head' ? 4 : inputs / RECORD.inputs };
+  const usual = bits === 4 ? uncalibrated : ROW_INPUTS[kind];
   const groups = inputs % (usual.groups * GROUP_MULTIPLE) === 0 ? usual.groups : 1;
   const count = floats[linear] ?? Math.min(usual.floats, inputs);
   return {

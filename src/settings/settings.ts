@@ -179,7 +179,7 @@ export const SETTINGS = defineSettings({
     schema: z.enum(PROVIDER_NAMES, `must be ${PROVIDER_NAMES.join(', ')}`).default('cpu'),
   },
   weights: {
-    help: "format of the base model's weights: int8, int4 (CPU only; 0.6 of the bytes, for bases of 1B parameters or more), auto (on a CPU int8, or int4 if memory is short), nf4 (least memory, slow on a CPU) or f32 (exact) (default: int8, with cuda nf4)",
+    help: "format of the base model's weights: int8, int4 (CPU only; three quarters of the bytes, for bases of 1B parameters or more), auto (on a CPU int8, or int4 if memory is short), nf4 (least memory, slow on a CPU) or f32 (exact) (default: int8, with cuda nf4)",
     isCommon: true,
     schema: z
       .enum(['int8', 'int4', 'auto', 'nf4', 'f32'], 'must be int8, int4, auto, nf4 or f32')

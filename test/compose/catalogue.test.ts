@@ -57,6 +57,6 @@ test('the list shows sizes, and the bases that are on this disk, also from elsew
   const table = await runLorikeet(['models'], home);
   assert.match(
     table.out,
-    /^qwen2\.5-7b-instruct +32,768 +15\.2 GB +7\.7 GB +5\.2 GB +4\.8 GB .*Apache-2\.0$/m,
+    /^qwen2\.5-7b-instruct +32,768 +15\.2 GB +7\.7 GB +5\.5 GB +4\.8 GB .*Apache-2\.0$/m,
   );
 });

@@ -10,7 +10,7 @@ import { roundOnAllCores, usablePackings } from '../../src/engine/int8-form.ts';
 import type { LogitsRow } from '../../src/engine/logits.ts';
 import { openServingFolder } from '../../src/engine/serving-folder.ts';
 import type { Calibration } from '../../src/import/serving-files.ts';
-import { embeddingName, expectedTensors, headName } from '../../src/model/names.ts';
+import { expectedTensors } from '../../src/model/names.ts';
 import { type RowPacking, rowLinears } from '../../src/model/row-weights.ts';
 import { TARGETS_OF, type TargetName, targetNames } from '../../src/model/target-modules.ts';
 import type { TableChange } from '../../src/model/vocabulary-changes.ts';
@@ -61,13 +61,12 @@ async function openEngine(
   return engine;
 }
 
-/** The weights of a model, the linears rounded to 4 bits. */
+/** The weights of a model, those of the MLP rounded to 4 bits. */
 async function in4Bits({ config, weights }: TinyModel): Promise<TinyModel['weights']> {
   const rounded = new Map<string, Float32Array>();
   for (const [name, [, inputs]] of expectedTensors(config)) {
-    const isLinear = inputs !== undefined && ![embeddingName, headName].includes(name);
-    const records = isLinear && (await roundOnAllCores(weights(name), inputs));
-    if (records) rounded.set(name, Float32Array.from(expandRecords(records, inputs)));
+    const records = name.includes('.mlp.') && (await roundOnAllCores(weights(name), inputs!));
+    if (records) rounded.set(name, Float32Array.from(expandRecords(records, inputs!)));
   }
   return (name) => rounded.get(name) ?? weights(name);
 }
