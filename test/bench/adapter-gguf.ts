@@ -13,15 +13,21 @@ export const LLAMA_NAMES: Readonly<Record<string, string>> = {
   'mlp.down_proj': 'ffn_down',
 };
 
+interface AdapterFile {
+  /** Of the base: `llama`, `qwen2`, … */
+  readonly architecture: string;
+  readonly alpha: number;
+}
+
 /** `tensors`: `model.layers.N.<module>.lora_A` [r, in] and `.lora_B` [out, r], fp16. */
 export function writeAdapterGguf(
   file: string,
   tensors: ReadonlyMap<string, Tensor>,
-  alpha: number,
+  { architecture, alpha }: AdapterFile,
 ): void {
   const metadata = {
     'general.type': 'adapter',
-    'general.architecture': 'llama',
+    'general.architecture': architecture,
     'adapter.type': 'lora',
     'adapter.lora.alpha': { float: alpha },
   };

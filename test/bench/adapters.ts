@@ -58,7 +58,8 @@ export function writeLlamaAdapters(
   mkdirSync(root, { recursive: true });
   return Array.from({ length: count }, (_, i) => {
     const file = path.join(root, `${shape.label}-${i}.gguf`);
-    writeAdapterGguf(file, randomWeights(config, shape, i + 1), shape.rank);
+    const tensors = randomWeights(config, shape, i + 1);
+    writeAdapterGguf(file, tensors, { architecture: config.family, alpha: shape.rank });
     return file;
   });
 }

@@ -50,8 +50,18 @@ const QWEN_05B = {
   tie_word_embeddings: true,
 } as const;
 
+/** The shape of Llama-3.1-8B, without that scaling. */
+const LLAMA_8B = {
+  ...LLAMA_1B,
+  hidden_size: 4096,
+  intermediate_size: 14_336,
+  num_hidden_layers: 32,
+  head_dim: 128,
+  tie_word_embeddings: false,
+} as const;
+
 /** The shapes by the names of `--shape`. */
-const SHAPES = { 'llama-1b': LLAMA_1B, 'qwen-0.5b': QWEN_05B } as const;
+const SHAPES = { 'llama-1b': LLAMA_1B, 'qwen-0.5b': QWEN_05B, 'llama-8b': LLAMA_8B } as const;
 type ShapeName = keyof typeof SHAPES;
 
 /** The standard deviation of the weights, as models are initialized. */

@@ -1,20 +1,16 @@
 // Long prompts on a real base: facts are found at every depth, and the table shows speed by position and memory.
 // LORIKEET_BASES names the folder of the base's GGUF file; LORIKEET_LONG_TOKENS lists the lengths (default: 8192).
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { ask, fetchJson } from '../api.ts';
 import { processorLine } from '../bench/processor.ts';
 import { enginePidOf, statusKb } from '../processes.ts';
-import { skipUnlessLong } from '../shared.ts';
-import { serveFor, succeed } from './program.ts';
-import { home, preparedHome } from './served.ts';
+import { importLarger, skipWithoutBase } from './larger-base.ts';
+import { serveFor } from './program.ts';
+import { preparedHome } from './served.ts';
 
-const NAME = 'qwen2.5-coder-0.5b-instruct';
-const gguf = path.join(process.env['LORIKEET_BASES'] ?? '', `${NAME}.Q4_K_M.gguf`);
-const hasBase = process.env['LORIKEET_BASES'] && existsSync(gguf);
-const skip = skipUnlessLong || (hasBase ? false : `LORIKEET_BASES has no ${path.basename(gguf)}`);
 const lengths = (process.env['LORIKEET_LONG_TOKENS'] ?? '8192').split(',').map(Number);
 
 /** Sentence, question and answer. Each sentence stands at the same distance from the next. */
@@ -56,15 +52,9 @@ function longText(characters: number): string {
   }).join('');
 }
 
-async function importBase(): Promise<string> {
-  const dir = path.join(home, 'models', NAME);
-  if (!existsSync(dir)) await succeed(['import', gguf, '--out', dir], home);
-  return dir;
-}
-
 /** Resolves with the questions that were not answered, and their answers. @param flags of the server */
 async function readLongText(t: TestContext, tokens: number, flags: readonly string[]) {
-  const dir = await importBase();
+  const dir = await importLarger();
   const maxSeq = String(tokens + ROOM_TOKENS);
   const args = ['--model', dir, '--slots', '1', '--max-seq', maxSeq, ...flags];
   const { url, child } = await serveFor(t, args, await preparedHome(dir, t));
@@ -104,7 +94,7 @@ async function readLongText(t: TestContext, tokens: number, flags: readonly stri
 
 for (const tokens of lengths) {
   test(`facts are found at every depth of ${tokens} tokens, with keys and values in int8`, {
-    skip,
+    skip: skipWithoutBase,
   }, async (t) => {
     assert.deepEqual(await readLongText(t, tokens, ['--kv', 'int8']), []);
   });
