@@ -93,7 +93,7 @@ export const PEERS: readonly Peer[] = [
   {
     name: 'llama-server',
     title: 'llama-server',
-    about: 'llama.cpp of llama-cpp-python 0.3.36, Q4_1 (1B shape: Q4_0)',
+    about: `llama.cpp of llama-cpp-python 0.3.36, ${process.env['LLAMA_MODEL'] ? 'LLAMA_MODEL' : 'Q4_1'} (1B shape: Q4_0)`,
     runsRandom: true,
     install: installLlama,
     start: startLlamaServers,
