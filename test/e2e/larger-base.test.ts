@@ -103,6 +103,7 @@ describe('a base of 0.5B', { skip: skipWithoutBase }, () => {
     const { tool_calls: calls } = await answer('What is the weather in Paris?', {
       tools: [{ type: 'function', function: tool }],
       tool_choice: 'required',
+      parallel_tool_calls: false,
     });
     assert.equal(calls?.length, 1);
     assert.ok(calls[0]!.type === 'function');
