@@ -287,7 +287,7 @@ export class DiskTier {
     return names.filter((name) => pattern.test(name));
   }
 
-  /** Removes an item by a rename, so nobody sees half of it. Returns whether it is gone. */
+  /** Removes an item by a rename, so nobody sees half of it. Returns whether it is gone, by us or by another process. */
   async #remove(key: string): Promise<boolean> {
     const { root, files } = this.#options;
     const trash = path.join(root, INCOMING, randomUUID());
@@ -297,8 +297,8 @@ export class DiskTier {
       await files.rename(path.join(root, key), trash);
       await files.rm(trash, { recursive: true, force: true });
       return true;
-    } catch {
-      return false;
+    } catch (error) {
+      return isAbsence(error);
     }
   }
 

@@ -202,6 +202,26 @@ for (const code of DISK_FAULTS) {
   });
 }
 
+test('F22: what another process evicts at the same moment makes room as well', async (t) => {
+  const [a, b, c, d] = ['a', 'b', 'c', 'd'].map((name) => publishedVersion(name));
+  let evictAsTheOther = async () => {};
+  const files: DiskFiles = {
+    ...nodeFiles,
+    rename: async (from, to) => {
+      if (path.basename(path.dirname(String(to))) === '.incoming') await evictAsTheOther();
+      return nodeFiles.rename(from, to);
+    },
+  };
+  const { write, has, directory } = setUp(t, { capacityBytes: 3 * 1200, files });
+  for (const version of [a!, b!, c!]) await write(version);
+  evictAsTheOther = async () => {
+    for (const version of [a!, b!, c!])
+      rmSync(directory(version), { recursive: true, force: true });
+  };
+  await write(d!);
+  assert.ok(await has(d!));
+});
+
 test('F22: two processes on one folder: nothing mixed, nothing lost, no more than the capacity', async (t) => {
   const { root, tier } = setUp(t, { capacityBytes: 6 * 1200 });
   const program = new URL('disk-writer.ts', import.meta.url).pathname;
