@@ -3,10 +3,10 @@
 import { existsSync, readFileSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import path from 'node:path';
-import { fetchWheel } from '../../src/import/wheel.ts';
+import { fetchWheel, type Wheel } from '../../src/import/wheel.ts';
 import { home } from './served.ts';
 
-const WHEEL = {
+export const WHEEL: Wheel = {
   requirement: 'bfcl-eval==2026.3.23',
   sha256: '3bb6dfa5f0c68ad403c9ec50b00db2bb3b4cc9b38ab1ff33f48fe30d853d3a0a',
 };
@@ -38,18 +38,24 @@ export interface Case {
 
 /** Returns all cases by category, or why they can't be had (no pip, no registry). */
 export async function fetchCases(): Promise<{ cases: Case[][] } | { reason: string }> {
-  const folder = path.join(home, WHEEL.requirement);
   try {
-    if (!existsSync(folder)) {
-      await mkdir(home, { recursive: true });
-      const building = await mkdtemp(`${folder}.tmp-`);
-      await rename(await fetchWheel(WHEEL, building), folder);
-      await rm(building, { recursive: true });
-    }
+    const folder = await keepWheel(WHEEL);
     return { cases: CATEGORIES.map((category) => readCategory(folder, category)) };
   } catch (error) {
     return { reason: `${WHEEL.requirement} can't be had: ${error}` };
   }
+}
+
+/** Returns the folder of a wheel's files, which is kept between runs. */
+export async function keepWheel(wheel: Wheel): Promise<string> {
+  const folder = path.join(home, wheel.requirement);
+  if (!existsSync(folder)) {
+    await mkdir(home, { recursive: true });
+    const building = await mkdtemp(`${folder}.tmp-`);
+    await rename(await fetchWheel(wheel, building), folder);
+    await rm(building, { recursive: true });
+  }
+  return folder;
 }
 
 function readCategory(folder: string, category: string): Case[] {
