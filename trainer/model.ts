@@ -73,8 +73,7 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   const masks = dropout > 0 ? new DropoutMasks({ rate: dropout, seed }, workspace) : undefined;
   const inputs = new BatchInputs(config, workspace, adapter?.invocation);
   const shared = { settings: { threads }, workspace, trained };
-  const isPacked = method === 'qlora';
-  const { savedBytes: limit = savedLimit(config, { ...form, isPacked }, trainingBytes(trained)) } =
+  const { savedBytes: limit = savedLimit(config, { ...form, method }, trainingBytes(trained)) } =
     options;
   const savedBytes = recompute ? limit : Number.POSITIVE_INFINITY;
   const blocks = { config, compute, base, adapters, masks, savedBytes, blocksPerSegment };

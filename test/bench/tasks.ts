@@ -50,7 +50,7 @@ const fetched = await fetchCases();
 assert.ok('cases' in fetched, 'reason' in fetched ? fetched.reason : '');
 const cases = new Map(fetched.cases.map((each) => [categoryOf(each[0]!.id), each]));
 const programs = await mapInParallel(readTasks(), async ({ task_id, prompt }) => {
-  const content = `${INSTRUCTION}\n\`\`\`\n${prompt.trim()}\n\`\`\``;
+  const content = `${INSTRUCTION}\n\`\`\`python\n${prompt.trim()}\n\`\`\``;
   const { message } = await chat({ messages: [{ role: 'user', content }], max_tokens: 768 });
   return { task: task_id, program: codeOf(message.content ?? '') };
 });

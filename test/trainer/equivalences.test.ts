@@ -1,6 +1,8 @@
 // Different ways to the same gradients: how examples are batched and packed, what is kept, how many blocks a graph holds.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { fromFloat32, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import { embeddingName } from '../../src/model/names.ts';
 import { worstDifference } from '../engine/runner.ts';
 import { tinyModel } from '../fixtures.ts';
 import { batchOf, examples, gradientsOf, lora, padRows, trainModel } from './tiny-training.ts';
@@ -111,3 +113,26 @@ test('evaluation gives the loss and the hits of training', async (t) => {
   const batch = batchOf(tiny.config, LENGTHS);
   assert.deepEqual(await model.evaluate(batch), await model.accumulate(batch));
 });
+
+for (const dtype of ['BF16', 'F16'] as const) {
+  test(`an embedding in ${dtype} is looked up as its values in float32 are`, async (t) => {
+    const tiny = tinyModel({ num_hidden_layers: 2, tie_word_embeddings: false });
+    const { config, artifact } = tiny;
+    const table = artifact.tensors.read(embeddingName);
+    const rounded = fromFloat32(toFloat32(table), table.shape, dtype);
+    const withTable = (tensor: Tensor) => {
+      const read = (name: string) =>
+        name === embeddingName ? tensor : artifact.tensors.read(name);
+      return { artifact: { ...artifact, tensors: { ...artifact.tensors, read } } };
+    };
+    const adapter = lora(config);
+    const batches = [batchOf(config, [9, 12])];
+    const float32 = fromFloat32(toFloat32(rounded), table.shape, 'F32');
+    const [got, expected] = await Promise.all(
+      [rounded, float32].map((each) =>
+        gradientsOf(trainModel(t, withTable(each), { adapter }), batches),
+      ),
+    );
+    assert.deepEqual(got, expected);
+  });
+}

@@ -69,16 +69,14 @@ const SAVED_FFN = 2;
 
 /** Estimates the memory of a run. */
 export function memoryOfRun(config: DecoderConfig, run: EstimatedRun): RunMemory {
-  const { compute, blocksPerSegment } = run;
-  const form = { isPacked: run.method === 'qlora', compute, blocksPerSegment };
-  const { held, scratch } = weightBytes(config, form);
+  const { held, scratch } = weightBytes(config, run);
   const weights = held + scratch;
   // Value, gradient, two moments, and a copy of the value while the base is measured. In a full run, the weights are the
   // values.
   const training = FLOAT * run.trained * (run.method === 'full' ? 3 : 5);
   const kept = FLOAT * (run.kept ?? 0);
   const limit = run.recompute
-    ? savedLimit(config, form, 3 * FLOAT * run.trained)
+    ? savedLimit(config, run, 3 * FLOAT * run.trained)
     : Number.POSITIVE_INFINITY;
   const activations = activationBytes(config, run, limit);
   const runtime = RUNTIME_BYTES + TOKENIZER_BYTES * config.vocabSize;

@@ -1,7 +1,8 @@
 // The base model's weights in memory, as the graphs read them: float32 tensors by graph name. NF4 codes stay packed. The
-// linears of the current segment are unpacked into one scratch buffer, and the next segment's into another.
+// linears of the current segment are unpacked into one scratch buffer, and the next segment's into another. The embedding keeps
+// the checkpoint's type unless a graph reads it, for example because it is also the head.
 
-import { toFloat32 } from '../../src/common/tensor.ts';
+import { DTYPE_BYTES, decodeFloats, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { type Artifact, denseValues, readLinear } from '../../src/import/artifact.ts';
 import type { Nf4Linear } from '../../src/import/bitsandbytes.ts';
 import { embeddingName, expectedTensors, headName, weightName } from '../../src/model/names.ts';
@@ -46,6 +47,8 @@ interface BaseWeightsOptions {
 
 /** The frozen weights of the base, unpacked when a graph needs them. */
 export class BaseWeights {
+  /** The embedding in the checkpoint's type, until it is needed in float32. */
+  #embedding: Tensor | undefined;
   readonly #dense = new Map<string, OrtTensor<'float32'>>();
   /** Weights in per-token form, by graph input. */
   readonly #rowInt8 = new Map<string, OrtTensor>();
@@ -71,7 +74,9 @@ export class BaseWeights {
       if (name === headName && head.matrix !== headName) continue; // a classifier uses its own head instead
       const module = linears.get(name);
       const linear = module ? readLinear(artifact, module) : undefined;
-      if (linear && compute === 'int8') {
+      if (name === embeddingName) {
+        this.#embedding = tensors.read(name);
+      } else if (linear && compute === 'int8') {
         this.#addRowInt8(name, shape, denseValues(linear));
       } else if (linear?.kind === 'nf4') {
         const { packed, absmax, rows, cols } = linear;
@@ -82,11 +87,11 @@ export class BaseWeights {
       }
     }
     if (config.tiedEmbeddings && head.matrix === headName) {
-      this.#dense.set(headName, this.#dense.get(embeddingName)!);
+      this.#dense.set(headName, this.dense(embeddingName)!);
     }
     onRead?.(expected.length, expected.length);
     if (head.compute !== 'int8') return;
-    const { shape, data } = this.#dense.get(head.matrix)!;
+    const { shape, data } = this.dense(head.matrix)!;
     this.#addRowInt8(head.matrix, shape, data);
   }
 
@@ -100,12 +105,31 @@ export class BaseWeights {
 
   /** Returns an unpacked weight by its name in a graph of the whole model. */
   unpacked(name: string): OrtTensor | undefined {
-    return this.#dense.get(name) ?? this.#rowInt8.get(name);
+    return this.dense(name) ?? this.#rowInt8.get(name);
   }
 
   /** Returns a float32 weight by its checkpoint name; undefined if it is packed. */
   dense(name: string): OrtTensor<'float32'> | undefined {
+    if (name === embeddingName && this.#embedding) {
+      const values = toFloat32(this.#embedding) as Float32Array<ArrayBuffer>;
+      this.#dense.set(name, hostTensor('float32', this.#embedding.shape, values));
+      this.#embedding = undefined;
+    }
     return this.#dense.get(name);
+  }
+
+  /** Writes a token's row of the embedding to `into` [D]. */
+  embed(id: number, into: Float32Array): void {
+    const width = into.length;
+    if (!this.#embedding) {
+      const table = this.#dense.get(embeddingName)!;
+      into.set(table.data.subarray(id * width, (id + 1) * width));
+      return;
+    }
+    const { dtype, data } = this.#embedding;
+    const byteLength = width * DTYPE_BYTES[dtype];
+    const row = data.subarray(id * byteLength, (id + 1) * byteLength);
+    decodeFloats({ dtype, shape: [width], data: row }, into);
   }
 
   /**

@@ -32,7 +32,9 @@ export class Embedding {
   readonly #scale: number;
   readonly #width: number;
   readonly #vocabulary: number;
-  readonly #table: Float32Array;
+  readonly #base: BaseWeights;
+  /** The table, if it is trained. */
+  readonly #table: Float32Array | undefined;
   readonly #tableGradient: Float32Array | undefined;
   readonly #update: Update | undefined;
 
@@ -41,7 +43,8 @@ export class Embedding {
     this.#width = config.hiddenSize;
     this.#vocabulary = config.vocabSize;
     const table = trained.get(embeddingName);
-    this.#table = (table?.value ?? base.dense(embeddingName)!).data;
+    this.#base = base;
+    this.#table = table?.value.data;
     this.#tableGradient = table?.grad.data;
     const update = adapter?.modules.get(EMBEDDING);
     this.#update = update && {
@@ -57,7 +60,8 @@ export class Embedding {
     const width = this.#width;
     for (const [token, id] of ids.entries()) {
       const row = hidden.subarray(token * width, (token + 1) * width);
-      row.set(this.#table.subarray(id * width, (id + 1) * width));
+      if (this.#table) row.set(this.#table.subarray(id * width, (id + 1) * width));
+      else this.#base.embed(id, row);
       if (this.#update) this.#addUpdate(this.#update, id, row);
     }
     if (this.#scale === 1) return;

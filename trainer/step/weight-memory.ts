@@ -1,12 +1,11 @@
 // Computes the memory of a base's weights in a run. Pure.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { sizeOfConfig } from '../planner/model-size.ts';
-import type { Compute } from '../types.ts';
+import type { Compute, TrainMethod } from '../types.ts';
 
 /** The settings that decide how a run holds the weights. */
 export interface WeightForm {
-  /** Whether the artifact's linears are NF4. */
-  readonly isPacked: boolean;
+  readonly method: TrainMethod;
   readonly compute: Compute;
   readonly blocksPerSegment: number;
 }
@@ -23,15 +22,19 @@ const PACKED = 4.5 / 8;
 /** The linears of the current and the next segment are unpacked. */
 const SCRATCHES = 2;
 
+/** Bytes per weight of an embedding that is only looked up, in nearly all checkpoints. */
+const LOOKED_UP = 2;
+
 /** Returns the bytes of a base's weights. The per-token scales are too few to count. */
 export function weightBytes(config: DecoderConfig, form: WeightForm): WeightBytes {
-  const { isPacked, compute, blocksPerSegment } = form;
+  const { method, compute, blocksPerSegment } = form;
   const { parameters, linearWeights: linears, layers } = sizeOfConfig(config);
-  const rest = FLOAT * (parameters - linears);
-  if (compute === 'int8') {
-    return { held: rest + linears + config.vocabSize * config.hiddenSize, scratch: 0 };
-  }
-  if (!isPacked) return { held: FLOAT * parameters, scratch: 0 };
+  if (method === 'full') return { held: FLOAT * parameters, scratch: 0 };
+  const table = config.vocabSize * config.hiddenSize;
+  const saved = config.tiedEmbeddings ? 0 : (FLOAT - LOOKED_UP) * table;
+  const rest = FLOAT * (parameters - linears) - saved;
+  if (compute === 'int8') return { held: rest + linears + table, scratch: 0 };
+  if (method === 'lora') return { held: rest + FLOAT * linears, scratch: 0 };
   return {
     held: rest + PACKED * linears,
     scratch: SCRATCHES * FLOAT * (linears / layers) * blocksPerSegment,
