@@ -357,8 +357,11 @@ test('the palette goes to a page and to a model by name, and passes axe', async 
   await page.keyboard.press('Control+k');
   await page.locator('#palette-search').fill('toy');
   await page.locator('#palette-search-list', { hasText: 'Model' }).waitFor();
+  const visited: string[] = [];
+  page.on('request', (one) => one.isNavigationRequest() && visited.push(one.url()));
   await page.keyboard.press('Enter');
   await page.waitForURL('**/?model=toy');
+  assert.equal(visited.length, 1);
 });
 
 test("usage is the tenant's own, by day, and passes axe", async (t) => {

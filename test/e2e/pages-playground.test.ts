@@ -521,6 +521,16 @@ test('the page follows the answer only while the user is at its end', async (t) 
   await untilTrue(page, isAtEnd);
   await grow();
   await untilTrue(page, isAtEnd);
+  // In the frame in which the page follows, as a wheel that scrolls by little at first.
+  await page.evaluate(`
+    new ResizeObserver(([entry], observer) => {
+      globalThis.sizes = (globalThis.sizes ?? 0) + 1;
+      if (sizes > 1) observer.disconnect() || scrollBy({ top: -100, behavior: 'instant' });
+    }).observe(document.getElementById('talk'));
+  `);
+  await untilTrue(page, 'globalThis.sizes === 1');
+  await grow();
+  await page.locator('#end-button').waitFor();
   await answers.finish();
   await page.locator('#send-button').waitFor();
 });

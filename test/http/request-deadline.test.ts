@@ -1,7 +1,7 @@
 // Requests that are not answered in time, by their own header or by the server's default.
 
 import assert from 'node:assert/strict';
-import { test } from 'node:test';
+import { after, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { withResolvers } from '../../src/common/waiting.ts';
 import { assertRefused, idle, readError, readFrames, serve } from './served.ts';
@@ -12,18 +12,26 @@ const within = (ms: number | string) => ({
   headers: { 'content-type': 'application/json', 'x-request-timeout-ms': String(ms) },
 });
 
-/** A server whose engine stands still from the nth run on, until `resume`. */
+/** A server whose engine stands still from the nth run on, until `resume`. `stands` resolves then. */
 function standstill(options: Parameters<typeof serve>[0] = {}, from = 1) {
-  const served = serve(options);
   const { promise: resumed, resolve: resume } = withResolvers<void>();
+  const { promise: stands, resolve: stand } = withResolvers<void>();
+  after(() => resume()); // before the server ends, also if the test fails
+  const served = serve(options);
   let runs = 0;
-  served.engine.beforeRun = () => (++runs < from ? undefined : resumed);
-  return { ...served, resume };
+  served.engine.beforeRun = () => {
+    if (++runs < from) return undefined;
+    stand();
+    return resumed;
+  };
+  return { ...served, stands, resume };
 }
 
 test('F05: an engine that is too slow costs a request its time, and the next one is answered', async () => {
   const served = standstill({ slotCount: 1 });
-  const running = served.post(URL, request, within(50));
+  const running = served.post(URL, request, within(500));
+  await Promise.race([served.stands, running]);
+  const holding = served.post(URL, request);
   const waiting = served.post(URL, { ...request, stream: true }, within(60));
   for (const answer of await Promise.all([running, waiting])) {
     assert.equal(answer.status, 504);
@@ -31,6 +39,7 @@ test('F05: an engine that is too slow costs a request its time, and the next one
     assert.equal((await readError(answer)).code, 'deadline_exceeded');
   }
   served.resume();
+  assert.equal((await holding).status, 200);
   await idle(served);
   assert.equal((await served.post(URL, request, within(60_000))).status, 200);
 });

@@ -4,13 +4,15 @@ import { Dialog } from './dialog.tsx';
 
 /** Shows the question that is open. */
 export function ConfirmDialog() {
-  const { question, resolve } = asked.value ?? {};
+  const { id, question, resolve } = asked.value ?? {};
   const close = (value: string) => {
     asked.value = undefined;
     resolve?.(value === 'yes');
   };
   return (
+    // A question has its own element: the event that closes the last one may come after the next one is asked.
     <Dialog
+      key={id}
       id="confirm"
       title={question?.title ?? ''}
       isOpen={question !== undefined}

@@ -11,6 +11,8 @@ interface Question {
 }
 
 interface Asked {
+  /** Counts the questions. */
+  readonly id: number;
   readonly question: Question;
   readonly resolve: (isSure: boolean) => void;
 }
@@ -18,10 +20,12 @@ interface Asked {
 /** The question that is open. */
 export const asked = signal<Asked>();
 
+let count = 0;
+
 /** Resolves with whether the user wants it. */
 export function confirm(question: Question): Promise<boolean> {
   asked.value?.resolve(false); // a question in its place
   return new Promise((resolve) => {
-    asked.value = { question, resolve };
+    asked.value = { id: ++count, question, resolve };
   });
 }

@@ -12,6 +12,7 @@ export function useFollowEnd(area: RefObject<HTMLElement | null>) {
   const { shownEnd, path } = store;
   const isAway = useSignal(false);
   const isFollowing = useRef(true);
+  const lastY = useRef(0);
   const distance = () => area.current!.getBoundingClientRect().bottom - innerHeight;
   const look = () => {
     isAway.value = !isFollowing.current && distance() >= NEAR_PX;
@@ -19,13 +20,14 @@ export function useFollowEnd(area: RefObject<HTMLElement | null>) {
   const scrollToEnd = () => {
     isFollowing.current = true;
     if (path.value.length > 0) scrollBy({ top: Math.max(0, distance()), behavior: 'instant' });
+    lastY.current = scrollY; // or a user who scrolls up while the chat grows would seem to scroll down
     look();
   };
   useLayoutEffect(() => {
-    let lastY = scrollY;
+    lastY.current = scrollY;
     const onScroll = () => {
-      const isUp = scrollY < lastY;
-      lastY = scrollY;
+      const isUp = scrollY < lastY.current;
+      lastY.current = scrollY;
       // Scrolling up means reading, however near the end is.
       if (distance() <= 1) isFollowing.current = true;
       else if (isUp) isFollowing.current = false;

@@ -92,7 +92,7 @@ export function Palette() {
   const commands = isOpen.value ? [...ownCommands(), ...found.value] : [];
   const run = (value: string) => {
     const command = commands.find((one) => one.value === value);
-    if (!command) return;
+    if (!command || !isOpen.value) return; // a field that is removed reports what was typed in it
     isOpen.value = false;
     command.run();
   };
