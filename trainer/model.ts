@@ -30,8 +30,8 @@ export interface TrainModelOptions {
   readonly compute: Compute;
   /** Activation checkpointing: the backward pass recomputes each block instead of reading saved tensors. */
   readonly recompute: boolean;
-  /** Bytes of tensors that are saved even with `recompute`. Default: a share of the bytes of weights and gradients. */
-  readonly savedBytes?: number;
+  /** The most bytes of tensors that are saved even with `recompute`. At most a share of the bytes of weights and gradients. */
+  readonly savedBytes?: number | undefined;
   /** Decoder blocks per graph. */
   readonly blocksPerSegment: number;
   /** Threads of one operator; undefined: one per core. */
@@ -73,9 +73,10 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   const masks = dropout > 0 ? new DropoutMasks({ rate: dropout, seed }, workspace) : undefined;
   const inputs = new BatchInputs(config, workspace, adapter?.invocation);
   const shared = { settings: { threads }, workspace, trained };
-  const { savedBytes: limit = savedLimit(config, { ...form, method }, trainingBytes(trained)) } =
-    options;
-  const savedBytes = recompute ? limit : Number.POSITIVE_INFINITY;
+  const share = savedLimit(config, { ...form, method }, trainingBytes(trained));
+  const savedBytes = recompute
+    ? Math.min(share, options.savedBytes ?? share)
+    : Number.POSITIVE_INFINITY;
   const blocks = { config, compute, base, adapters, masks, savedBytes, blocksPerSegment };
   const trainsEmbedding = embedding.isTrained;
   const segments = new Segments({ ...shared, ...blocks, trainsEmbedding, onSegment });

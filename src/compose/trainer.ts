@@ -9,7 +9,7 @@ import { readFolderRequestDefaults } from '../../adapters/registry/folders.ts';
 import { fetchVersion } from '../../adapters/repository/versions.ts';
 import { evaluateRequest, type NamedAdapterFiles } from '../../trainer/commands/eval.ts';
 import { mergeModel, parseDtype } from '../../trainer/commands/merge.ts';
-import { makePlan, type PlanMachine, planRun } from '../../trainer/commands/plan.ts';
+import { makePlan, type PlanMachine, planRun, savedBytesOf } from '../../trainer/commands/plan.ts';
 import { sayFailures } from '../../trainer/evaluation/gates.ts';
 import { parseJob, readJob, type TrainJob } from '../../trainer/job/job.ts';
 import { type PreparedRun, prepareRun } from '../../trainer/job/prepare-run.ts';
@@ -120,15 +120,14 @@ class TrainerProgram {
     using artifact = await this.#openBase(job.model);
     this.#phases.begin('read rows');
     const prepared = await prepareRun(job, artifact);
-    const machine = { limit: memoryLimit(), samplingEngineBytes: this.#samplingEngineBytes };
-    const plan = await planRun(prepared, artifact, machine);
+    const plan = await planRun(prepared, artifact, this.#machineOf(request));
     this.#note(`${plan.text}\nFolder   ${dir}`);
     const publisher = await this.#openPublisher(prepared, artifact);
     const folder = await createRunFolder(dir, prepared.job);
     const message = 'Files validated, run planned';
     await folder.addEvent({ type: 'planned', level: 'info', message, data: { ...plan.run } });
     const gate = gateOf(request, job);
-    await this.#run(prepared, { artifact, folder, publisher, gate, format }, request.tenant);
+    await this.#run(prepared, { artifact, folder, publisher, gate, format }, request);
   }
 
   async resume(request: Request<'resume'>): Promise<void> {
@@ -141,7 +140,7 @@ class TrainerProgram {
       const prepared = await prepareRun(job, artifact);
       const publisher = await this.#openPublisher(prepared, artifact);
       const gate = gateOf(request, job);
-      await this.#run(prepared, { artifact, folder, publisher, gate, format }, request.tenant);
+      await this.#run(prepared, { artifact, folder, publisher, gate, format }, request);
     } finally {
       await folder.close();
     }
@@ -266,19 +265,24 @@ class TrainerProgram {
   readonly #samplingEngineBytes: PlanMachine['samplingEngineBytes'] = (decoder, engine) =>
     samplingEngineBytes(this.#config, decoder, engine);
 
+  #machineOf({ memory }: Pick<Request<'train' | 'resume'>, 'memory'>): PlanMachine {
+    const limit = memory ? { bytes: memory, source: 'the memory of a job' } : memoryLimit();
+    return { limit, samplingEngineBytes: this.#samplingEngineBytes };
+  }
+
   async #run(
     prepared: PreparedRun,
     parts: TrainerRunParts,
-    tenant = LOCAL_TENANT.id,
+    request: Request<'train' | 'resume'>,
   ): Promise<void> {
     const { folder, publisher, artifact } = parts;
-    const { signal } = this.#channel;
-    const send = (message: TrainerMessage) => this.#sendOfRun(message);
+    const { tenant = LOCAL_TENANT.id } = request;
     try {
       const outcome = await executeRun(prepared, {
         ...parts,
-        signal,
-        send,
+        savedBytes: savedBytesOf(prepared, artifact, this.#machineOf(request)),
+        signal: this.#channel.signal,
+        send: (message) => this.#sendOfRun(message),
         withSamplingEngine: async (work) => {
           const { withSamplingEngine } = await import('./sampling-engine.ts');
           const { job } = prepared;

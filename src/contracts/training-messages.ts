@@ -58,6 +58,12 @@ interface Owned {
   readonly pythonGraders?: string | undefined;
 }
 
+/** The memory of a run. */
+interface Limited {
+  /** Bytes. Absent: this machine's. */
+  readonly memory?: number | undefined;
+}
+
 /** The gates of a run. Absent: the job's. False: failing gates only cause warnings. */
 interface Gated {
   readonly gate?: GateSettings | false;
@@ -98,8 +104,9 @@ export type TrainerRequest =
       readonly outDir: string | undefined;
     } & Publishing &
       Owned &
+      Limited &
       Gated)
-  | ({ readonly command: 'resume'; readonly runDir: string } & Publishing & Owned & Gated)
+  | ({ readonly command: 'resume'; readonly runDir: string } & Publishing & Owned & Limited & Gated)
   | ({ readonly command: 'plan'; readonly isJson: boolean } & PlanRequest)
   | ({ readonly command: 'merge' } & MergeRequest)
   | ({ readonly command: 'eval' } & EvalRequest)

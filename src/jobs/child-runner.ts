@@ -37,7 +37,7 @@ export interface ChildRunnerOptions extends TrainerChildOptions {
   readonly toolFormat?: ToolFormatName | undefined;
   /** The Python that runs graders. Absent: the trainer's own setting. */
   readonly pythonGraders?: string | undefined;
-  /** Bytes of memory for which jobs are planned; others are refused. Default: this machine's, and no job is refused. */
+  /** Bytes of memory that a job may take; larger ones are refused. Default: this machine's, and no job is refused. */
   readonly planMemory?: number;
 }
 
@@ -163,10 +163,10 @@ function reportedEnd(message: TrainerMessage): RunEnd | undefined {
 /** Resumes the run in the folder. If a killed trainer left a folder without a run, starts a new one. */
 async function prepare(
   request: RunRequest,
-  { pythonGraders }: ChildRunnerOptions,
+  { pythonGraders, planMemory: memory }: ChildRunnerOptions,
 ): Promise<TrainerRequest> {
   const { runDir, job, gate, tenant, isResume } = request;
-  const publishing = { adaptersDir: undefined, gate, tenant, pythonGraders };
+  const publishing = { adaptersDir: undefined, gate, tenant, pythonGraders, memory };
   if (isResume && holdsRun(runDir)) {
     await relocateRun(runDir, job);
     return { command: 'resume', runDir, ...publishing };

@@ -94,7 +94,7 @@ test('a plan counts both outputs of a pair and shows them', async (t) => {
   const planOf = async (rows: readonly object[], settings: object) => {
     const data = writeRows(t, rows);
     const prepared = await prepareRun(parseJob({ ...job, data, ...settings }), artifact);
-    const { run } = describeRun(prepared, artifact, { speed, samplingEngineBytes: 0 });
+    const { run } = describeRun(prepared, artifact, { speed, memory: 8e9, samplingEngineBytes: 0 });
     return { prepared, run, plan: toJobPlan(prepared, run) };
   };
   const { prepared, run, plan } = await planOf(pairs(32), DPO);

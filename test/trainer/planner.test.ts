@@ -12,6 +12,8 @@ import {
 } from '../../trainer/planner/method-memory.ts';
 import { shapeOfText, sizeOfConfig } from '../../trainer/planner/model-size.ts';
 import {
+  type EstimatedRun,
+  fitMemory,
   flopsOfEvaluation,
   flopsOfTraining,
   memoryOfRun,
@@ -120,6 +122,26 @@ test('memory of a run grows with what it holds', () => {
   assert.ok(more({ blocksPerSegment: 5 }));
   assert.ok(more({ evaluation: { batchTokens: 4096, length: 512, targets: 80 } }));
   assert.ok(!more({ evaluation: { batchTokens: 320, length: 160, targets: 80 } })); // in what training leaves
+});
+
+test('a run that recomputes keeps as many activations as its memory allows', () => {
+  const { config, size } = shapeOfText('8B');
+  const run: EstimatedRun = {
+    ...{ method: 'qlora', compute: 'float32', recompute: true, blocksPerSegment: 1 },
+    ...{ trained: 16 * size.loraPerRank, head: { size: config.vocabSize, isTrained: false } },
+    ...{ batchTokens: 1000, length: 1000, targets: 500, evaluation: undefined },
+  };
+  const bytesIn = (memory: number) => memoryOfRun(config, fitMemory(config, run, memory)).total;
+  const [least, all] = [bytesIn(0), memoryOfRun(config, run).total];
+  assert.ok(least < 12e9 && all > 16e9, `${least} to ${all}`);
+  const some = bytesIn(15e9);
+  assert.ok(some > least && some <= 15e9, `${some} in 15 GB`);
+  assert.equal(bytesIn(24e9), all, 'a share of the weights is enough');
+  const kept = { ...run, recompute: false };
+  assert.equal(
+    memoryOfRun(config, fitMemory(config, kept, 0)).total,
+    memoryOfRun(config, kept).total,
+  );
 });
 
 test('work grows with tokens, and head and recomputation count', () => {

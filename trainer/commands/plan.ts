@@ -21,8 +21,8 @@ import {
   recommend,
 } from '../planner/method-memory.ts';
 import { type ModelShape, shapeOfConfig, shapeOfText } from '../planner/model-size.ts';
-import { type EstimatedRun, memoryOfRun, moreMemory } from '../planner/run-estimate.ts';
-import { describeRun, planText, type RunPlan } from '../planner/run-plan.ts';
+import { type EstimatedRun, fitMemory, memoryOfRun, moreMemory } from '../planner/run-estimate.ts';
+import { describeRun, estimateRun, planText, type RunPlan } from '../planner/run-plan.ts';
 import { type SamplingEngineSize, samplingEngineSize } from '../planner/sampling-engine-size.ts';
 
 /** The memory of a machine. */
@@ -123,7 +123,7 @@ function planShape({ size, config, scale }: ModelShape, memory: number, job: Pla
   const saving = matrixSaving(size.hidden, rank);
   const perRank = estimated.method === 'full' ? size.loraPerRank : estimated.trained / rank;
   const bytesOfRun = (run: EstimatedRun) => {
-    const { total, runtime } = memoryOfRun(config, run);
+    const { total, runtime } = memoryOfRun(config, fitMemory(config, run, memory / scale));
     return runtime + scale * (total - runtime) + sampler;
   };
   const bytesOf = (choice: RunChoice) =>
@@ -174,19 +174,38 @@ async function planJobRun(
 export async function planRun(
   prepared: PreparedRun,
   artifact: Artifact,
-  { limit, samplingEngineBytes }: PlanMachine,
+  machine: PlanMachine,
 ): Promise<{ run: RunPlan; estimated: EstimatedRun; text: string }> {
   const speed = await measureFlops(prepared.job.threads);
   const size = samplingEngineSize(prepared, artifact.config);
-  const sampler = size ? samplingEngineBytes(artifact.config, { size, limit }) : 0;
-  const { run, estimated } = describeRun(prepared, artifact, {
-    speed,
-    samplingEngineBytes: sampler,
-  });
+  const ofRun = limitOfRun(prepared, artifact, machine);
+  const { run, estimated } = describeRun(prepared, artifact, { speed, ...ofRun });
+  const { limit } = machine;
   if (size && run.memory.total > limit.bytes) {
     throw new ConfigError(
       `completions: training takes about ${gb(run.memory.total)} with the engine that samples ${size.slots} completions of up to ${size.maxSeqLength} tokens together, and there are ${gb(limit.bytes)} (${limit.source}). Lower completions, completionLength or batchSize, or raise the memory limit.`,
     );
   }
   return { run, estimated, text: planText(run, prepared, artifact) };
+}
+
+/** Returns the bytes of activations that a run which recomputes may keep on this machine. */
+export function savedBytesOf(
+  prepared: PreparedRun,
+  artifact: Artifact,
+  machine: PlanMachine,
+): number | undefined {
+  return estimateRun(prepared, artifact, limitOfRun(prepared, artifact, machine)).savedBytes;
+}
+
+function limitOfRun(
+  prepared: PreparedRun,
+  { config }: Artifact,
+  { limit, samplingEngineBytes }: PlanMachine,
+) {
+  const size = samplingEngineSize(prepared, config);
+  return {
+    memory: limit.bytes,
+    samplingEngineBytes: size ? samplingEngineBytes(config, { size, limit }) : 0,
+  };
 }

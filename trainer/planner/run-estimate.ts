@@ -31,6 +31,8 @@ export interface EstimatedRun extends BatchSize {
   /** Whether linears keep their outputs from before DoRA's factors. */
   readonly isDora?: boolean;
   readonly recompute: boolean;
+  /** The most bytes of activations that a run keeps although it recomputes, see `fitMemory`. Absent: a share of the weights'. */
+  readonly savedBytes?: number;
   readonly compute: Compute;
   readonly blocksPerSegment: number;
   /** The largest micro-batch of validation rows, if any. */
@@ -75,13 +77,24 @@ export function memoryOfRun(config: DecoderConfig, run: EstimatedRun): RunMemory
   // values.
   const training = FLOAT * run.trained * (run.method === 'full' ? 3 : 5);
   const kept = FLOAT * (run.kept ?? 0);
-  const limit = run.recompute
-    ? savedLimit(config, run, 3 * FLOAT * run.trained)
-    : Number.POSITIVE_INFINITY;
+  const share = savedLimit(config, run, 3 * FLOAT * run.trained);
+  const limit = run.recompute ? Math.min(share, run.savedBytes ?? share) : Number.POSITIVE_INFINITY;
   const activations = activationBytes(config, run, limit);
   const runtime = RUNTIME_BYTES + TOKENIZER_BYTES * config.vocabSize;
   const total = weights + training + kept + activations + runtime;
   return { weights, training: training + kept, activations, runtime, total };
+}
+
+/** The rest of a limit is for what an estimate misses. */
+const USABLE_SHARE = 0.9;
+
+/**
+ * Returns the run with as many kept activations as fit into the bytes. A run that recomputes gives the same results with any
+ * number of them, and takes up to a third longer with none.
+ */
+export function fitMemory<R extends EstimatedRun>(config: DecoderConfig, run: R, bytes: number): R {
+  const bare = memoryOfRun(config, { ...run, savedBytes: 0 }).total;
+  return { ...run, savedBytes: Math.max(0, USABLE_SHARE * bytes - bare) };
 }
 
 /** Bytes of the same run with settings that take more memory. */

@@ -21,6 +21,7 @@ import { gb, moreText } from './method-memory.ts';
 import {
   type BatchSize,
   type EstimatedRun,
+  fitMemory,
   flopsOfEvaluation,
   flopsOfTraining,
   flopsOfWeights,
@@ -58,33 +59,58 @@ const START_SECONDS = [3, 15] as const;
 /** Evaluations of short texts before and after training: the base, the adapter, the probes, and eight tokens of each answer. */
 const CLOSING_PASSES = 14;
 
-/** The machine of a run. */
-interface RunMachine {
-  readonly speed: Speed;
+/** The memory of a run's machine. */
+interface RunLimit {
+  /** Bytes of the run and its engine. */
+  readonly memory: number;
   /** Bytes of the engine that samples for the run; 0 if none does. */
   readonly samplingEngineBytes: number;
+}
+
+/** The machine of a run. */
+interface RunMachine extends RunLimit {
+  readonly speed: Speed;
+}
+
+/** Returns the sizes that decide the memory of a prepared run. It keeps as many activations as fit. */
+export function estimateRun(
+  prepared: PreparedRun,
+  { config }: Pick<Artifact, 'config'>,
+  { memory, samplingEngineBytes }: RunLimit,
+  { epoch, evaluation } = workloadsOf(prepared),
+): EstimatedRun {
+  const { settings, adapter, job } = prepared;
+  const { recompute, blocksPerSegment, compute } = job;
+  const run = {
+    ...{ method: settings.method, recompute, blocksPerSegment, compute },
+    trained: countValues(trainedTensors(prepared, config)),
+    ...(adapter && memoryOfKind(config, adapter.lora)),
+    head: lossHeadOf(config, compute, adapter?.lora),
+    ...epoch.largest,
+    evaluation: largestEvaluation(prepared, config, evaluation),
+  };
+  return fitMemory(config, run, memory - samplingEngineBytes);
+}
+
+function trainedTensors({ adapter }: PreparedRun, config: DecoderConfig) {
+  if (adapter) return adapterTensors(config, adapter.lora);
+  return Array.from(expectedTensors(config), ([input, shape]) => ({ input, shape }));
 }
 
 /** Estimates memory and time of a prepared run. The time does not include sampling. */
 export function describeRun(
   prepared: PreparedRun,
   { config }: Artifact,
-  { speed, samplingEngineBytes }: RunMachine,
+  { speed, ...limit }: RunMachine,
 ): { readonly run: RunPlan; readonly estimated: EstimatedRun } {
   const { train, validation, settings, adapter, job, preference } = prepared;
   const { counts } = train;
-  const tensors = adapter
-    ? adapterTensors(config, adapter.lora)
-    : Array.from(expectedTensors(config), ([input, shape]) => ({ input, shape }));
-  const trained = countValues(tensors);
-  const { recompute, blocksPerSegment, compute } = job;
+  const { compute } = job;
   const head = lossHeadOf(config, compute, adapter?.lora);
-  const ofKind = adapter ? memoryOfKind(config, adapter.lora) : {};
-  const adapted = { method: settings.method, trained, ...ofKind, head };
-  const shape = { ...adapted, recompute, blocksPerSegment, compute };
-  const ofBlocks = tensors.filter(({ input }) => layerOf(input) >= 0);
-  const epoch = epochWorkload(prepared);
-  const evaluation = validationWorkload(prepared);
+  const ofBlocks = trainedTensors(prepared, config).filter(({ input }) => layerOf(input) >= 0);
+  const workloads = workloadsOf(prepared);
+  const { epoch, evaluation } = workloads;
+  const estimated = estimateRun(prepared, { config }, limit, workloads);
   const { totalSteps, stepsPerEpoch, evalEvery = Number.POSITIVE_INFINITY } = settings;
   const epochs = totalSteps / stepsPerEpoch;
   // The base (or the reference of pairs) is validated once, before the first step.
@@ -98,7 +124,7 @@ export function describeRun(
       CLOSING_PASSES,
   });
   const products =
-    (epochs * flopsOfTraining(config, { ...shape, trained: countValues(ofBlocks) }, epoch) +
+    (epochs * flopsOfTraining(config, { ...estimated, trained: countValues(ofBlocks) }, epoch) +
       validations * flopsOfEvaluation(config, head, evaluation) +
       (preference ? flopsOfPreferences(config, head, { epoch, epochs }) : 0)) /
       SPEEDUP[compute] +
@@ -108,8 +134,7 @@ export function describeRun(
     START_SECONDS[0] + products / (EFFICIENCY.alone * speed.best),
     START_SECONDS[1] + (products + weights.unpacking) / (EFFICIENCY.beside * speed.typical),
   ];
-  const largest = { ...epoch.largest, evaluation: largestEvaluation(prepared, config, evaluation) };
-  const estimated = { ...shape, ...largest };
+  const { samplingEngineBytes } = limit;
   const memory = memoryOfRun(config, estimated);
   const bytesOf = (other: EstimatedRun) => memoryOfRun(config, other).total + samplingEngineBytes;
   const more = moreMemory(estimated, bytesOf);
@@ -122,7 +147,7 @@ export function describeRun(
     truncated: counts.truncated,
     maskedShare: 1 - counts.trainedTokens / counts.tokens,
     duplicates: counts.duplicates,
-    trainedParameters: trained,
+    trainedParameters: estimated.trained,
     totalSteps,
     memory: { ...memory, sampler: samplingEngineBytes, total: bytesOf(estimated), more },
     seconds: Math.sqrt(secondsRange[0] * secondsRange[1]),
@@ -188,6 +213,10 @@ const NOTHING: Workload = {
   targets: 0,
   largest: { batchTokens: 0, length: 0, targets: 0 },
 };
+
+function workloadsOf(prepared: PreparedRun) {
+  return { epoch: epochWorkload(prepared), evaluation: validationWorkload(prepared) };
+}
 
 /** Counts positions including padding, arranged as by `assembleTightBatch`. */
 function workloadOf(examples: readonly Example[], plans: readonly MicroBatchPlan[]): Workload {

@@ -39,6 +39,8 @@ export interface ExecuteOptions {
   /** Present if the run has a name. */
   readonly publisher: Publisher | undefined;
   send(message: TrainerMessage): void;
+  /** The most bytes of activations that the run keeps although it recomputes. Absent: a share of the weights'. */
+  readonly savedBytes?: number | undefined;
   /** The response format of samples. Absent: any text. */
   readonly format?: Constraint | undefined;
   /** Runs the work with an engine that samples completions. Only reinforcement needs it. */
@@ -53,7 +55,8 @@ export async function executeRun(prepared: PreparedRun, options: ExecuteOptions)
   let model: ProbedModel | undefined;
   try {
     const counters = { onRead: phases.counter('load base'), onSegment: phases.withinBatch };
-    model = phases.watch(createModel(prepared, artifact, counters));
+    const { savedBytes } = options;
+    model = phases.watch(createModel(prepared, artifact, { ...counters, savedBytes }));
     await reportEvent('started', 'Fine-tuning job started');
     if (folder.isNew) {
       for (const { code, cause, cure } of prepared.warnings) {
@@ -115,7 +118,7 @@ function createEventReporter({ folder, send }: ExecuteOptions): TrainHooks['onEv
 function createModel(
   { job, settings, adapter }: PreparedRun,
   artifact: Artifact,
-  counters: Pick<TrainModelOptions, 'onRead' | 'onSegment'>,
+  own: Pick<TrainModelOptions, 'onRead' | 'onSegment' | 'savedBytes'>,
 ): ProbedModel {
   return createTrainModel(artifact, {
     method: settings.method,
@@ -126,7 +129,7 @@ function createModel(
     blocksPerSegment: job.blocksPerSegment,
     threads: job.threads,
     seed: job.seed,
-    ...counters,
+    ...own,
   });
 }
 
