@@ -16,9 +16,9 @@ import { fetchBase, isLong, preparedHome } from './served.ts';
 
 const EXAMPLE = path.resolve('examples/train-then-serve');
 const BATCH = 8;
-/** Rows for training and for testing, and the share that the model must answer exactly. The whole job is what the example promises. */
-const WHOLE = { train: 320, test: 200, wanted: 0.75 };
-const SHORT = { train: 64, test: 24, wanted: 0.1 };
+/** Rows for training, validation and testing, and the share that the model must answer exactly. The whole job is what the example promises. */
+const WHOLE = { train: 320, validation: 64, test: 200, wanted: 0.75 };
+const SHORT = { train: 64, validation: 24, test: 24, wanted: 0.1 };
 /** The share that the base answers exactly: none or a single row, which depends on the processor's rounding. */
 const UNTRAINED_AT_MOST = 0.02;
 
@@ -60,7 +60,7 @@ interface Client {
 async function runExample(t: TestContext, client: Client): Promise<void> {
   const { script, control, dir, job } = client;
   assert.ok('dir' in base);
-  for (const split of ['train', 'test'] as const) {
+  for (const split of ['train', 'validation', 'test'] as const) {
     const file = path.join(dir, 'data', `${split}.jsonl`);
     const rows = readFileSync(file, 'utf8').split('\n').slice(0, job[split]);
     writeFileSync(file, `${rows.join('\n')}\n`);
