@@ -501,9 +501,10 @@ test('the page follows the answer only while the user is at its end', async (t) 
   const answers = await scriptAnswers(page);
   await send(page, 'Hello');
   const grow = async () => {
-    const before = await page.evaluate<number>('document.documentElement.scrollHeight');
+    const lines = "document.querySelectorAll('.answer p').length";
+    const before = await page.evaluate<number>(lines);
     await answers.push('a line\n\n'.repeat(10));
-    await untilTrue(page, `document.documentElement.scrollHeight > ${before}`);
+    await untilTrue(page, `${lines} >= ${before} + 9`);
   };
   const isAtEnd =
     "document.getElementById('talk').getBoundingClientRect().bottom - innerHeight <= 1";
@@ -523,12 +524,14 @@ test('the page follows the answer only while the user is at its end', async (t) 
   await untilTrue(page, isAtEnd);
   // In the frame in which the page follows, as a wheel that scrolls by little at first.
   await page.evaluate(`
-    new ResizeObserver(([entry], observer) => {
-      globalThis.sizes = (globalThis.sizes ?? 0) + 1;
-      if (sizes > 1) observer.disconnect() || scrollBy({ top: -100, behavior: 'instant' });
-    }).observe(document.getElementById('talk'));
+    const area = document.getElementById('talk');
+    const before = area.offsetHeight;
+    new ResizeObserver((sizes, observer) => {
+      if (area.offsetHeight === before) return;
+      observer.disconnect();
+      scrollBy({ top: -100, behavior: 'instant' });
+    }).observe(area);
   `);
-  await untilTrue(page, 'globalThis.sizes === 1');
   await grow();
   await page.locator('#end-button').waitFor();
   await answers.finish();

@@ -4,7 +4,7 @@ import { Dialog } from './dialog.tsx';
 
 /** Shows the question that is open. */
 export function ConfirmDialog() {
-  const { id, question, resolve } = asked.value ?? {};
+  const { question, resolve } = asked.value ?? {};
   const close = (value: string) => {
     asked.value = undefined;
     resolve?.(value === 'yes');
@@ -12,7 +12,7 @@ export function ConfirmDialog() {
   return (
     // A question has its own element: the event that closes the last one may come after the next one is asked.
     <Dialog
-      key={id}
+      key={asked.value}
       id="confirm"
       title={question?.title ?? ''}
       isOpen={question !== undefined}

@@ -11,8 +11,6 @@ interface Question {
 }
 
 interface Asked {
-  /** Counts the questions. */
-  readonly id: number;
   readonly question: Question;
   readonly resolve: (isSure: boolean) => void;
 }
@@ -20,12 +18,10 @@ interface Asked {
 /** The question that is open. */
 export const asked = signal<Asked>();
 
-let count = 0;
-
 /** Resolves with whether the user wants it. */
 export function confirm(question: Question): Promise<boolean> {
   asked.value?.resolve(false); // a question in its place
   return new Promise((resolve) => {
-    asked.value = { id: ++count, question, resolve };
+    asked.value = { question, resolve };
   });
 }

@@ -24,7 +24,6 @@ export function useFollowEnd(area: RefObject<HTMLElement | null>) {
     look();
   };
   useLayoutEffect(() => {
-    lastY.current = scrollY;
     const onScroll = () => {
       const isUp = scrollY < lastY.current;
       lastY.current = scrollY;
