@@ -73,10 +73,8 @@ export function createTrainModel(artifact: Artifact, options: TrainModelOptions)
   const masks = dropout > 0 ? new DropoutMasks({ rate: dropout, seed }, workspace) : undefined;
   const inputs = new BatchInputs(config, workspace, adapter?.invocation);
   const shared = { settings: { threads }, workspace, trained };
-  const share = savedLimit(config, { ...form, method }, trainingBytes(trained));
-  const savedBytes = recompute
-    ? Math.min(share, options.savedBytes ?? share)
-    : Number.POSITIVE_INFINITY;
+  const saving = { ...form, method, recompute, savedBytes: options.savedBytes };
+  const savedBytes = savedLimit(config, saving, trainingBytes(trained));
   const blocks = { config, compute, base, adapters, masks, savedBytes, blocksPerSegment };
   const trainsEmbedding = embedding.isTrained;
   const segments = new Segments({ ...shared, ...blocks, trainsEmbedding, onSegment });

@@ -126,8 +126,9 @@ class TrainerProgram {
     const folder = await createRunFolder(dir, prepared.job);
     const message = 'Files validated, run planned';
     await folder.addEvent({ type: 'planned', level: 'info', message, data: { ...plan.run } });
-    const gate = gateOf(request, job);
-    await this.#run(prepared, { artifact, folder, publisher, gate, format }, request);
+    const { savedBytes } = plan.estimated;
+    const parts = { artifact, folder, publisher, gate: gateOf(request, job), format, savedBytes };
+    await this.#run(prepared, parts, request.tenant);
   }
 
   async resume(request: Request<'resume'>): Promise<void> {
@@ -139,8 +140,9 @@ class TrainerProgram {
       this.#phases.begin('read rows');
       const prepared = await prepareRun(job, artifact);
       const publisher = await this.#openPublisher(prepared, artifact);
-      const gate = gateOf(request, job);
-      await this.#run(prepared, { artifact, folder, publisher, gate, format }, request);
+      const savedBytes = savedBytesOf(prepared, artifact, this.#machineOf(request));
+      const parts = { artifact, folder, publisher, gate: gateOf(request, job), format, savedBytes };
+      await this.#run(prepared, parts, request.tenant);
     } finally {
       await folder.close();
     }
@@ -273,14 +275,12 @@ class TrainerProgram {
   async #run(
     prepared: PreparedRun,
     parts: TrainerRunParts,
-    request: Request<'train' | 'resume'>,
+    tenant = LOCAL_TENANT.id,
   ): Promise<void> {
     const { folder, publisher, artifact } = parts;
-    const { tenant = LOCAL_TENANT.id } = request;
     try {
       const outcome = await executeRun(prepared, {
         ...parts,
-        savedBytes: savedBytesOf(prepared, artifact, this.#machineOf(request)),
         signal: this.#channel.signal,
         send: (message) => this.#sendOfRun(message),
         withSamplingEngine: async (work) => {

@@ -178,7 +178,7 @@ export async function planRun(
 ): Promise<{ run: RunPlan; estimated: EstimatedRun; text: string }> {
   const speed = await measureFlops(prepared.job.threads);
   const size = samplingEngineSize(prepared, artifact.config);
-  const ofRun = limitOfRun(prepared, artifact, machine);
+  const ofRun = limitOfRun(artifact, size, machine);
   const { run, estimated } = describeRun(prepared, artifact, { speed, ...ofRun });
   const { limit } = machine;
   if (size && run.memory.total > limit.bytes) {
@@ -195,15 +195,15 @@ export function savedBytesOf(
   artifact: Artifact,
   machine: PlanMachine,
 ): number | undefined {
-  return estimateRun(prepared, artifact, limitOfRun(prepared, artifact, machine)).savedBytes;
+  const size = samplingEngineSize(prepared, artifact.config);
+  return estimateRun(prepared, artifact, limitOfRun(artifact, size, machine)).savedBytes;
 }
 
 function limitOfRun(
-  prepared: PreparedRun,
   { config }: Artifact,
+  size: SamplingEngineSize | undefined,
   { limit, samplingEngineBytes }: PlanMachine,
 ) {
-  const size = samplingEngineSize(prepared, config);
   return {
     memory: limit.bytes,
     samplingEngineBytes: size ? samplingEngineBytes(config, { size, limit }) : 0,

@@ -77,8 +77,7 @@ export function memoryOfRun(config: DecoderConfig, run: EstimatedRun): RunMemory
   // values.
   const training = FLOAT * run.trained * (run.method === 'full' ? 3 : 5);
   const kept = FLOAT * (run.kept ?? 0);
-  const share = savedLimit(config, run, 3 * FLOAT * run.trained);
-  const limit = run.recompute ? Math.min(share, run.savedBytes ?? share) : Number.POSITIVE_INFINITY;
+  const limit = savedLimit(config, run, 3 * FLOAT * run.trained);
   const activations = activationBytes(config, run, limit);
   const runtime = RUNTIME_BYTES + TOKENIZER_BYTES * config.vocabSize;
   const total = weights + training + kept + activations + runtime;

@@ -12,15 +12,25 @@ import type { Workspace } from './workspace.ts';
  */
 const SAVED_SHARE = 0.75;
 
+/** How much a run keeps of its forward pass. */
+export interface SavingForm extends WeightForm {
+  /** Whether the backward pass may recompute. Otherwise all is saved. */
+  readonly recompute: boolean;
+  /** The most bytes that a run saves although it recomputes. Absent: a share of the weights'. */
+  readonly savedBytes?: number | undefined;
+}
+
 /**
- * Returns the bytes that a run may save although it recomputes. Weights that are larger than in float32 leave less. @param
- * training bytes of gradients and moments
+ * Returns the bytes that a run may save. Weights that are larger than in float32 leave less. @param training bytes of
+ * gradients and moments
  */
-export function savedLimit(config: DecoderConfig, form: WeightForm, training: number): number {
+export function savedLimit(config: DecoderConfig, form: SavingForm, training: number): number {
+  if (!form.recompute) return Number.POSITIVE_INFINITY;
   const own = weightBytes(config, form);
   const float32 = weightBytes(config, { ...form, compute: 'float32' });
   const more = own.held + own.scratch - float32.held - float32.scratch;
-  return Math.max(0, SAVED_SHARE * (float32.held + training) - Math.max(0, more));
+  const share = Math.max(0, SAVED_SHARE * (float32.held + training) - Math.max(0, more));
+  return Math.min(share, form.savedBytes ?? share);
 }
 
 /** Elements per page. Pages are allocated once and reused by batches of all shapes. */
