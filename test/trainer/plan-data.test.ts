@@ -13,7 +13,7 @@ import { readModelText } from '../../trainer/data/encode-row.ts';
 import { parseJob } from '../../trainer/job/job.ts';
 import { type PrepareOptions, prepareRun } from '../../trainer/job/prepare-run.ts';
 import { toPlannedExample } from '../../trainer/planner/job-plan.ts';
-import { gb, type RunChoice, recommendCompute } from '../../trainer/planner/method-memory.ts';
+import { gb, type recommend, recommendCompute } from '../../trainer/planner/method-memory.ts';
 import { toFault } from '../../trainer/run/faults.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { pluck } from '../pluck.ts';
@@ -54,8 +54,7 @@ async function wholePlanOf(
   return makePlan({ ...request, configFile: undefined, memory }, sources);
 }
 
-const recommendationOf = ({ json }: Plan) =>
-  json['recommendation'] as RunChoice & { bytes: number };
+const recommendationOf = ({ json }: Plan) => json['recommendation'] as ReturnType<typeof recommend>;
 
 const EXACT = {
   ...{ type: 'string_check', name: 'short', operation: 'eq' },
@@ -153,6 +152,17 @@ test('the recommended run takes as much as the plan says of the same run, and th
     assert.ok(plan.text.includes(`Needed   about ${gb(bytes)} (`), plan.text);
     assert.match(plan.text, /^More {5}memory buys: .*twice the --batch-size \(.* GB\), LoRA on/m);
     assert.ok(plan.text.includes(`it takes about ${gb(bytes)} of ${gb(6e8)}, which `), plan.text);
+  }
+});
+
+test('a recommended run fits although it keeps as many activations as its memory allows', async () => {
+  for (const size of ['135M', '1.5B', '8B', '1T']) {
+    const recommendIn = async (memory: number) =>
+      recommendationOf(await wholePlanOf({ batchSize: 1 }, { memory, size }));
+    const least = (await recommendIn(1)).bytes;
+    for (const share of [0.75, 0.8, 0.85, 0.89]) {
+      assert.match((await recommendIn(least / share)).reason, /which fits/, `${size}, ${share}`);
+    }
   }
 });
 

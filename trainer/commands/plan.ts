@@ -123,7 +123,8 @@ function planShape({ size, config, scale }: ModelShape, memory: number, job: Pla
   const saving = matrixSaving(size.hidden, rank);
   const perRank = estimated.method === 'full' ? size.loraPerRank : estimated.trained / rank;
   const bytesOfRun = (run: EstimatedRun) => {
-    const { total, runtime } = memoryOfRun(config, fitMemory(config, run, memory / scale));
+    const limit = { memory: memory / Math.max(scale, 1), samplingEngineBytes: sampler };
+    const { total, runtime } = memoryOfRun(config, fitMemory(config, run, limit));
     return runtime + scale * (total - runtime) + sampler;
   };
   const bytesOf = (choice: RunChoice) =>

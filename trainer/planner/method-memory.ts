@@ -3,7 +3,7 @@
 import { DEFAULT_RANK } from '../../src/contracts/training-settings.ts';
 import type { Compute } from '../types.ts';
 import type { ModelSize } from './model-size.ts';
-import type { MoreMemory } from './run-estimate.ts';
+import { type MoreMemory, USABLE_SHARE } from './run-estimate.ts';
 
 /** One line of a method's memory. */
 interface MemoryLine {
@@ -112,8 +112,6 @@ export function recommendCompute(method: MethodMemory['method']): Compute {
 const BITS_PER_PARAMETER = 2;
 const BITS_PER_TOKEN = 1;
 const LARGEST_RANK = 64;
-/** The rest of the memory is for the system and for long batches. */
-const USABLE_SHARE = 0.8;
 
 /** Recommends a method that fits, and a rank that can store the information in the rows. */
 export function recommend(

@@ -84,16 +84,28 @@ export function memoryOfRun(config: DecoderConfig, run: EstimatedRun): RunMemory
   return { weights, training: training + kept, activations, runtime, total };
 }
 
-/** The rest of a limit is for what an estimate misses. */
-const USABLE_SHARE = 0.9;
+/** The memory that a run can have. */
+export interface RunLimit {
+  /** Bytes of the run and its engine. */
+  readonly memory: number;
+  /** Bytes of the engine that samples for the run; 0 if none does. */
+  readonly samplingEngineBytes: number;
+}
+
+/** The rest of a machine's memory is for its system, and for what an estimate misses. */
+export const USABLE_SHARE = 0.9;
 
 /**
- * Returns the run with as many kept activations as fit into the bytes. A run that recomputes gives the same results with any
+ * Returns the run with as many kept activations as fit into its memory. A run that recomputes gives the same results with any
  * number of them, and takes up to a third longer with none.
  */
-export function fitMemory<R extends EstimatedRun>(config: DecoderConfig, run: R, bytes: number): R {
-  const bare = memoryOfRun(config, { ...run, savedBytes: 0 }).total;
-  return { ...run, savedBytes: Math.max(0, USABLE_SHARE * bytes - bare) };
+export function fitMemory<R extends EstimatedRun>(
+  config: DecoderConfig,
+  run: R,
+  { memory, samplingEngineBytes }: RunLimit,
+): R {
+  const bare = memoryOfRun(config, { ...run, savedBytes: 0 }).total + samplingEngineBytes;
+  return { ...run, savedBytes: Math.max(0, USABLE_SHARE * memory - bare) };
 }
 
 /** Bytes of the same run with settings that take more memory. */

@@ -28,6 +28,7 @@ import {
   type MoreMemory,
   memoryOfRun,
   moreMemory,
+  type RunLimit,
   type RunMemory,
 } from './run-estimate.ts';
 
@@ -59,14 +60,6 @@ const START_SECONDS = [3, 15] as const;
 /** Evaluations of short texts before and after training: the base, the adapter, the probes, and eight tokens of each answer. */
 const CLOSING_PASSES = 14;
 
-/** The memory of a run's machine. */
-interface RunLimit {
-  /** Bytes of the run and its engine. */
-  readonly memory: number;
-  /** Bytes of the engine that samples for the run; 0 if none does. */
-  readonly samplingEngineBytes: number;
-}
-
 /** The machine of a run. */
 interface RunMachine extends RunLimit {
   readonly speed: Speed;
@@ -76,7 +69,7 @@ interface RunMachine extends RunLimit {
 export function estimateRun(
   prepared: PreparedRun,
   { config }: Pick<Artifact, 'config'>,
-  { memory, samplingEngineBytes }: RunLimit,
+  limit: RunLimit,
   { epoch, evaluation } = workloadsOf(prepared),
 ): EstimatedRun {
   const { settings, adapter, job } = prepared;
@@ -89,7 +82,7 @@ export function estimateRun(
     ...epoch.largest,
     evaluation: largestEvaluation(prepared, config, evaluation),
   };
-  return fitMemory(config, run, memory - samplingEngineBytes);
+  return fitMemory(config, run, limit);
 }
 
 function trainedTensors({ adapter }: PreparedRun, config: DecoderConfig) {
