@@ -219,14 +219,16 @@ test('the chat survives a reload and other pages, and is exported, left and open
   await chat(page, 'One');
   await chat(page, 'Two');
   await page.locator('#prompt').fill('not sent');
-  const shown = await page.locator('.answer .text').allTextContents();
+  const answers = page.locator('.answer .text.stack'); // a text is plain until Markdown is loaded
+  await answers.nth(1).waitFor();
+  const shown = await answers.allTextContents();
   await page.reload();
-  await page.locator('.answer').nth(1).waitFor();
-  assert.deepEqual(await page.locator('.answer .text').allTextContents(), shown);
+  await answers.nth(1).waitFor();
+  assert.deepEqual(await answers.allTextContents(), shown);
   await page.locator('nav a', { hasText: 'Status' }).click();
   await page.locator('nav a', { hasText: 'Playground' }).click();
-  await page.locator('.answer').nth(1).waitFor();
-  assert.deepEqual(await page.locator('.answer .text').allTextContents(), shown);
+  await answers.nth(1).waitFor();
+  assert.deepEqual(await answers.allTextContents(), shown);
   assert.deepEqual(await models(page), ['toy']);
   assert.equal(await page.locator('#system').inputValue(), 'Be brief.');
   assert.equal(await page.locator('#prompt').inputValue(), 'not sent');
@@ -244,8 +246,8 @@ test('the chat survives a reload and other pages, and is exported, left and open
   assert.equal(await page.locator('#prompt').inputValue(), '');
   await page.locator('#system').fill('');
   await page.locator('.chat', { hasText: 'One' }).click();
-  await page.locator('.answer').nth(1).waitFor();
-  assert.deepEqual(await page.locator('.answer .text').allTextContents(), shown);
+  await answers.nth(1).waitFor();
+  assert.deepEqual(await answers.allTextContents(), shown);
   assert.equal(await page.locator('#system').inputValue(), 'Be brief.');
 
   // A new browser without any chat reads the file.

@@ -65,7 +65,7 @@ export function NewJob({ onCreated, repeated }: NewJobProps) {
               type="submit"
               id="start-button"
               class="primary"
-              disabled={!store.canStart.value}
+              aria-disabled={!store.canStart.value}
             >
               Start training
             </button>

@@ -145,7 +145,7 @@ export function createNewJob(onCreated: (id: string) => void) {
       const json = { ...JSON.parse(planned.value), ...(suffix !== '' && { suffix }) };
       const text = JSON.stringify(json);
       if (request.body !== text) request = { body: text, key: createId() };
-      isStarting = true; // a disabled button would lose the focus
+      isStarting = true;
       await attempt('The job was not started', async () => {
         const headers = { 'idempotency-key': request.key };
         const job = await requestJson<FineTuningJob>('v1/fine_tuning/jobs', { json, headers });
