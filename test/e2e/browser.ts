@@ -119,6 +119,9 @@ const WATCH_FOCUS = `(() => {
   }, 50);
 })()`;
 
+/** The button that starts a job, once its plan is made. */
+export const START = '#start-button:not([aria-disabled=true])';
+
 /** Faults of the pages that the running test has opened. */
 const faults: string[] = [];
 // Not in an after hook of the test: one that throws keeps the later ones from stopping their servers.

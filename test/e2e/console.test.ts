@@ -24,6 +24,7 @@ import {
   openPage,
   overhang,
   PHONE,
+  START,
   servePages,
   TOY_MODEL,
   test,
@@ -226,7 +227,7 @@ test('a job is repeated with changes', async (t) => {
   await page.locator('#batch_size').fill('10');
   await page.locator('#plan dd', { hasText: '4, 4 per epoch' }).waitFor({ timeout: 60_000 });
   const sent = page.waitForRequest((request) => request.method() === 'POST');
-  await page.locator('#start-button:not([aria-disabled=true])').click();
+  await page.locator(START).click();
   const body = (await sent).postDataJSON();
   assert.equal(body.training_file, jobs[0]!.training_file);
   assert.equal(body.method.supervised.hyperparameters.batch_size, 10);

@@ -11,6 +11,7 @@ import {
   jsonlFile,
   openPage,
   overhang,
+  START,
   servePages,
   slowDown,
   TOY_MODEL,
@@ -45,7 +46,7 @@ async function openForm(t: TestContext, url = pages.server.url) {
 async function openWithRows(t: TestContext, url?: string) {
   const page = await openForm(t, url);
   await page.locator('#training-file').setInputFiles(TRAINING_FILE);
-  await page.locator('#start-button:not([aria-disabled=true])').waitFor(PLANNED);
+  await page.locator(START).waitFor(PLANNED);
   return page;
 }
 
@@ -65,7 +66,7 @@ async function pressStart(page: Page) {
       request.method() === 'POST' &&
       !request.postDataJSON().lorikeet?.dry_run, // a plan may be under way
   );
-  await page.locator('#start-button:not([aria-disabled=true])').click();
+  await page.locator(START).click();
   return (await sent).postDataJSON();
 }
 
@@ -223,7 +224,7 @@ test('with keys a grader is tried on a row, and the samples of its job are read'
   await cancelJob(page);
   await page.locator('#job-actions a', { hasText: 'Repeat' }).click();
   await untilTrue(page, 'document.querySelector("#compute_multiplier")?.value === "1"');
-  await page.locator('#start-button:not([aria-disabled=true])').waitFor(PLANNED);
+  await page.locator(START).waitFor(PLANNED);
   const repeated = await pressStart(page);
   const shown = { compute_multiplier: 1, learning_rate_multiplier: 1 }; // for `auto`
   assert.deepEqual(repeated.method.reinforcement, {
@@ -258,7 +259,7 @@ test('the form shows what a typed name becomes', async (t) => {
   const suffix = page.locator('#suffix');
   await suffix.fill('My Model (v2)');
   await page.locator('#suffix-help', { hasText: 'called my-model-v2.' }).waitFor();
-  await page.locator('#start-button:not([aria-disabled=true])').waitFor();
+  await page.locator(START).waitFor();
   await suffix.fill('a/b');
   assert.ok(await page.locator('#start-button').isDisabled());
   assert.equal(await suffix.getAttribute('aria-invalid'), 'true');
@@ -304,7 +305,7 @@ test('a draft and its files survive another page, and a name in use says what it
   await page.locator('#training-file').setInputFiles(TRAINING_FILE);
   await page.locator('#plan .problem', { hasText: /rank 99 is over the limit of 64/ }).waitFor();
   await page.locator('#rank').fill('4');
-  await page.locator('#start-button:not([aria-disabled=true])').waitFor(PLANNED);
+  await page.locator(START).waitFor(PLANNED);
   await slowUploads(page);
   await page.locator('#validation-file').setInputFiles(VALIDATION_FILE);
   await page.locator('nav a', { hasText: 'Status' }).click();
@@ -313,7 +314,7 @@ test('a draft and its files survive another page, and a name in use says what it
   await page.locator('#training-drop', { hasText: 'train.jsonl' }).waitFor();
   await page.locator('#plan .problem', { hasText: 'held-out.jsonl was not uploaded' }).waitFor();
   await page.getByRole('button', { name: 'Remove: Validation file' }).click();
-  await page.locator('#start-button:not([aria-disabled=true])').waitFor(PLANNED);
+  await page.locator(START).waitFor(PLANNED);
   assert.equal(await page.locator('#suffix').inputValue(), 'Taken');
   assert.equal(await page.locator('#rank').inputValue(), '4');
 });

@@ -11,6 +11,7 @@ import {
   openPage,
   overhang,
   PHONE,
+  START,
   servePages,
   THEMES,
   TOY_MODEL,
@@ -51,7 +52,7 @@ test('a file is dropped, corrected, planned and trained, and the adapter answers
   assert.ok(await page.locator('#start-button').isDisabled());
 
   await page.locator('#training-file').setInputFiles(jsonlFile('numbers.jsonl', ROWS));
-  await page.locator('#start-button:not([aria-disabled=true])').waitFor();
+  await page.locator(START).waitFor();
   await page.locator('#validation-file').setInputFiles(jsonlFile('more.jsonl', ROWS.slice(0, 8)));
   await page.locator('#plan dd', { hasText: '8 examples' }).waitFor();
   await page.locator('#suffix').fill('Numbers');
@@ -109,7 +110,7 @@ test('without a mouse a table becomes a job, which is paused, cancelled, compare
   await press('#n_epochs', '5', '0');
   await press('#batch_size', '1');
   await page.locator('#plan dd', { hasText: '1,900, 38 per epoch' }).waitFor();
-  await page.locator('#start-button:not([aria-disabled=true])').waitFor();
+  await page.locator(START).waitFor();
   await press('#start-button', 'Enter');
 
   await page.locator('#results a').first().waitFor({ timeout: 60_000 }); // a checkpoint

@@ -123,6 +123,7 @@ function planShape({ size, config, scale }: ModelShape, memory: number, job: Pla
   const saving = matrixSaving(size.hidden, rank);
   const perRank = estimated.method === 'full' ? size.loraPerRank : estimated.trained / rank;
   const bytesOfRun = (run: EstimatedRun) => {
+    // What Node and the sessions take is not scaled, so a shape that is scaled down is planned in the memory itself.
     const limit = { memory: memory / Math.max(scale, 1), samplingEngineBytes: sampler };
     const { total, runtime } = memoryOfRun(config, fitMemory(config, run, limit));
     return runtime + scale * (total - runtime) + sampler;

@@ -2,7 +2,7 @@
 // compares the estimates with measured peaks. Pure.
 import type { DecoderConfig } from '../../src/model/config.ts';
 import type { LossHeadSpec } from '../graph/loss-head-graph.ts';
-import { savedLimit } from '../step/saved-activations.ts';
+import { type SavingForm, savedLimit } from '../step/saved-activations.ts';
 import { weightBytes } from '../step/weight-memory.ts';
 import type { Compute, TrainMethod } from '../types.ts';
 import { sizeOfConfig } from './model-size.ts';
@@ -21,8 +21,7 @@ export interface BatchSize {
 type PlannedLossHead = Pick<LossHeadSpec, 'size' | 'isTrained'>;
 
 /** A run and its largest micro-batch. */
-export interface EstimatedRun extends BatchSize {
-  readonly method: TrainMethod;
+export interface EstimatedRun extends BatchSize, SavingForm {
   /** The number of trained parameters. */
   readonly trained: number;
   readonly head: PlannedLossHead;
@@ -30,11 +29,6 @@ export interface EstimatedRun extends BatchSize {
   readonly kept?: number;
   /** Whether linears keep their outputs from before DoRA's factors. */
   readonly isDora?: boolean;
-  readonly recompute: boolean;
-  /** The most bytes of activations that a run keeps although it recomputes, see `fitMemory`. Absent: a share of the weights'. */
-  readonly savedBytes?: number;
-  readonly compute: Compute;
-  readonly blocksPerSegment: number;
   /** The largest micro-batch of validation rows, if any. */
   readonly evaluation: BatchSize | undefined;
 }

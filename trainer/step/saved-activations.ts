@@ -16,7 +16,7 @@ const SAVED_SHARE = 0.75;
 export interface SavingForm extends WeightForm {
   /** Whether the backward pass may recompute. Otherwise all is saved. */
   readonly recompute: boolean;
-  /** The most bytes that a run saves although it recomputes. Absent: a share of the weights'. */
+  /** The most bytes that a run saves although it recomputes, see `fitMemory`. Absent: a share of the weights'. */
   readonly savedBytes?: number | undefined;
 }
 
