@@ -1,6 +1,7 @@
 // Uses a page without a mouse. At each stop the focus must be visible, and further down the page than before.
 import assert from 'node:assert/strict';
 import type { Page } from 'playwright-core';
+import { until } from '../until.ts';
 
 /** More than any page has. */
 const MAX_STOPS = 150;
@@ -23,7 +24,8 @@ export async function tabTo(page: Page, selector: string): Promise<void> {
     if (await hasFocus(page, selector)) return;
     await page.keyboard.press('Tab');
     // A busy browser scrolls to the stop after it has moved the focus.
-    await page.waitForFunction(`${FAULT} === ''`, undefined, { timeout: 5000 }).catch(() => {});
+    const isSeen = async () => (await page.evaluate(FAULT)) === '';
+    await until('a visible stop', isSeen, { deadlineMs: 10_000 }).catch(() => {});
     assert.equal(await page.evaluate(FAULT), '');
   }
   assert.fail(`${selector} is not reached by Tab`);

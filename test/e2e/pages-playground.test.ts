@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import type { Page } from 'playwright-core';
+import { withResolvers } from '../../src/common/waiting.ts';
 import { pluck } from '../pluck.ts';
 import {
   accessFaults,
@@ -250,12 +251,16 @@ test('the chat survives a reload and other pages, and is exported, left and open
   assert.deepEqual(await answers.allTextContents(), shown);
   assert.equal(await page.locator('#system').inputValue(), 'Be brief.');
 
-  // A new browser without any chat reads the file.
-  const other = (await open(t, '/')).page;
-  const buffer = Buffer.from(text);
-  await other
-    .locator('#chat-file')
-    .setInputFiles({ name: 'chats.json', mimeType: 'application/json', buffer });
+  // A new browser without any chat reads the file, once it knows whose chats it shows.
+  const other = (await open(t, '/pages/icon.svg')).page;
+  const identity = withResolvers<void>();
+  await other.route('**/v1/me', (route) => identity.promise.then(() => route.continue()));
+  await other.goto(pages.server.url);
+  const add = other.locator('#chats-import');
+  assert.ok(await add.isDisabled());
+  identity.resolve();
+  const [chooser] = await Promise.all([other.waitForEvent('filechooser'), add.click()]);
+  await chooser.setFiles(await file.path());
   await other.locator('.chat', { hasText: 'One' }).click();
   await other.locator('.answer .text p').nth(1).waitFor(); // Markdown comes on demand
   assert.deepEqual(await other.locator('.answer .text').allTextContents(), shown);

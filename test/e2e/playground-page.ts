@@ -1,5 +1,6 @@
 // Actions on the playground for tests: send and wait, read code, record requests, and stream scripted answers.
 import type { Page } from 'playwright-core';
+import { until } from '../until.ts';
 
 /** Sends a prompt with the Enter key. */
 export async function send(page: Page, text: string): Promise<void> {
@@ -7,7 +8,7 @@ export async function send(page: Page, text: string): Promise<void> {
   await page.locator('#prompt').press('Enter');
 }
 
-/** Sends a prompt with max_tokens 24 (the toy's context is 128), and waits untilTrue all answers have ended. */
+/** Sends a prompt with max_tokens 24 (the toy's context is 128), and waits until all answers have ended. */
 export async function chat(page: Page, text: string): Promise<void> {
   await page.evaluate(`(() => {
     const field = document.getElementById('max_tokens');
@@ -23,10 +24,7 @@ export async function chat(page: Page, text: string): Promise<void> {
 
 /** Waits until an expression is true. (The page's policy forbids Playwright's waitForFunction.) */
 export async function untilTrue(page: Page, expression: string): Promise<void> {
-  const deadline = performance.now() + 60_000;
-  while (!(await page.evaluate(expression))) {
-    if (performance.now() > deadline) throw new Error(`not true in time: ${expression}`);
-  }
+  await until(expression, () => page.evaluate<boolean>(expression));
 }
 
 /** Opens the code dialog and returns the code in a language. */

@@ -47,7 +47,11 @@ export function ChatsPanel() {
         ))}
       </ul>
       <div class="row">
-        <Act id="chats-import" onClick={() => picker.current!.click()}>
+        <Act
+          id="chats-import"
+          disabled={!chats.isStored.value}
+          onClick={() => picker.current!.click()}
+        >
           Import
         </Act>
         <Act id="chats-export" disabled={chats.isEmpty.value} onClick={() => chats.exportAll()}>

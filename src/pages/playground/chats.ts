@@ -22,7 +22,7 @@ interface ChatsOptions {
 /** The list. It is empty until it gets a store. */
 export class Chats {
   readonly #options: ChatsOptions;
-  #store: ChatStore | undefined;
+  readonly #store = signal<ChatStore>();
   readonly #all = signal<readonly Summary[]>([]);
   /** The ids of the chats that contain the query; undefined without one. */
   readonly #found = signal<ReadonlySet<string>>();
@@ -30,6 +30,8 @@ export class Chats {
   #reads = 0;
   readonly query = signal('');
   readonly problem = signal('');
+  /** Whether chats can be added. */
+  readonly isStored = computed(() => this.#store.value !== undefined);
   readonly isEmpty = computed(() => this.#all.value.length === 0);
   readonly #matches = computed(() => {
     const found = this.#found.value;
@@ -50,14 +52,14 @@ export class Chats {
 
   /** Lists the chats of a store. */
   attach(store: ChatStore): void {
-    this.#store = store;
+    this.#store.value = store;
     store.listen(() => void this.refresh());
     void this.refresh();
   }
 
   /** Reads the list again. An answer that comes after a later read has begun is dropped: it may be older than a change. */
   async refresh(): Promise<void> {
-    const store = this.#store;
+    const store = this.#store.value;
     const read = ++this.#reads;
     const text = this.query.value.trim();
     const [all, found] = await Promise.all([
@@ -79,7 +81,7 @@ export class Chats {
   /** Shows a chat. */
   async open(id: string): Promise<void> {
     const { current, onOpen } = this.#options;
-    const chat = id === current.chat.id ? undefined : await this.#store?.load(id);
+    const chat = id === current.chat.id ? undefined : await this.#store.value?.load(id);
     if (chat) await onOpen(chat);
   }
 
@@ -138,17 +140,17 @@ export class Chats {
   /** Loads a chat with what this page has not saved yet. */
   async #load(id: string): Promise<Chat | undefined> {
     await this.#options.current.flush();
-    return this.#store?.load(id);
+    return this.#store.value?.load(id);
   }
 
   async #loadAll(): Promise<Chat[]> {
     await this.#options.current.flush();
-    return (await this.#store?.loadAll()) ?? [];
+    return (await this.#store.value?.loadAll()) ?? [];
   }
 
   async #save(chats: readonly Chat[]): Promise<void> {
     for (const chat of chats) {
-      const saved = await this.#store?.save(chat);
+      const saved = await this.#store.value?.save(chat);
       if (saved) this.#options.current.adopt(saved);
     }
     await this.refresh();
@@ -159,7 +161,7 @@ export class Chats {
     const shown = chats.find(({ id }) => id === current.chat.id);
     if (shown) current.drop();
     try {
-      for (const { id } of chats) await this.#store?.remove(id);
+      for (const { id } of chats) await this.#store.value?.remove(id);
     } catch (error) {
       if (shown) current.retain();
       throw error;
