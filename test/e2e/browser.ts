@@ -119,6 +119,9 @@ const WATCH_FOCUS = `(() => {
   }, 50);
 })()`;
 
+/** On a busy machine a trainer starts, or a second plan follows the arithmetic that a first one recommends. */
+const BUSY_MS = 120_000;
+
 /** The button that starts a job, once its plan is made. */
 export const START = '#start-button:not([aria-disabled=true])';
 
@@ -135,6 +138,7 @@ export async function openPage(
   options: BrowserContextOptions = {},
 ): Promise<Watched> {
   const context = await browser.newContext({ locale: 'en-US', ...options });
+  context.setDefaultTimeout(BUSY_MS);
   await context.addInitScript(WATCH_FOCUS);
   const page = await context.newPage();
   const { origin } = new URL(url);

@@ -183,7 +183,7 @@ test('a job proves itself on the rows that it held out, and they open in the pla
   await page.locator('#proof-run').click();
   await page
     .locator('#proof-help', { hasText: /^Base: \d of 8 right\. Adapter: \d of 8 right\.$/ })
-    .waitFor({ timeout: 60_000 });
+    .waitFor();
   assert.equal(await rows.first().locator('.pill').count(), 2);
   assert.deepEqual(await accessFaults(page), []);
   await rows.nth(2).locator('a').click();
@@ -225,7 +225,7 @@ test('a job is repeated with changes', async (t) => {
   await page.locator('summary', { hasText: 'Hyperparameters' }).click();
   assert.equal(await page.locator('#batch_size').inputValue(), '8');
   await page.locator('#batch_size').fill('10');
-  await page.locator('#plan dd', { hasText: '4, 4 per epoch' }).waitFor({ timeout: 60_000 });
+  await page.locator('#plan dd', { hasText: '4, 4 per epoch' }).waitFor();
   const sent = page.waitForRequest((request) => request.method() === 'POST');
   await page.locator(START).click();
   const body = (await sent).postDataJSON();

@@ -26,11 +26,6 @@ import { numberRows } from './rows.ts';
 /** The delay of a slow response. */
 const SLOW_MS = 3_000;
 
-/** A busy machine takes seconds for each of two plans: the first one recommends the arithmetic of the second one. */
-const PLANNED = { timeout: 60_000 };
-/** A trainer starts, with an engine that samples. */
-const TRAINED = { timeout: 120_000 };
-
 const FLAGS = ['--slots', '2', '--weights', 'f32', '--train-priority', 'nice'];
 const pages = servePages(() => FLAGS);
 const TRAINING_FILE = jsonlFile('train.jsonl', numberRows(40));
@@ -46,7 +41,7 @@ async function openForm(t: TestContext, url = pages.server.url) {
 async function openWithRows(t: TestContext, url?: string) {
   const page = await openForm(t, url);
   await page.locator('#training-file').setInputFiles(TRAINING_FILE);
-  await page.locator(START).waitFor(PLANNED);
+  await page.locator(START).waitFor();
   return page;
 }
 
@@ -84,7 +79,7 @@ test('a setting that changes during an upload is kept, and so is the file', asyn
   await page.locator('#n_epochs').fill('2');
   await page.locator('#n_epochs').blur();
   assert.ok(await page.locator('#start-button').isDisabled());
-  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 60_000 });
+  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor();
   const body = await pressStart(page);
   assert.match(body.validation_file, /^file-/);
   assert.equal(body.method.supervised.hyperparameters.n_epochs, 2);
@@ -97,7 +92,7 @@ test('both files are uploaded in parallel, and the plan covers both', async (t) 
   await page.locator('#training-file').setInputFiles(TRAINING_FILE);
   await page.locator('#validation-file').setInputFiles(VALIDATION_FILE);
   await page.locator('#training-drop', { hasText: 'uploading' }).waitFor();
-  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 60_000 });
+  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor();
   assert.match(await textOf(page.locator('#training-drop')), /uploaded/);
   assert.ok(await page.locator('#start-button').isEnabled());
   // A removed file is neither in the plan nor sent.
@@ -198,12 +193,12 @@ test('with keys a grader is tried on a row, and the samples of its job are read'
     await page.locator(`#${id}`).fill(value);
   }
   await page.locator('#reasoning_effort').selectOption('low');
-  await page.locator('#plan h3', { hasText: 'The first prompts' }).waitFor(PLANNED);
+  await page.locator('#plan h3', { hasText: 'The first prompts' }).waitFor();
   const { method, lorikeet } = await pressStart(page);
   assert.equal(method.reinforcement.grader.calculate_output, '0.5 * equal + 0.3 * alike');
   assert.equal(method.reinforcement.hyperparameters.reasoning_effort, 'low');
   assert.deepEqual([lorikeet.completions, lorikeet.completion_length], [4, 4]);
-  await page.locator('#sample-label', { hasText: 'Step 2, the newest' }).waitFor(TRAINED);
+  await page.locator('#sample-label', { hasText: 'Step 2, the newest' }).waitFor();
   await pressAt(page, '#sample-earlier', 'Enter');
   await page.locator('#sample-label', { hasText: 'Step 1 of 2' }).waitFor();
   await pressAt(page, '#sample-step:focus', 'ArrowRight', 'ArrowLeft');
@@ -224,7 +219,7 @@ test('with keys a grader is tried on a row, and the samples of its job are read'
   await cancelJob(page);
   await page.locator('#job-actions a', { hasText: 'Repeat' }).click();
   await untilTrue(page, 'document.querySelector("#compute_multiplier")?.value === "1"');
-  await page.locator(START).waitFor(PLANNED);
+  await page.locator(START).waitFor();
   const repeated = await pressStart(page);
   const shown = { compute_multiplier: 1, learning_rate_multiplier: 1 }; // for `auto`
   assert.deepEqual(repeated.method.reinforcement, {
@@ -250,7 +245,7 @@ test('an upload that fails because the server dies can be retried', async (t) =>
   assert.ok(await page.locator('#start-button').isDisabled());
   await serveFor(t, [...TOY_MODEL, ...FLAGS, '--port', String(port)], ownHome);
   await page.locator('#plan button', { hasText: 'Try again' }).click();
-  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor({ timeout: 60_000 });
+  await page.locator('#plan dd', { hasText: '8 examples' }).waitFor();
   assert.ok(await page.locator('#start-button').isEnabled());
 });
 
@@ -285,7 +280,7 @@ test('the plan of a classifier shows its classes and the class of each text', as
     JSON.stringify({ text: `Number ${i}`, label: i % 2 ? 'odd' : 'even' }),
   );
   await page.locator('#training-file').setInputFiles(jsonlFile('kinds.jsonl', lines));
-  await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor(PLANNED);
+  await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor();
   for (const text of await page.locator('#plan pre').allTextContents())
     assert.match(text, /[02468] → even$|[13579] → odd$/);
 });
@@ -305,7 +300,7 @@ test('a draft and its files survive another page, and a name in use says what it
   await page.locator('#training-file').setInputFiles(TRAINING_FILE);
   await page.locator('#plan .problem', { hasText: /rank 99 is over the limit of 64/ }).waitFor();
   await page.locator('#rank').fill('4');
-  await page.locator(START).waitFor(PLANNED);
+  await page.locator(START).waitFor();
   await slowUploads(page);
   await page.locator('#validation-file').setInputFiles(VALIDATION_FILE);
   await page.locator('nav a', { hasText: 'Status' }).click();
@@ -314,7 +309,7 @@ test('a draft and its files survive another page, and a name in use says what it
   await page.locator('#training-drop', { hasText: 'train.jsonl' }).waitFor();
   await page.locator('#plan .problem', { hasText: 'held-out.jsonl was not uploaded' }).waitFor();
   await page.getByRole('button', { name: 'Remove: Validation file' }).click();
-  await page.locator(START).waitFor(PLANNED);
+  await page.locator(START).waitFor();
   assert.equal(await page.locator('#suffix').inputValue(), 'Taken');
   assert.equal(await page.locator('#rank').inputValue(), '4');
 });
@@ -339,9 +334,9 @@ test('a table is converted, a part of it is held out, and its rows are chosen ag
   assert.deepEqual(await accessFaults(page), []);
   await page.locator('#table-yes').click();
   await page.locator('#training-drop', { hasText: 'quiz.jsonl' }).waitFor();
-  await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor(PLANNED);
+  await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor();
   await page.locator('#split').fill('25');
-  await page.locator('#plan dd', { hasText: '5 examples' }).waitFor(PLANNED);
+  await page.locator('#plan dd', { hasText: '5 examples' }).waitFor();
   const body = await pressStart(page);
   assert.equal(body.lorikeet.validation_split, 0.25);
   await cancelJob(page);
@@ -350,7 +345,7 @@ test('a table is converted, a part of it is held out, and its rows are chosen ag
   await page.getByRole('button', { name: 'Use an uploaded file: Training file' }).click();
   await page.getByRole('button', { name: 'Use quiz.jsonl' }).click();
   await page.locator('#training-drop', { hasText: 'quiz.jsonl' }).waitFor();
-  await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor(PLANNED);
+  await page.locator('#plan dd', { hasText: '2: even, odd' }).waitFor();
 });
 
 test('a job leaves nothing in the form for the next one', async (t) => {
@@ -384,9 +379,9 @@ test('a table in Latin 1 keeps its accents, takes a system prompt, and may be fo
   await first.filter({ hasText: '"content": "Größe 0?"' }).waitFor();
   assert.deepEqual(await accessFaults(page), []);
   await page.locator('#table-yes').click();
-  await page.locator('#plan pre', { hasText: 'Antworte kurz.' }).first().waitFor(PLANNED);
+  await page.locator('#plan pre', { hasText: 'Antworte kurz.' }).first().waitFor();
   await page.getByRole('button', { name: 'Train a classifier' }).press('Enter');
-  await page.locator('#plan dd', { hasText: '2: möglich, nein' }).waitFor(PLANNED);
+  await page.locator('#plan dd', { hasText: '2: möglich, nein' }).waitFor();
 });
 
 test('bad lines are skipped, and what is left is planned', async (t) => {
@@ -396,7 +391,7 @@ test('bad lines are skipped, and what is left is planned', async (t) => {
   await page.locator('#training-file').setInputFiles(jsonlFile('some-bad.jsonl', rows));
   await page.locator('#bad-lines li').nth(9).waitFor();
   await page.getByRole('button', { name: 'Skip the 21 bad lines and continue' }).press('Enter');
-  await page.locator('#plan .lead', { hasText: '25 examples, all lines valid' }).waitFor(PLANNED);
+  await page.locator('#plan .lead', { hasText: '25 examples, all lines valid' }).waitFor();
 });
 
 test('a table that cannot be read says why, and one whose reader does not load is tried again', async (t) => {

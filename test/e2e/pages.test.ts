@@ -67,7 +67,7 @@ test('a file is dropped, corrected, planned and trained, and the adapter answers
     (await page.locator('#plan pre').allTextContents()).map((text) => /odd|even/.exec(text)?.[0]),
   );
   await page.locator('#start-button').click();
-  await page.locator('#job-name .succeeded, #job-name .failed').waitFor({ timeout: 120_000 });
+  await page.locator('#job-name .succeeded, #job-name .failed').waitFor();
   assert.deepEqual(await page.locator('#job-problems .problem').allTextContents(), []);
   assert.match(await textOf(page.locator('#job-name')), /Numbers\s*succeeded/);
   const label = await page.locator('#loss-chart [role=img]').getAttribute('aria-label');
@@ -113,7 +113,7 @@ test('without a mouse a table becomes a job, which is paused, cancelled, compare
   await page.locator(START).waitFor();
   await press('#start-button', 'Enter');
 
-  await page.locator('#results a').first().waitFor({ timeout: 60_000 }); // a checkpoint
+  await page.locator('#results a').first().waitFor(); // a checkpoint
   assert.ok(await page.locator('#job-progress progress').isVisible());
   const [pause = '', resume = '', cancel = ''] = [1, 1, 2].map(
     (i) => `#job-actions button:nth-child(${i})`,
@@ -122,7 +122,7 @@ test('without a mouse a table becomes a job, which is paused, cancelled, compare
   await page.locator('#job-name .paused').waitFor();
   assert.ok(await hasFocus(page, resume));
   await press(resume, 'Space');
-  await page.locator('#job-name .running').waitFor({ timeout: 60_000 });
+  await page.locator('#job-name .running').waitFor();
   assert.ok(await hasFocus(page, pause));
   await press(cancel, 'Enter');
   assert.ok(await hasFocus(page, '#confirm-no'));

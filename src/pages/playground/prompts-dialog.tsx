@@ -79,10 +79,12 @@ async function removeIfSure(name: string): Promise<void> {
 function SaveForm() {
   const [name, setName] = useState('');
   const text = store.draft.value.trim();
+  const isEmpty = text === '' || name.trim() === '';
   return (
     <form
       onSubmit={async (event) => {
         event.preventDefault();
+        if (isEmpty) return;
         await prompts.save({ name: name.trim(), text, system: store.settings.system.value });
         setName('');
       }}
@@ -94,7 +96,7 @@ function SaveForm() {
         value={name}
         onInput={setName}
       />
-      <button type="submit" id="prompt-save" disabled={text === '' || name.trim() === ''}>
+      <button type="submit" id="prompt-save" aria-disabled={isEmpty}>
         Save
       </button>
     </form>

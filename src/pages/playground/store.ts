@@ -176,7 +176,7 @@ class Playground {
     this.settings.apply(chat.settings);
     this.draft.value = chat.draft;
     this.shownEnd.value++;
-    await this.chats.refresh();
+    void this.chats.refresh();
   }
 
   /** Leaves the chat that another tab has removed. */
