@@ -94,7 +94,7 @@ test('both files are uploaded in parallel, and the plan covers both', async (t) 
   await page.locator('#training-drop', { hasText: 'uploading' }).waitFor();
   await page.locator('#plan dd', { hasText: '8 examples' }).waitFor();
   assert.match(await textOf(page.locator('#training-drop')), /uploaded/);
-  assert.ok(await page.locator('#start-button').isEnabled());
+  await page.locator(START).waitFor();
   // A removed file is neither in the plan nor sent.
   await page.getByRole('button', { name: 'Remove: Validation file' }).click();
   assert.ok(await page.locator('#start-button').isDisabled());
@@ -246,7 +246,7 @@ test('an upload that fails because the server dies can be retried', async (t) =>
   await serveFor(t, [...TOY_MODEL, ...FLAGS, '--port', String(port)], ownHome);
   await page.locator('#plan button', { hasText: 'Try again' }).click();
   await page.locator('#plan dd', { hasText: '8 examples' }).waitFor();
-  assert.ok(await page.locator('#start-button').isEnabled());
+  await page.locator(START).waitFor();
 });
 
 test('the form shows what a typed name becomes', async (t) => {

@@ -367,6 +367,7 @@ test('the palette goes to a page and to a model by name, and passes axe', async 
 test("usage is the tenant's own, by day, and passes axe", async (t) => {
   const { page } = await open(t, '/usage');
   await signIn(page, keys['globex']!.key);
+  await waitForName(page, 'globex');
   const headers = {
     authorization: `Bearer ${keys['globex']!.key}`,
     'content-type': 'application/json',

@@ -89,10 +89,11 @@ test('an answer that broke off or reached its limit is continued', async (t) => 
 test('the server continues a stopped answer', async (t) => {
   const { page } = await open(t, '/?model=toy');
   await chat(page, 'Hello'); // reaches max tokens
-  const before = await textOf(page.locator('.answer .text'));
+  const text = page.locator('.answer .text.stack'); // plain until Markdown is loaded
+  const before = await textOf(text);
   await page.getByRole('button', { name: 'Continue: toy' }).click();
   await page.locator('#send-button').waitFor();
-  const after = await textOf(page.locator('.answer .text'));
+  const after = await textOf(text);
   assert.ok(after.startsWith(before) && after.length > before.length, after);
 });
 
@@ -303,7 +304,7 @@ test('the buttons of every chat are whole, and nothing moves when they appear', 
     await page.locator('#new-button').click();
     await page.locator('.turn').waitFor({ state: 'detached' });
   }
-  await page.locator('.chat', { hasText: 'One' }).waitFor();
+  await page.locator('.chat').nth(3).waitFor();
   const { bottom } = await rectOf(page, '#chat-list');
   await page.locator('.chat', { hasText: 'One' }).hover();
   const box = await page.getByRole('button', { name: 'Delete: One' }).boundingBox();
