@@ -24,9 +24,12 @@ export async function tabTo(page: Page, selector: string): Promise<void> {
     if (await hasFocus(page, selector)) return;
     await page.keyboard.press('Tab');
     // A busy browser scrolls to the stop after it has moved the focus.
-    const isSeen = async () => (await page.evaluate(FAULT)) === '';
-    await until('a visible stop', isSeen, { deadlineMs: 10_000 }).catch(() => {});
-    assert.equal(await page.evaluate(FAULT), '');
+    let fault = '';
+    const isSeen = async () => {
+      fault = await page.evaluate<string>(FAULT);
+      return fault === '';
+    };
+    await until('a visible stop', isSeen, { deadlineMs: 10_000 }).catch(() => assert.fail(fault));
   }
   assert.fail(`${selector} is not reached by Tab`);
 }

@@ -84,6 +84,7 @@ test('a field is searched for, and its operation sent, with the keyboard alone',
   await pressAt(page, '#search', ...'cache_salt');
   await page.locator(`${CHAT} .found code`, { hasText: 'cache_salt' }).waitFor();
   await pressAt(page, `${CHAT} > summary`, 'Enter');
+  await page.locator(`${CHAT} button.primary`).waitFor(); // else Tab goes on to the next operation
   await pressAt(page, `${CHAT} button.primary`, 'Enter');
   await page.locator(`${CHAT} .result .pill`, { hasText: '200' }).waitFor();
 });

@@ -169,6 +169,7 @@ test('one answer is stopped alone, and all answers by the button or by Escape', 
   await page.getByRole('button', { name: 'Stop: zebra' }).click();
   const answer = (name: string) => page.locator(`.answer[aria-label="Answer of ${name}"]`).last();
   await answer('zebra').locator('.facts', { hasText: 'stopped' }).waitFor();
+  assert.equal(await page.evaluate('document.activeElement.ariaLabel'), 'Answer of zebra');
   assert.equal(await answer('parrot').getAttribute('aria-busy'), 'true');
   await page.locator('#stop-button').click();
   await answer('parrot').locator('.facts', { hasText: 'stopped' }).waitFor();

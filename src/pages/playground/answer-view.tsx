@@ -1,6 +1,7 @@
 // One model's answer to one turn, as it grows, with its facts at the end.
-import { useMemo, useState } from 'preact/hooks';
+import { useMemo, useRef, useState } from 'preact/hooks';
 import { CopyButton } from '../components/copy-button.tsx';
+import { useFocusFallback } from '../components/focus.ts';
 import { onDemand } from '../components/on-demand.tsx';
 import { Problem } from '../components/problem.tsx';
 import { Act } from './button.tsx';
@@ -27,6 +28,8 @@ export function AnswerView({ turn, column, isLast }: AnswerProps) {
   const { model, state, text, calls, classes, validity, facts } = answer;
   const [areTokensShown, showTokens] = useState(false);
   const [isEdited, setEdited] = useState(false);
+  const article = useRef<HTMLElement>(null);
+  useFocusFallback(article, article); // the button that stops this answer goes, while others are being written
   const isRunning = state === 'running';
   const isEmpty = state === 'done' && !hasContent(answer);
   const hasTokens = !isRunning && answer.logprobs.length > 0;
@@ -39,6 +42,8 @@ export function AnswerView({ turn, column, isLast }: AnswerProps) {
   return (
     <article
       class={state === 'failed' ? 'answer stack failed' : 'answer stack'}
+      ref={article}
+      tabIndex={-1}
       aria-label={`Answer of ${model}`}
       aria-busy={isRunning || undefined}
     >
