@@ -11,13 +11,12 @@ const store = createFsStore(process.argv[2]!);
 const app = new OpenAPIHono<HttpEnv>();
 addPageRoutes(app);
 
-async function use(): Promise<{ put: string; page: number }> {
-  const put = await store.put('tenant/key', new Uint8Array(1)).then(
+const put = (): Promise<string> =>
+  store.put('tenant/key', new Uint8Array(1)).then(
     () => 'written',
     (error) => error.message,
   );
-  return { put, page: (await app.request('/')).status };
-}
+const page = async () => (await app.request('/')).status;
 
 function takeDescriptors(): number[] {
   const taken: number[] = [];
@@ -43,7 +42,15 @@ async function takeAll(): Promise<number[]> {
   return taken;
 }
 
-const taken = await takeAll();
-const starved = await use();
+const taken: number[] = [];
+const starved = { put: '', page: 0 };
+// On a busy machine the module loader may still close one after that.
+for (let tries = 0; tries < 10 && !starved.put.includes('EMFILE'); tries++) {
+  taken.push(...(await takeAll()));
+  starved.put = await put();
+}
+starved.page = await page();
 for (const descriptor of taken) closeSync(descriptor);
-process.stdout.write(`${JSON.stringify({ starved, after: await use() })}\n`);
+process.stdout.write(
+  `${JSON.stringify({ starved, after: { put: await put(), page: await page() } })}\n`,
+);
