@@ -44,7 +44,7 @@ async function takeAll(): Promise<number[]> {
 
 const taken: number[] = [];
 const starved = { put: '', page: 0 };
-// On a busy machine the module loader may still close one after that.
+// On a busy machine the module loader may free another one before the store needs it.
 for (let tries = 0; tries < 10 && !starved.put.includes('EMFILE'); tries++) {
   taken.push(...(await takeAll()));
   starved.put = await put();
