@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { asBytes, type Tensor, type TensorSource, toFloat32 } from '../../src/common/tensor.ts';
-import { embeddingName } from '../../src/model/names.ts';
+import { embeddingName, finalNorm, headName } from '../../src/model/names.ts';
 import { LLAMA_NAMES } from './adapter-gguf.ts';
 import { type GgufValue, writeGguf } from './gguf-file.ts';
 
@@ -21,7 +21,7 @@ interface LlamaConfig {
   readonly rms_norm_eps: number;
 }
 
-/** A base with tied embeddings. */
+/** A base. */
 interface LlamaBase {
   readonly config: LlamaConfig;
   readonly tokens: Tokens;
@@ -113,9 +113,15 @@ function ggufMetadata(
   };
 }
 
+const OUTSIDE_LAYERS: Readonly<Record<string, string>> = {
+  [embeddingName]: 'token_embd.weight',
+  [headName]: 'output.weight',
+  [finalNorm]: 'output_norm.weight',
+};
+
 function llamaName(name: string): string {
   const match = /^model\.layers\.(\d+)\.(.+)\.weight$/.exec(name);
-  if (!match) return name === embeddingName ? 'token_embd.weight' : 'output_norm.weight';
+  if (!match) return OUTSIDE_LAYERS[name]!;
   const [, layer, module] = match;
   const norms: Record<string, string> = {
     input_layernorm: 'attn_norm',

@@ -2,7 +2,8 @@
 // rounds. What is not given is not compared. A peer is installed in a folder outside the repository (LORIKEET_E2E_HOME) once,
 // and skipped with a reason if that fails.
 // Arguments: --model NAME|DIR  --against DIR (another checkout, built)  --peers NAME,… (openvino, vllm, mistralrs, llama-server)
-//   --shape llama-1b (only that: random weights, no adapters; with llama-server it is measured after the base anyway)
+//   --shape llama-1b|llama-8b (only that: random weights, no adapters; 1B is measured after the base with llama-server anyway;
+//   8B in int4, with 20 GiB of memory, and 40 of disk for the first run)
 //   --only TEXT,… (cases whose id begins with one of these)  --rounds N  --tokens N  --json FILE
 //   --write FILE (writes the table of the peers between the file's marks)
 // Environment: LLAMA_SERVER (its binary), LLAMA_MODEL (the base as GGUF), LLAMA_ARGS (more arguments)
@@ -20,7 +21,7 @@ import { measureFirstToken } from './measure.ts';
 import { PEERS } from './peers.ts';
 import { processorLine } from './processor.ts';
 import { publish } from './publish.ts';
-import { randomArtifact, writeRandomGguf } from './random-base.ts';
+import { type LlamaShape, randomArtifact, writeRandomGguf } from './random-base.ts';
 import { startLorikeet } from './servers.ts';
 import type { Turn, Values } from './work.ts';
 
@@ -43,7 +44,6 @@ const { rounds, tokens } = options;
 const peers = options.peers.split(',').filter(Boolean);
 const unknown = peers.find((name) => PEERS.every((peer) => peer.name !== name));
 if (unknown) throw new Error(`--peers: there is no ${unknown}`);
-if (![undefined, 'llama-1b'].includes(options.shape)) throw new Error('--shape: must be llama-1b');
 
 /** Of every base. */
 const common = {
@@ -53,19 +53,27 @@ const common = {
   against: options.against && path.resolve(options.against),
 };
 
-const scratch = scratchFolder();
-await main();
+/** Random weights of larger shapes. All sides of 8B fit 24 GiB only in four bits and with few slots. */
+const LARGE: Readonly<Record<LlamaShape, { size: '1B' | '8B'; slots?: number; weights?: 'int4' }>> =
+  { 'llama-1b': { size: '1B' }, 'llama-8b': { size: '8B', slots: 8, weights: 'int4' } };
+const isLarge = (shape: string): shape is LlamaShape => shape in LARGE;
+const { shape } = options;
+if (shape !== undefined && !isLarge(shape))
+  throw new Error(`--shape: must be one of ${Object.keys(LARGE).join(', ')}`);
 
-async function main(): Promise<void> {
+const scratch = scratchFolder();
+await main(shape);
+
+async function main(shape: LlamaShape | undefined): Promise<void> {
   const skipped = new Map<string, string>();
-  const base = options.shape ? await prepareLarge() : prepareSmall();
+  const base = shape ? await prepareLarge(shape) : prepareSmall();
   const figures = await measureBase(base, skipped);
   if (isChosen('cold start')) figures.push(...(await measureColdStarts(base)));
-  const ofOneStream = largeCases().slice(0, 2);
-  const comparesLarge = !options.shape && peers.includes('llama-server');
+  const ofOneStream = largeCases('1B').slice(0, 2);
+  const comparesLarge = !shape && peers.includes('llama-server');
   if (comparesLarge && ofOneStream.some(({ id }) => isChosen(id))) {
     figures.push(
-      ...(await measureBase({ ...(await prepareLarge()), cases: ofOneStream }, skipped)),
+      ...(await measureBase({ ...(await prepareLarge('llama-1b')), cases: ofOneStream }, skipped)),
     );
   }
   print(figures, skipped);
@@ -85,13 +93,13 @@ function prepareSmall(): Base {
   return { ...common, model, decoder, adapters, cases: adapterCases(qv, all) };
 }
 
-/** Random weights of a larger shape. */
-async function prepareLarge(): Promise<Base> {
+async function prepareLarge(shape: LlamaShape): Promise<Base> {
+  const { size, ...own } = LARGE[shape];
   const tokenizerFrom = findModel(options.model);
-  const model = await randomArtifact('llama-1b', tokenizerFrom);
-  const writeGguf = (file: string) => writeRandomGguf(file, tokenizerFrom);
-  const decoder = readDecoder(model);
-  return { ...common, model, decoder, adapters: undefined, writeGguf, cases: largeCases() };
+  const model = await randomArtifact(shape, tokenizerFrom);
+  const writeGguf = (file: string) => writeRandomGguf(file, shape, tokenizerFrom);
+  const shared = { ...common, ...own, model, decoder: readDecoder(model), adapters: undefined };
+  return { ...shared, writeGguf, cases: largeCases(size) };
 }
 
 /** @param skipped gets the titles of the peers that cannot be had, with the reasons */
@@ -147,7 +155,7 @@ async function measureSide(
   side: Side,
   turn: Turn,
 ): Promise<Values | undefined> {
-  if (side === 'this') return one.ours(one.isInt4 ? fleet.int4 : fleet.this, turn);
+  if (side === 'this') return one.ours((one.isInt4 && fleet.int4) || fleet.this, turn);
   const isOnlyThis = one.isInt4 || one.isOnlyThis;
   if (side === 'before')
     return fleet.before && !isOnlyThis ? one.ours(fleet.before, turn) : undefined;

@@ -141,20 +141,16 @@ export function adapterCases(qv: readonly string[], all: readonly string[]): Cas
 }
 
 /** The cases of a large base without adapters. */
-export function largeCases(): Case[] {
-  const cases = [
-    streams(1),
-    int4Stream([atLeast(1, 'llama-server')]),
-    streams(8),
-    streams(32),
-    prefill(36),
-    prefill(256),
-    prefill(1024),
-  ];
+export function largeCases(size: '1B' | '8B'): Case[] {
+  const prompts = [prefill(36), prefill(256), prefill(1024)];
+  const cases =
+    size === '1B'
+      ? [streams(1), int4Stream([atLeast(1, 'llama-server')]), streams(8), streams(32), ...prompts]
+      : [streams(1), streams(8), ...prompts];
   return cases.map((one) => ({
     ...one,
-    id: `1B, ${one.id}`,
-    figures: one.figures.map((row) => ({ ...row, metric: `1B shape, ${row.metric}` })),
+    id: `${size}, ${one.id}`,
+    figures: one.figures.map((row) => ({ ...row, metric: `${size} shape, ${row.metric}` })),
   }));
 }
 

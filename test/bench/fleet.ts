@@ -17,8 +17,8 @@ export interface Fleet {
   /** The model's folder. */
   readonly model: string;
   readonly this: Checkout;
-  /** This checkout with `--weights int4`. */
-  readonly int4: Checkout;
+  /** This checkout with `--weights int4`. Undefined if `this` has these weights. */
+  readonly int4: Checkout | undefined;
   readonly before: Checkout | undefined;
   /** By title. */
   readonly peers: ReadonlyMap<string, Running>;
@@ -33,17 +33,18 @@ export interface FleetOptions extends Stage {
   readonly against: string | undefined;
   /** The names of peers. */
   readonly peers: readonly string[];
+  /** Of all checkouts; default: the server's. */
+  readonly weights?: 'int4';
 }
 
 /** The flags of a lorikeet server. */
-export function serverFlags({
-  model,
-  adapters,
-  slots,
-  maxSeq,
-}: Pick<FleetOptions, 'model' | 'adapters' | 'slots' | 'maxSeq'>): string[] {
+export function serverFlags(
+  options: Pick<FleetOptions, 'model' | 'adapters' | 'slots' | 'maxSeq' | 'weights'>,
+): string[] {
+  const { model, adapters, slots, maxSeq, weights } = options;
   return [
     ...[`--model=${model}`, `--slots=${slots}`, `--max-seq=${maxSeq}`],
+    ...(weights ? [`--weights=${weights}`] : []),
     // Thirty-two wide adapters and as many narrow ones at once.
     ...(adapters === undefined ? [] : [`--adapters=${adapters}`, '--adapter-cache=2GiB']),
   ];
@@ -78,7 +79,7 @@ export async function startFleet(options: FleetOptions): Promise<Fleet> {
       model,
       this: await checkout('.'),
       before: against === undefined ? undefined : await checkout(against),
-      int4: await checkout('.', '--weights=int4'),
+      int4: options.weights ? undefined : await checkout('.', '--weights=int4'),
       ...{ peers, skipped, stop },
     };
   } catch (error) {

@@ -63,6 +63,8 @@ const LLAMA_8B = {
 /** The shapes by the names of `--shape`. */
 const SHAPES = { 'llama-1b': LLAMA_1B, 'qwen-0.5b': QWEN_05B, 'llama-8b': LLAMA_8B } as const;
 type ShapeName = keyof typeof SHAPES;
+/** The shapes that `writeBaseGguf` can write. */
+export type LlamaShape = Exclude<ShapeName, 'qwen-0.5b'>;
 
 /** The standard deviation of the weights, as models are initialized. */
 const DEVIATION = 0.02;
@@ -95,11 +97,11 @@ export async function randomArtifact(shape: ShapeName, tokenizerFrom: string): P
   return dir;
 }
 
-/** Writes the weights of Llama-3.2-1B's shape in fp16 to a GGUF file. */
-export function writeRandomGguf(file: string, tokenizerFrom: string): void {
+/** Writes the same weights of a shape of Llama in fp16 to a GGUF file. */
+export function writeRandomGguf(file: string, shape: LlamaShape, tokenizerFrom: string): void {
   const tokens = readTokens(tokenizerFrom);
-  const tensors = randomTensors(LLAMA_1B, tokens.tokens.length);
-  writeBaseGguf(file, { config: LLAMA_1B, tokens, tensors });
+  const config = SHAPES[shape];
+  writeBaseGguf(file, { config, tokens, tensors: randomTensors(config, tokens.tokens.length) });
 }
 
 /**
