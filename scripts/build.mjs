@@ -8,6 +8,7 @@ import { build } from 'esbuild';
 import { tsImport } from 'tsx/esm/api';
 import { NOT_BUNDLED } from './not-bundled.mjs';
 import { ownAddresses } from './own-addresses.mjs';
+import { CHILD_PROGRAMS } from './programs.mjs';
 
 const { out } = parseArgs({ options: { out: { type: 'string', default: 'dist' } } }).values;
 
@@ -20,14 +21,7 @@ const builtAddresses = ownAddresses((file) => {
 rmSync(out, { recursive: true, force: true });
 const { metafile } = await build({
   absWorkingDir: process.cwd(),
-  entryPoints: [
-    'src/main.ts',
-    'src/engine-process.ts',
-    'adapters/peft/pattern-worker.ts',
-    'src/grammar/compiler-worker.ts',
-    'src/tools/prompt-worker.ts',
-    'trainer/main.ts',
-  ],
+  entryPoints: ['src/main.ts', ...CHILD_PROGRAMS],
   outdir: out,
   outbase: '.',
   chunkNames: 'chunks/[name]-[hash]',

@@ -7,15 +7,28 @@ import process from 'node:process';
 import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { ownAddresses } from './own-addresses.mjs';
+import { CHILD_PROGRAMS } from './programs.mjs';
 
 const root = path.resolve(import.meta.dirname, '..');
 
-/** Each module keeps its address, so workers start from source. */
-const sourceAddresses = ownAddresses((file) => ({
-  url: JSON.stringify(pathToFileURL(file).href),
-  dirname: JSON.stringify(path.dirname(file)),
-  filename: JSON.stringify(file),
-}));
+/**
+ * Each module keeps its address, from which it finds files. A module that starts programs next to it gets the address that it would
+ * have as a separate file of the bundle, so that they start from there.
+ * @param {string} outdir
+ */
+const addressesIn = (outdir) =>
+  ownAddresses((file, text) => {
+    const built = path.join(outdir, path.relative(root, file).replace(/\.ts$/, '.js'));
+    const address = STARTS_PROGRAMS.test(text) ? built : file;
+    return {
+      url: JSON.stringify(pathToFileURL(address).href),
+      dirname: JSON.stringify(path.dirname(file)),
+      filename: JSON.stringify(file),
+    };
+  });
+
+/** They run as their parent does: from sources, or bundled. */
+const STARTS_PROGRAMS = /\bimport\.meta\.url\.endsWith\('\.ts'\)/;
 
 /**
  * Bundles TypeScript files below the root, with source maps, into a folder that is removed when this process exits.
@@ -29,10 +42,9 @@ export async function bundleSources(entries) {
   process.once('exit', () => rmSync(outdir, { recursive: true, force: true }));
   await build({
     absWorkingDir: root,
-    entryPoints: [...entries],
+    entryPoints: [...entries, ...CHILD_PROGRAMS],
     outdir,
     outbase: '.',
-    outExtension: { '.js': '.mjs' },
     bundle: true,
     splitting: true,
     format: 'esm',
@@ -40,8 +52,8 @@ export async function bundleSources(entries) {
     target: 'node20.19',
     packages: 'external',
     sourcemap: 'linked',
-    plugins: [sourceAddresses],
+    plugins: [addressesIn(outdir)],
     logLevel: 'warning',
   });
-  return entries.map((entry) => path.join(outdir, entry.replace(/\.ts$/, '.mjs')));
+  return entries.map((entry) => path.join(outdir, entry.replace(/\.ts$/, '.js')));
 }

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 /**
  * Returns the plugin. `expressionsOf` returns, by name, the code that replaces the properties of `import.meta` in one of our
  * modules.
- * @param {(file: string) => Readonly<Record<string, string>>} expressionsOf
+ * @param {(file: string, text: string) => Readonly<Record<string, string>>} expressionsOf
  * @returns {import('esbuild').Plugin}
  */
 export const ownAddresses = (expressionsOf) => ({
@@ -12,8 +12,9 @@ export const ownAddresses = (expressionsOf) => ({
   setup({ onLoad }) {
     onLoad({ filter: /\.ts$/ }, ({ path: file }) => {
       if (file.includes('node_modules')) return undefined;
-      const expressions = expressionsOf(file);
-      const contents = readFileSync(file, 'utf8').replace(
+      const text = readFileSync(file, 'utf8');
+      const expressions = expressionsOf(file, text);
+      const contents = text.replace(
         /\bimport\.meta\.(\w+)\b/g,
         (whole, property) => expressions[property] ?? whole,
       );

@@ -8,14 +8,17 @@ interface ProgramOptions extends ForkOptions {
 }
 
 /**
- * Forks the program at `entry`: a source file, which tsx loads, or a built one. When this process ends, the child is killed.
+ * Forks the program at `entry`: a built one, or a source file, which tsx loads if Node cannot. When this process ends, the child is
+ * killed.
  */
 export function forkProgram(
   entry: URL,
   args: readonly string[],
   { execArgv = [], niceness = 0, ...options }: ProgramOptions,
 ): ChildProcess {
-  const loader = entry.pathname.endsWith('.ts') ? ['--import', import.meta.resolve('tsx')] : [];
+  const { typescript } = process.features as { readonly typescript?: string | false };
+  const needsLoader = entry.pathname.endsWith('.ts') && !typescript;
+  const loader = needsLoader ? ['--import', import.meta.resolve('tsx')] : [];
   const child = fork(entry, args, { ...options, execArgv: [...execArgv, ...loader] });
   // Set immediately, because the threads that it starts later inherit the priority.
   if (niceness > 0 && child.pid !== undefined) setNiceness(child.pid, niceness);
