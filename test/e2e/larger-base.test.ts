@@ -44,7 +44,7 @@ interface Completion {
 }
 
 test('logits are those of llama.cpp, but for rounding', { skip: skipWithoutBase }, async (t) => {
-  const dir = await importLarger('none');
+  const dir = await importLarger('exact');
   const args = ['--model', dir, '--slots', '1', '--max-seq', '256'];
   const { url } = await serveFor(t, args, await preparedHome(dir, t));
   const size = { slots: 1, maxSeq: 256, threads: 2 };

@@ -14,10 +14,17 @@ const hasFile = process.env['LORIKEET_BASES'] && existsSync(gguf);
 export const skipWithoutBase =
   skipUnlessLong || (hasFile ? false : `LORIKEET_BASES has no ${path.basename(gguf)}`);
 
-/** Imports the file in the form of a user, or without further rounding. Returns the folder. */
-export async function importLarger(quantization: 'nf4' | 'none' = 'nf4'): Promise<string> {
-  const dir = path.join(home, 'models', quantization === 'nf4' ? NAME : `${NAME}-exact`);
-  const flags = ['--quantization', quantization, '--no-build'];
-  if (!existsSync(dir)) await succeed(['import', gguf, '--out', dir, ...flags], home);
+/** Forms of an import: as a user does it, without further rounding, and for four times the context. */
+const FORMS = {
+  usual: { suffix: '', flags: [] },
+  exact: { suffix: '-exact', flags: ['--quantization', 'none'] },
+  long: { suffix: '-long', flags: ['--rope-scaling', '{"rope_type":"yarn","factor":4}'] },
+} as const;
+
+/** Imports the file. Returns the folder. */
+export async function importLarger(form: keyof typeof FORMS = 'usual'): Promise<string> {
+  const { suffix, flags } = FORMS[form];
+  const dir = path.join(home, 'models', NAME + suffix);
+  if (!existsSync(dir)) await succeed(['import', gguf, '--out', dir, '--no-build', ...flags], home);
   return dir;
 }

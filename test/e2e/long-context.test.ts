@@ -13,6 +13,9 @@ import { preparedHome } from './served.ts';
 
 const lengths = (process.env['LORIKEET_LONG_TOKENS'] ?? '8192').split(',').map(Number);
 
+/** The positions that the base was trained for. Longer texts need scaled rotary positions. */
+const TRAINED_POSITIONS = 32_768;
+
 /** Sentence, question and answer. Each sentence stands at the same distance from the next. */
 const FACTS = [
   ['The harbour office opens at 7:45.', 'When does the harbour office open?', '7:45'],
@@ -54,9 +57,9 @@ function longText(characters: number): string {
 
 /** Resolves with the questions that were not answered, and their answers. @param flags of the server */
 async function readLongText(t: TestContext, tokens: number, flags: readonly string[]) {
-  const dir = await importLarger();
-  const maxSeq = String(tokens + ROOM_TOKENS);
-  const args = ['--model', dir, '--slots', '1', '--max-seq', maxSeq, ...flags];
+  const maxSeq = tokens + ROOM_TOKENS;
+  const dir = await importLarger(maxSeq > TRAINED_POSITIONS ? 'long' : 'usual');
+  const args = ['--model', dir, '--slots', '1', '--max-seq', String(maxSeq), ...flags];
   const { url, child } = await serveFor(t, args, await preparedHome(dir, t));
   const chat = async (content: string, maxTokens: number) => {
     const startedMs = performance.now();
