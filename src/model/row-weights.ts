@@ -27,6 +27,8 @@ export interface RowLinear {
   readonly kind: FusedLinear | 'head';
   readonly inputs: number;
   readonly outputs: number;
+  /** Whether it keeps 8 bits in a base of 4. */
+  readonly keeps8Bits: boolean;
 }
 
 /**
@@ -42,8 +44,8 @@ const ROW_INPUTS: Readonly<
   mlp_out: { floats: 48, groups: 4 },
   head: { floats: 8, groups: 1 },
 };
-/** The linears with 4-bit weights, if any have: most of a base. Those of the attention are small, and lose most (decision 43). */
-const FOUR_BIT_KINDS: ReadonlySet<RowLinear['kind']> = new Set(['mlp_in', 'mlp_out']);
+/** Bases with fewer channels lose more by 4 bits, and save less memory. */
+const WIDE = 1024;
 
 /**
  * 4-bit weights as our own operator reads them (`native/kernels.h`): records of sixteen outputs and a span of inputs, with a scale
@@ -65,7 +67,7 @@ export type RowPacking = 'plain' | 'packed';
 /** The per-token form of a base. */
 export interface RowForm {
   readonly packing: RowPacking;
-  /** 4: the linears of the MLP are records of 4-bit weights, and nothing is smoothed. `packed` only. Default: 8. */
+  /** 4: linears are records of 4-bit weights unless they keep 8 bits, and nothing is smoothed. `packed` only. Default: 8. */
   readonly bits?: 4;
   /** By name, the numbers of float inputs of linears that need more than usual. */
   readonly floats?: Readonly<Record<string, number>>;
@@ -94,12 +96,26 @@ export interface RowMatrix {
 export function fusedLinear(config: DecoderConfig, layer: number, fused: FusedLinear): RowLinear {
   const inputs = TARGET_MODULES[fusedTargets(config, fused)[0]!].inFeatures(config);
   const outputs = fusedWidth(config, fused);
-  return { name: `layers.${layer}.${fused}`, kind: fused, inputs, outputs };
+  const keeps8Bits = losesBy4Bits(config, layer, fused);
+  return { name: `layers.${layer}.${fused}`, kind: fused, inputs, outputs, keeps8Bits };
+}
+
+/**
+ * Whether 4 bits cost more quality than their memory is worth (decision 43): in the attention, which is a small part of a base, and in
+ * the MLP's first linear in the second half of a narrow base.
+ */
+function losesBy4Bits(
+  { hiddenSize, layerCount }: DecoderConfig,
+  layer: number,
+  fused: FusedLinear,
+): boolean {
+  if (fused === 'mlp_out') return false;
+  return fused !== 'mlp_in' || (hiddenSize < WIDE && layer >= layerCount / 2);
 }
 
 /** Returns the output head as a linear. */
 export function headLinear({ hiddenSize, vocabSize }: DecoderConfig): RowLinear {
-  return { name: 'head', kind: 'head', inputs: hiddenSize, outputs: vocabSize };
+  return { name: 'head', kind: 'head', inputs: hiddenSize, outputs: vocabSize, keeps8Bits: true };
 }
 
 /** Lists the fused linears layer by layer, and then the head. */
@@ -123,10 +139,10 @@ export function canPack(config: DecoderConfig, bits?: RowForm['bits']): boolean 
 
 /** Returns the records of a linear's 4-bit weights, uint8. Undefined if its weights have 8 bits. */
 export function recordsTensor(
-  { name, kind, inputs, outputs }: RowLinear,
+  { name, inputs, outputs, keeps8Bits }: RowLinear,
   { bits }: RowForm,
 ): ServingTensor | undefined {
-  if (bits !== 4 || !FOUR_BIT_KINDS.has(kind)) return undefined;
+  if (bits !== 4 || keeps8Bits) return undefined;
   const dims = [outputs / RECORD.outputs, inputs / RECORD.inputs, RECORD.bytes];
   return { name: `${name}.records`, type: 'uint8', dims };
 }

@@ -21,7 +21,7 @@ import {
 
 /**
  * `int8`: NF4 expanded to 8 bits. `int4`: rounded to sixteen even levels, for bases of 1B parameters or more; with our own operator
- * the attention keeps 8 bits. `nf4`: 4 bits, small and slow. `f32`: the exact reference.
+ * the linears that lose most keep 8 bits. `nf4`: 4 bits, small and slow. `f32`: the exact reference.
  */
 export const WEIGHTS_MODES = ['int8', 'int4', 'nf4', 'f32'] as const;
 /** The serving form of a base's weights. */
