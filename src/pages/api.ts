@@ -115,10 +115,14 @@ export async function requestJson<T>(path: string, options?: RequestOptions): Pr
   return (await request(path, options)).json();
 }
 
+/** Reads data that a page can do without; undefined if that fails. */
+export function readOptional<T>(path: string, options?: RequestOptions): Promise<T | undefined> {
+  return requestJson<T>(path, { ...options, isQuiet: true }).catch(() => undefined);
+}
+
 /** Resolves with a model, or with nothing of it if it cannot be read. */
-export function readModel(name: string): Promise<Partial<Model>> {
-  const path = `v1/models/${encodeURIComponent(name)}`;
-  return requestJson<Partial<Model>>(path, { isQuiet: true }).catch(() => ({}));
+export async function readModel(name: string): Promise<Partial<Model>> {
+  return (await readOptional<Model>(`v1/models/${encodeURIComponent(name)}`)) ?? {};
 }
 
 async function toError(response: Response): Promise<ApiError> {

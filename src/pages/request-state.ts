@@ -1,6 +1,6 @@
 // Describes a running request. The server looks up by id what the request is waiting for; a page asks while no token has arrived.
 import type { RequestList, Request as ServerRequest } from '../contracts/management-api.ts';
-import { poll, requestJson } from './api.ts';
+import { poll, readOptional } from './api.ts';
 import { counted, duration } from './format.ts';
 import { createId } from './ids.ts';
 
@@ -44,8 +44,8 @@ export function watchRequest(show: (text: string) => void): {
   let isStopped = false;
   let stopPolling = () => {};
   const ask = async () => {
-    const asking = requestJson<RequestList>(`v1/requests?id=${id}`, { isQuiet: true });
-    const list = await asking.catch(() => undefined); // the answer itself says what is wrong
+    // If it fails, the answer itself says what is wrong.
+    const list = await readOptional<RequestList>(`v1/requests?id=${id}`);
     if (isStopped) return;
     const [request] = list?.data ?? [];
     const text = request ? stateText(request, list?.is_training) : 'waiting for the server';

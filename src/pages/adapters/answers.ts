@@ -2,16 +2,16 @@
 import type { ClassificationList, EmbeddingList } from '../../contracts/openai.ts';
 import { readModel, requestJson } from '../api.ts';
 import { likelyClasses } from '../classes.ts';
-import { percent } from '../format.ts';
 
 /** Enough to see how a model answers. */
 const MAX_TOKENS = 200;
 
-/** A number with its name, between 0 and 1. */
-export interface Bar {
+/** A class with its probability, or a model with the similarity that it sees. */
+export interface NamedShare {
   readonly name: string;
-  readonly value: number;
-  readonly text: string;
+  readonly share: number;
+  /** How it is shown, unless in percent. */
+  readonly text?: string;
 }
 
 /** Requests a short answer. Sampling is greedy, so that a difference comes from the models. */
@@ -29,27 +29,27 @@ export async function classify(
   model: string,
   input: string,
   signal?: AbortSignal,
-): Promise<readonly Bar[]> {
+): Promise<readonly NamedShare[]> {
   const [{ data }, { labels = [] }] = await Promise.all([
     requestJson<ClassificationList>('classify', { json: { model, input }, signal }),
     readModel(model),
   ]);
   const shares = data[0] ? likelyClasses(data[0], labels) : [];
-  return shares.map(({ label: name, share: value }) => ({ name, value, text: percent(value) }));
+  return shares.map(({ label: name, share }) => ({ name, share }));
 }
 
 /** Returns the cosine similarity of two texts for each model. Embeddings have length 1. */
 export function compare(
   models: readonly string[],
   input: readonly string[],
-): Promise<readonly Bar[]> {
+): Promise<readonly NamedShare[]> {
   return Promise.all(
     models.map(async (name) => {
       const json = { model: name, input, encoding_format: 'float' };
       const { data } = await requestJson<EmbeddingList>('v1/embeddings', { json });
       const [a, b] = data.map(({ embedding }) => embedding as number[]);
-      const value = a!.reduce((sum, one, i) => sum + one * b![i]!, 0);
-      return { name, value, text: value.toFixed(3) };
+      const share = a!.reduce((sum, one, i) => sum + one * b![i]!, 0);
+      return { name, share, text: share.toFixed(3) };
     }),
   );
 }

@@ -3,7 +3,8 @@ import { useState } from 'preact/hooks';
 import { errorText } from '../api.ts';
 import { AreaField } from '../components/fields.tsx';
 import { Panel } from '../components/parts.tsx';
-import { type Bar, classify, compare } from './answers.ts';
+import { ShareRow } from '../components/share-row.tsx';
+import { classify, compare, type NamedShare } from './answers.ts';
 
 interface TryFormProps {
   readonly model: string;
@@ -16,11 +17,11 @@ interface TryFormProps {
 export function TryForm({ model, base, examples }: TryFormProps) {
   const labels = base === undefined ? ['Text'] : ['First text', 'Second text'];
   const [texts, setTexts] = useState(() => labels.map((_, i) => examples[i] ?? ''));
-  const [outcome, setOutcome] = useState<readonly Bar[] | string>();
+  const [outcome, setOutcome] = useState<readonly NamedShare[] | string>();
   const run = (event: Event) => {
     event.preventDefault();
-    const bars = base === undefined ? classify(model, texts[0]!) : compare([model, base], texts);
-    bars.then(setOutcome, (error) => setOutcome(errorText(error)));
+    const shares = base === undefined ? classify(model, texts[0]!) : compare([model, base], texts);
+    shares.then(setOutcome, (error) => setOutcome(errorText(error)));
   };
   return (
     <Panel id="try" title={base === undefined ? 'Classify a text' : 'Compare two texts'}>
@@ -41,22 +42,16 @@ export function TryForm({ model, base, examples }: TryFormProps) {
           {base === undefined ? 'Classify' : 'Compare'}
         </button>
         <div class="alternatives" role="status" hidden={!outcome}>
-          {typeof outcome === 'string' ? <p class="problem">{outcome}</p> : outcome?.map(barRow)}
+          {typeof outcome === 'string' ? (
+            <p class="problem">{outcome}</p>
+          ) : (
+            outcome?.map((row, i) => <ShareRow key={row.name} {...row} isChosen={i === 0} />)
+          )}
           {base !== undefined && (
             <p class="help">Cosine similarity: 1 means the same direction, 0 means unrelated.</p>
           )}
         </div>
       </form>
     </Panel>
-  );
-}
-
-function barRow({ name, value, text }: Bar, i: number) {
-  return (
-    <p key={name} class={i === 0 ? 'chosen' : ''}>
-      <code>{name}</code>
-      <meter max={1} value={value} aria-hidden="true" />
-      <span>{text}</span>
-    </p>
   );
 }

@@ -6,21 +6,23 @@ import { number, Panel, Table } from '../components/parts.tsx';
 import { count } from '../format.ts';
 import { query } from '../store/query.ts';
 import { toFigures } from '../usage/figures.ts';
+import { firstDay, readDays } from '../usage/store.ts';
 
 /** The most days that the API returns at once. */
 const DAYS = 31;
-const DAY_S = 86_400;
 const POLL_MS = 10_000;
 
 /** The tenants that used the adapter lately. A tenant without an admin key sees its own use. */
 export function Users({ name }: { readonly name: string }) {
   const usage = useMemo(() => {
-    return query(() => requestJson<UsagePage>(usagePath(name), { isQuiet: true }));
+    const read = (path: string) =>
+      requestJson<UsagePage>(`${path}&models=${name}`, { isQuiet: true });
+    return query(() => readDays(firstDay(DAYS), DAYS, read));
   }, [name]);
   useEffect(() => usage.follow(POLL_MS), [usage]);
-  const page = usage.data.value;
-  if (!page) return null; // such as on a server without usage
-  const { tenants } = toFigures(page.data);
+  const days = usage.data.value;
+  if (!days) return null; // such as on a server without usage
+  const { tenants } = toFigures(days);
   return (
     <Panel id="users" title="Who uses it">
       {tenants.length === 0 ? (
@@ -38,14 +40,4 @@ export function Users({ name }: { readonly name: string }) {
       )}
     </Panel>
   );
-}
-
-function usagePath(name: string): string {
-  const query = new URLSearchParams({
-    start_time: String(Math.floor(Date.now() / 1000) - (DAYS - 1) * DAY_S),
-    group_by: 'project_id',
-    models: name,
-    limit: String(DAYS),
-  });
-  return `v1/organization/usage/completions?${query}`;
 }

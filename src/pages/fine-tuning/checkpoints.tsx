@@ -3,7 +3,7 @@ import { useState } from 'preact/hooks';
 import type { FineTuningJob, FineTuningJobCheckpoint } from '../../contracts/fine-tuning-api.ts';
 import { errorText } from '../api.ts';
 import { downloadFile } from '../browser.ts';
-import { number, Table } from '../components/parts.tsx';
+import { number, Panel, Table } from '../components/parts.tsx';
 import { TryLink } from '../components/try-link.tsx';
 import { count } from '../format.ts';
 import { METRICS } from '../tables.ts';
@@ -44,8 +44,7 @@ export function Checkpoints({ job, steps, checkpoints }: CheckpointsProps) {
     ? 'The job ended before its first checkpoint.'
     : 'You can try a checkpoint at the end of each epoch.';
   return (
-    <section class="panel" aria-labelledby="result-title">
-      <h2 id="result-title">Checkpoints</h2>
+    <Panel id="checkpoints" title="Checkpoints">
       {rows.length > 0 && (
         <div id="results">
           <Table
@@ -71,7 +70,7 @@ export function Checkpoints({ job, steps, checkpoints }: CheckpointsProps) {
           </button>
         ))}
       </div>
-    </section>
+    </Panel>
   );
 }
 

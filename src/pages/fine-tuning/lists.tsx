@@ -2,7 +2,7 @@
 import { useEffect } from 'preact/hooks';
 import type { FineTuningJob } from '../../contracts/fine-tuning-api.ts';
 import { MoreButton } from '../components/more-button.tsx';
-import { number, Table } from '../components/parts.tsx';
+import { number, Panel, Table } from '../components/parts.tsx';
 import { SearchField } from '../components/search-field.tsx';
 import { count, dateAndTime, duration, figure, percent } from '../format.ts';
 import {
@@ -131,8 +131,7 @@ function RunList({ store }: ListProps) {
   const list = store.runs.data.value;
   if (!list?.training_runs.length || !store.isLoaded.value) return null;
   return (
-    <section class="panel" id="runs-section" aria-labelledby="runs-title">
-      <h2 id="runs-title">Your training loops</h2>
+    <Panel id="runs-section" title="Your training loops">
       <div id="runs">
         <Table
           caption="Your training loops"
@@ -161,6 +160,6 @@ function RunList({ store }: ListProps) {
         hasMore={list.training_runs.length < list.cursor.total_count}
         more={store.moreRuns}
       />
-    </section>
+    </Panel>
   );
 }

@@ -4,13 +4,14 @@ import { CopyButton } from '../components/copy-button.tsx';
 import { useFocusFallback } from '../components/focus.ts';
 import { onDemand } from '../components/on-demand.tsx';
 import { Problem } from '../components/problem.tsx';
+import { ShareRow } from '../components/share-row.tsx';
 import { Act } from './button.tsx';
 import { type Answer, hasContent, isUnfinished } from './chat.ts';
 import type { TurnNode } from './chat-tree.ts';
 import { jsonParts } from './json-parts.ts';
 import { store } from './store.ts';
 import { TextEditor } from './text-editor.tsx';
-import { ShareRow, TokenView } from './token-view.tsx';
+import { TokenView } from './token-view.tsx';
 
 /** Loaded with the first answer, whose text is plain until then. */
 const useMarkdown = onDemand(async () => (await import('./markdown.tsx')).Markdown);

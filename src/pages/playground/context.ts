@@ -1,6 +1,6 @@
 // How much of the first model's context the next message fills, as its server counts.
 import { effect, signal } from '@preact/signals';
-import { requestJson } from '../api.ts';
+import { readOptional } from '../api.ts';
 import type { CurrentChat } from './current-chat.ts';
 import type { Runs } from './runs.ts';
 import type { Settings } from './settings.ts';
@@ -36,8 +36,7 @@ export function watchContext({ settings, current: { path, draft }, runs }: Watch
     let isOld = false;
     const timer = setTimeout(async () => {
       type Counted = { count: number; max_model_len: number };
-      const counting = requestJson<Counted>('tokenize', { json, isQuiet: true });
-      const counted = await counting.catch(() => undefined); // sending says what is wrong
+      const counted = await readOptional<Counted>('tokenize', { json }); // sending says what is wrong
       if (!isOld) use.value = counted && { tokens: counted.count, limit: counted.max_model_len };
     }, REST_MS);
     return () => {

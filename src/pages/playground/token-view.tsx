@@ -1,7 +1,7 @@
 // The tokens of an answer, colored by probability. A selected token shows its alternatives.
 import { useState } from 'preact/hooks';
 import type { ChatTokenLogprob } from '../../contracts/openai.ts';
-import { percent } from '../format.ts';
+import { ShareRow } from '../components/share-row.tsx';
 
 /** A row of tokens. One of them is in the tab order; arrow keys move between them. */
 export function TokenView({ tokens }: { readonly tokens: readonly ChatTokenLogprob[] }) {
@@ -54,23 +54,6 @@ function Alternatives({ token }: { readonly token: ChatTokenLogprob }) {
       isChosen={one.token === token.token}
     />
   ));
-}
-
-interface ShareRowProps {
-  readonly name: string;
-  readonly share: number;
-  readonly isChosen: boolean;
-}
-
-/** A line with a probability. */
-export function ShareRow({ name, share, isChosen }: ShareRowProps) {
-  return (
-    <p class={isChosen ? 'chosen' : ''}>
-      <code>{name}</code>
-      <meter max={1} value={share} aria-hidden="true" />
-      <span>{percent(share)}</span>
-    </p>
-  );
 }
 
 function levelOf({ logprob }: ChatTokenLogprob): string {

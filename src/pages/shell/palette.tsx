@@ -2,7 +2,7 @@
 import { signal } from '@preact/signals';
 import type { FineTuningJob as Job } from '../../contracts/fine-tuning-api.ts';
 import type { Model } from '../../contracts/openai.ts';
-import { requestJson } from '../api.ts';
+import { readOptional } from '../api.ts';
 import { Combobox } from '../components/combobox.tsx';
 import { Dialog } from '../components/dialog.tsx';
 import { setTheme, THEMES } from './theme.ts';
@@ -32,11 +32,8 @@ const goTo = (href: string) => () => location.assign(href);
 
 /** Reads the lists of the API. A list that is not there is left out. */
 async function findPlaces(): Promise<void> {
-  const list = <Item,>(path: string) =>
-    requestJson<{ data: readonly Item[] }>(path, { isQuiet: true }).then(
-      ({ data }) => data,
-      () => [],
-    );
+  const list = async <Item,>(path: string) =>
+    (await readOptional<{ data: readonly Item[] }>(path))?.data ?? [];
   const [models, jobs] = await Promise.all([
     list<Model>('v1/models?limit=1000'),
     list<Job>('v1/fine_tuning/jobs?limit=100'),

@@ -3,7 +3,7 @@ import { effect, signal } from '@preact/signals';
 import type { BatchObject } from '../../contracts/batch-object.ts';
 import type { FineTuningJob } from '../../contracts/fine-tuning-api.ts';
 import type { MetricsHistory, MetricsStatus, RequestList } from '../../contracts/management-api.ts';
-import { ApiError, errorText, poll, requestJson } from '../api.ts';
+import { ApiError, errorText, poll, readOptional, requestJson } from '../api.ts';
 import { keyHeaders } from '../key.ts';
 import { query } from '../store/query.ts';
 import { type Health, type Reading, type ServerStatus, statusOfHealth } from './figures.ts';
@@ -48,9 +48,8 @@ export function createStatusStore() {
   /** Read now and then, and when the server responds again, since it may be a new process. */
   async function refreshHistory() {
     historyMs = Date.now();
-    history.value = isPublicOnly.value
-      ? undefined
-      : await quietly<MetricsHistory>('metrics/history');
+    const path = 'metrics/history';
+    history.value = isPublicOnly.value ? undefined : await readOptional<MetricsHistory>(path);
   }
 
   /** Asks for a key if the server needs one. */
@@ -78,7 +77,7 @@ export function createStatusStore() {
       // Everything appears together, unless the jobs take long.
       const isFirst = readings.value.length === 0;
       if (isFirst) await Promise.race([jobsRead, afterMs(JOBS_WAIT_MS)]);
-      requests.value = await quietly<RequestList>('v1/requests');
+      requests.value = await readOptional<RequestList>('v1/requests');
       const { prompt_tokens = null, generated_tokens = null } = status.engine ?? {};
       const reading = { at: Date.now() / 1000, prompt_tokens, generated_tokens, status };
       readings.value = [...readings.value, reading].slice(-MAX_READINGS);
@@ -106,11 +105,6 @@ function newest<Item>(path: string) {
   );
   list.follow(LISTS_POLL_MS);
   return list;
-}
-
-/** Reads optional data. */
-function quietly<T>(path: string): Promise<T | undefined> {
-  return requestJson<T>(path, { isQuiet: true }).catch(() => undefined);
 }
 
 /** The health is an answer with status 503 as well. */

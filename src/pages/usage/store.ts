@@ -30,15 +30,22 @@ export function createUsageStore(read = readUsage) {
 }
 
 async function readUsage(days: number) {
-  const startS = Math.floor(Date.now() / 1000 / DAY_S - days + 1) * DAY_S;
   let limits: Limit[] = [];
   const read = async (path: string) => {
     const response = await request(path);
     limits = limitsOf(response.headers); // not those of /v1/me, which does not count as a request
     return response.json();
   };
-  const [buckets, me] = await Promise.all([readDays(startS, days, read), requestJson<Me>('v1/me')]);
+  const [buckets, me] = await Promise.all([
+    readDays(firstDay(days), days, read),
+    requestJson<Me>('v1/me'),
+  ]);
   return { figures: toFigures(buckets), limits, me };
+}
+
+/** Returns the start of the first of the last days, today included. */
+export function firstDay(days: number): number {
+  return Math.floor(Date.now() / 1000 / DAY_S - days + 1) * DAY_S;
 }
 
 /** Reads days by tenant. A page may end early, because its results are limited. */
