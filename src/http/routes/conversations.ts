@@ -40,9 +40,7 @@ export function addConversationRoutes(
   limits: HttpLimits,
 ): void {
   const response = json(conversationSchema);
-  addRoute(app, {
-    method: 'post',
-    path: PATH,
+  addRoute(app, `POST ${PATH}`, {
     summary: 'Create a conversation',
     body: { schema: createConversationSchema, limits, isOptional: true },
     response,
@@ -52,9 +50,7 @@ export function addConversationRoutes(
       return toConversation(id, conversation);
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: ONE,
+  addRoute(app, `GET ${ONE}`, {
     summary: 'Get a conversation',
     response,
     async handle(c) {
@@ -62,9 +58,7 @@ export function addConversationRoutes(
       return toConversation(id, found(await conversations.find(tenant, id)));
     },
   });
-  addRoute(app, {
-    method: 'post',
-    path: ONE,
+  addRoute(app, `POST ${ONE}`, {
     summary: 'Replace the metadata of a conversation',
     body: { schema: updateConversationSchema, limits },
     response,
@@ -75,9 +69,7 @@ export function addConversationRoutes(
       return toConversation(id, found(after));
     },
   });
-  addRoute(app, {
-    method: 'delete',
-    path: ONE,
+  addRoute(app, `DELETE ${ONE}`, {
     summary: 'Delete a conversation; responses keep their own copy of its items',
     response: json(deletedConversationSchema),
     async handle(c) {
@@ -90,9 +82,7 @@ export function addConversationRoutes(
 }
 
 function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimits): void {
-  addRoute(app, {
-    method: 'post',
-    path: ITEMS,
+  addRoute(app, `POST ${ITEMS}`, {
     summary: 'Add items to a conversation',
     body: { schema: addItemsSchema, limits },
     response: json(inputItemListSchema),
@@ -103,9 +93,7 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
       return toListResponse({ items: added, hasMore: false }, toItem);
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: ITEMS,
+  addRoute(app, `GET ${ITEMS}`, {
     summary: 'List the items of a conversation, the newest first',
     query: itemsQuery,
     response: json(inputItemListSchema),
@@ -119,9 +107,7 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
       );
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: ITEM,
+  addRoute(app, `GET ${ITEM}`, {
     summary: 'Get an item of a conversation',
     response: json(responseItemSchema),
     async handle(c) {
@@ -130,9 +116,7 @@ function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimit
       return toItem(found(item));
     },
   });
-  addRoute(app, {
-    method: 'delete',
-    path: ITEM,
+  addRoute(app, `DELETE ${ITEM}`, {
     summary: 'Delete an item of a conversation',
     response: json(conversationSchema),
     async handle(c) {

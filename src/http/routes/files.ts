@@ -67,9 +67,7 @@ export function addFileRoutes(
   app: App,
   { files, uploads }: Pick<JobsSide, 'files' | 'uploads'>,
 ): void {
-  addRoute(app, {
-    method: 'post',
-    path: PATH,
+  addRoute(app, `POST ${PATH}`, {
     summary: 'Upload a file of rows; the job or batch that uses it checks them',
     content: { 'multipart/form-data': { schema: uploadForm } },
     response: json(fileObjectSchema),
@@ -82,9 +80,7 @@ export function addFileRoutes(
       return toFileObject(meta);
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: PATH,
+  addRoute(app, `GET ${PATH}`, {
     summary: 'List files, the newest first',
     query: listQuery,
     response: json(fileListSchema),
@@ -93,16 +89,12 @@ export function addFileRoutes(
       return toListResponse(page, toFileObject);
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: `${PATH}/{id}`,
+  addRoute(app, `GET ${PATH}/{id}`, {
     summary: 'Get one file’s details',
     response: json(fileObjectSchema),
     handle: async (c) => toFileObject(await files.get(...ownId(c))),
   });
-  addRoute(app, {
-    method: 'delete',
-    path: `${PATH}/{id}`,
+  addRoute(app, `DELETE ${PATH}/{id}`, {
     summary: 'Delete a file; jobs that already train with it continue',
     response: json(deletedFileSchema),
     async handle(c) {
@@ -111,9 +103,7 @@ export function addFileRoutes(
       return { id, object: 'file', deleted: true };
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: `${PATH}/{id}/content`,
+  addRoute(app, `GET ${PATH}/{id}/content`, {
     summary: 'Download a file as it is (result tables are not in base64)',
     response: { 'application/octet-stream': { schema: z.string() } },
     async handle(c) {

@@ -121,7 +121,8 @@ export function addMessageRoutes(app: App, deps: Deps): void {
 }
 
 /** A route of a dialect. */
-interface DialectRoute<Body> extends Pick<Route<Body>, 'path' | 'summary' | 'response'> {
+interface DialectRoute<Body> extends Pick<Route<Body>, 'summary' | 'response'> {
+  readonly path: string;
   readonly schema: z.ZodType<Body>;
 }
 
@@ -129,13 +130,12 @@ interface DialectRoute<Body> extends Pick<Route<Body>, 'path' | 'summary' | 'res
 function addDialectRoute<Body extends GenerationBody>(
   app: App,
   deps: Deps,
-  { schema, ...route }: DialectRoute<Body>,
+  { path, schema, ...route }: DialectRoute<Body>,
   handle: (c: Context<HttpEnv>, body: Body) => Promise<Response | object>,
 ): void {
-  addRoute(app, {
+  addRoute(app, `POST ${path}`, {
     ...route,
     ...waitingRoute(deps),
-    method: 'post',
     body: { schema, limits: deps.limits },
     handle,
   });

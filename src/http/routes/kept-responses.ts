@@ -23,9 +23,7 @@ const itemsQuery = z.strictObject({
 
 /** Adds the routes. */
 export function addKeptResponseRoutes(app: App, responses: KeptResponses): void {
-  addRoute(app, {
-    method: 'get',
-    path: PATH,
+  addRoute(app, `GET ${PATH}`, {
     summary: 'Get a kept response',
     response: json(responseSchema),
     description: 'The response as it was answered',
@@ -35,9 +33,7 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
       return c.body(record.response, 200, { 'content-type': 'application/json' });
     },
   });
-  addRoute(app, {
-    method: 'delete',
-    path: PATH,
+  addRoute(app, `DELETE ${PATH}`, {
     summary: 'Delete a kept response; responses that continued it keep their own copy of its items',
     response: json(deletedResponseSchema),
     async handle(c) {
@@ -46,9 +42,7 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
       return { id, object: 'response', deleted: true };
     },
   });
-  addRoute(app, {
-    method: 'post',
-    path: `${PATH}/cancel`,
+  addRoute(app, `POST ${PATH}/cancel`, {
     summary: 'Cancel a response in the background; one that has ended stays as it is',
     response: json(responseSchema),
     async handle(c) {
@@ -57,9 +51,7 @@ export function addKeptResponseRoutes(app: App, responses: KeptResponses): void 
       return c.body(record.response, 200, { 'content-type': 'application/json' });
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: `${PATH}/input_items`,
+  addRoute(app, `GET ${PATH}/input_items`, {
     summary: 'List the items that a kept response answered, the newest first',
     query: itemsQuery,
     response: json(inputItemListSchema),

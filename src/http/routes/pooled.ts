@@ -28,9 +28,7 @@ import { type App, addRoute, json } from '../wire/route.ts';
 /** Adds `POST /v1/embeddings`. */
 export function addEmbeddingsRoute(app: App, deps: Deps): void {
   const { limits, model: base } = deps;
-  addRoute(app, {
-    method: 'post',
-    path: '/v1/embeddings',
+  addRoute(app, 'POST /v1/embeddings', {
     summary: 'Turn texts into vectors',
     body: { schema: embeddingRequestSchema({ ...base, limits }), limits },
     response: json(embeddingListSchema),
@@ -53,9 +51,7 @@ export function addEmbeddingsRoute(app: App, deps: Deps): void {
 /** Adds `POST /classify`. */
 export function addClassifyRoute(app: App, deps: Deps): void {
   const { limits, model: base } = deps;
-  addRoute(app, {
-    method: 'post',
-    path: '/classify',
+  addRoute(app, 'POST /classify', {
     summary: 'Classify texts',
     body: { schema: classifyRequestSchema({ ...base, limits }), limits },
     response: json(classificationListSchema),

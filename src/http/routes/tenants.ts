@@ -21,9 +21,7 @@ export function addTenantsRoute(
   { rateLimits }: Pick<Deps, 'rateLimits'>,
   tenants: NonNullable<Access['tenants']>,
 ): void {
-  addRoute(app, {
-    method: 'get',
-    path: '/v1/tenants',
+  addRoute(app, 'GET /v1/tenants', {
     summary: 'List the tenants with their limits, use and keys (admin)',
     query: querySchema,
     response: json(tenantListSchema),

@@ -21,9 +21,7 @@ import { type App, addRoute, json } from '../wire/route.ts';
 export function addTokenizeRoutes(app: App, deps: Deps): void {
   const { model, limits } = deps;
   const maxCount = model.maxSeqLength * limits.maxCharsPerToken;
-  addRoute(app, {
-    method: 'post',
-    path: '/tokenize',
+  addRoute(app, 'POST /tokenize', {
     summary: 'Turn a text or a conversation into tokens',
     body: { schema: tokenizeRequestSchema({ ...model, limits }), limits },
     response: json(tokenizedSchema),
@@ -48,9 +46,7 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
       };
     },
   });
-  addRoute(app, {
-    method: 'post',
-    path: '/detokenize',
+  addRoute(app, 'POST /detokenize', {
     summary: 'Turn tokens into text',
     body: { schema: detokenizeRequestSchema({ ...model, maxCount }), limits },
     response: json(detokenizedSchema),
@@ -61,9 +57,7 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
       };
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: '/tokenizer_info',
+  addRoute(app, 'GET /tokenizer_info', {
     summary: 'Get the configuration of the tokenizer',
     response: json(tokenizerInfoSchema),
     handle: () => requireTokenizer(deps).config,
