@@ -6,13 +6,12 @@ import { fieldError } from '../../common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../contracts/generation.ts';
 import { classificationListSchema, embeddingListSchema } from '../../contracts/openai.ts';
 import type { Deps } from '../deps.ts';
-import { waitingRoute } from '../generation/admission.ts';
+import { enterQueue, waitingRoute } from '../generation/admission.ts';
 import type { DocumentWriter, Endpoint, ResponseHead } from '../generation/generation-plan.ts';
 import {
   createClassificationDocument,
   createEmbeddingDocument,
 } from '../generation/pooled-documents.ts';
-import { enterQueue } from '../generation/queue-entry.ts';
 import { respond } from '../generation/respond.ts';
 import { prefixScope, toTextEnd } from '../request/prepare-generation.ts';
 import { preparePrompts, resolveMaxTokens, toTruncation } from '../request/prompts.ts';

@@ -8,8 +8,7 @@ import {
 } from '../../contracts/management-api.ts';
 import type { Deps } from '../deps.ts';
 import { toRenderOptions } from '../dialects/render-options.ts';
-import { waitingRoute } from '../generation/admission.ts';
-import { enterQueue } from '../generation/queue-entry.ts';
+import { enterQueue, waitingRoute } from '../generation/admission.ts';
 import { prepareMessages, prepareText } from '../request/prompts.ts';
 import { openBase, openModel, type RequestModel } from '../request/request-model.ts';
 import type { TokenFields } from '../schema/fields.ts';
