@@ -7,6 +7,7 @@ import type { Deps } from '../deps.ts';
 import { pageQuery } from '../schema/fields.ts';
 import { requireAdmin } from '../wire/middleware.ts';
 import { type App, addRoute, json } from '../wire/route.ts';
+import { toListResponse } from './api-objects.ts';
 
 type Keyed = ReturnType<NonNullable<Access['tenants']>>[number];
 
@@ -28,14 +29,8 @@ export function addTenantsRoute(
     handle(c, { after = '', limit }) {
       requireAdmin(c);
       const rest = tenants().filter(({ tenant }) => tenant.id > after);
-      const page = rest.slice(0, limit);
-      return {
-        object: 'list',
-        data: page.map((one) => toSettings(one, rateLimits.use(one.tenant))),
-        first_id: page[0]?.tenant.id ?? null,
-        last_id: page.at(-1)?.tenant.id ?? null,
-        has_more: rest.length > page.length,
-      };
+      const page = { items: rest.slice(0, limit), hasMore: rest.length > limit };
+      return toListResponse(page, (one) => toSettings(one, rateLimits.use(one.tenant)));
     },
   });
 }
