@@ -1,6 +1,6 @@
 // The requests of /v1/conversations.
 import { z } from '@hono/zod-openapi';
-import { addIssue } from '../../common/schema-issues.ts';
+import { addUnsupported } from '../../common/schema-issues.ts';
 import type { ConversationItem } from '../../contracts/responses.ts';
 import { metadataSchema, orderQuery, pageQuery } from './fields.ts';
 import { inputItemsSchema } from './response-items.ts';
@@ -15,7 +15,7 @@ const itemsSchema = inputItemsSchema(MAX_ITEMS)
       if (item.type === 'reasoning') return [];
       if (item.type !== 'item_reference') return [item];
       const message = 'references are only supported in the input of a response';
-      return addIssue(ctx, message, { path: [i, 'type'], code: 'unsupported_parameter' });
+      return addUnsupported(ctx, message, [i, 'type']);
     }),
   )
   .openapi({
