@@ -16,14 +16,13 @@ import { toUnixSeconds } from '../../contracts/openai.ts';
 import { checkFileStart } from '../../jobs/check-rows.ts';
 import type { FileMeta } from '../../jobs/files.ts';
 import type { JobsSide } from '../deps.ts';
+import { FILE_LIFE_S, fileExpirySchema } from '../schema/batches.ts';
 import { integerText, orderQuery, pageQuery } from '../schema/fields.ts';
 import { type App, addRoute, json, ownId, validateBody } from '../wire/route.ts';
 import { type UploadForm, withUpload } from '../wire/upload.ts';
 import { toListResponse } from './api-objects.ts';
 
 const PATH = '/v1/files';
-const HOUR_S = 3600;
-const MAX_EXPIRY_S = 30 * 24 * HOUR_S;
 const MAX_LIMIT = 10_000;
 
 /** The form's fields as clients send them. */
@@ -36,7 +35,7 @@ const uploadFields = z.strictObject({
         : 'must be fine-tune or batch; files have no other use here',
   }),
   'expires_after[anchor]': z.literal('created_at').optional(),
-  'expires_after[seconds]': integerText(HOUR_S, MAX_EXPIRY_S).optional(),
+  'expires_after[seconds]': integerText(...FILE_LIFE_S).optional(),
 });
 
 /** The form as the API's document shows it. */
@@ -47,12 +46,7 @@ const uploadForm = z
       description: 'JSON lines; for fine-tuning also a JSON list, CSV or Parquet',
     }),
     purpose: z.enum(UPLOAD_PURPOSES),
-    expires_after: z
-      .strictObject({
-        anchor: z.literal('created_at'),
-        seconds: z.int().min(HOUR_S).max(MAX_EXPIRY_S),
-      })
-      .optional(),
+    expires_after: fileExpirySchema.optional(),
   })
   .openapi('CreateFileRequest');
 
