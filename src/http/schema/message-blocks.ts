@@ -2,13 +2,10 @@
 // unchanged. The result is what the chat template takes.
 import { z } from '@hono/zod-openapi';
 import { addIssue, addUnsupported, parseInside, type Refine } from '../../common/schema-issues.ts';
-import { calledFunctionSchema, type ToolCall } from '../../contracts/tools.ts';
+import { calledFunctionSchema, MAX_CALL_ID_LENGTH, type ToolCall } from '../../contracts/tools.ts';
 import { type FieldRow, fieldsOf, INERT, rowOf } from './fields.ts';
 
 const messages = rowOf('messages');
-
-/** As in chat. */
-const MAX_CALL_ID_LENGTH = 256;
 
 // Piped, because a schema made before the API document's library was loaded cannot be described.
 const callName = z.string().pipe(calledFunctionSchema.shape.name);

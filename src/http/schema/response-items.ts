@@ -2,12 +2,9 @@
 // come from this server, OpenAI or their clients.
 import { z } from '@hono/zod-openapi';
 import { addIssue, addUnsupported, type Refine } from '../../common/schema-issues.ts';
-import { calledFunctionSchema } from '../../contracts/tools.ts';
+import { calledFunctionSchema, MAX_CALL_ID_LENGTH } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
 import { type FieldRow, fieldsOf, INERT, REFUSED, rowOf } from './fields.ts';
-
-/** As in chat. */
-const MAX_CALL_ID_LENGTH = 256;
 
 const responses = rowOf('responses');
 
