@@ -1,24 +1,17 @@
 // Issues of zod schemas, added by checks that read a whole value.
 import type { z } from 'zod';
-import type { ErrorCode } from './errors.ts';
-
 /** Collects the issues of a check. */
 export type Refine = z.RefinementCtx;
 
-/** The details of an issue. */
-interface IssueOptions {
-  /** The path below the checked value. */
-  path?: PropertyKey[];
-  code?: ErrorCode;
+/** Adds an issue. The library then drops the transform's result. @param path below the checked value */
+export function addIssue(ctx: Refine, message: string, path: PropertyKey[] = []): never {
+  ctx.addIssue({ code: 'custom', message, path });
+  return undefined as never;
 }
 
-/** Adds an issue. The library then drops the transform's result. */
-export function addIssue(
-  ctx: Refine,
-  message: string,
-  { path = [], code }: IssueOptions = {},
-): never {
-  ctx.addIssue({ code: 'custom', message, path, ...(code ? { params: { code } } : {}) });
+/** Adds an issue of something that only other servers support. */
+export function addUnsupported(ctx: Refine, message: string, path: PropertyKey[] = []): never {
+  ctx.addIssue({ code: 'custom', message, path, params: { code: 'unsupported_parameter' } });
   return undefined as never;
 }
 

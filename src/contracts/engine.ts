@@ -51,7 +51,6 @@ export interface EngineStats extends EngineTotals {
   prefixCache: PrefixCacheStats;
   /** Digests of the adapters in memory, the one used last at the end. */
   residentAdapters: readonly string[];
-  adapterCacheBytes: number;
   /** The most distinct adapters that may run in the same step. */
   maxActiveAdapters: number;
   /** Digests of the adapters in slots. */

@@ -9,7 +9,7 @@ export const MAX_TOOLS = 128;
 /** OpenAI's limit. Templates write names without escaping, so other characters could break out of the name. */
 const NAME = /^[a-zA-Z0-9_-]{1,64}$/;
 /** A server creates a call's id. OpenAI's have 29 characters. */
-const MAX_ID_LENGTH = 256;
+export const MAX_CALL_ID_LENGTH = 256;
 
 /** Schemas are walked recursively. Real ones have fewer than 20 levels. */
 const MAX_SCHEMA_DEPTH = 64;
@@ -142,7 +142,7 @@ export const toolCallsSchema = z
   .array(
     z
       .strictObject({
-        id: z.string().min(1).max(MAX_ID_LENGTH),
+        id: z.string().min(1).max(MAX_CALL_ID_LENGTH),
         type: z.literal('function', 'only calls of type function are supported').optional(),
         /** OpenAI's clients add the parsed arguments to the calls that they keep. */
         function: calledFunctionSchema.extend({ parsed_arguments: z.unknown().optional() }),

@@ -43,29 +43,20 @@ interface ServeRequest {
   readonly memory: number | undefined;
 }
 
-/** The folder in which a named run publishes its adapter. Absent: the job's, or else the store. */
-interface Publishing {
-  readonly adaptersDir: string | undefined;
-}
-
 /** Limits of the gates. A gate whose limit is absent uses its default. */
 export type GateSettings = Readonly<z.infer<typeof gateSchema>>;
 
-/** The owner of a run, whose adapters its grader may ask. Absent: the local tenant. */
-interface Owned {
+/** The terms on which a run starts or resumes. */
+interface RunTerms {
+  /** The folder in which a named run publishes its adapter. Absent: the job's, or else the store. */
+  readonly adaptersDir: string | undefined;
+  /** The owner, whose adapters its grader may ask. Absent: the local tenant. */
   readonly tenant?: string;
   /** The Python that runs its grader. Absent: the setting. */
   readonly pythonGraders?: string | undefined;
-}
-
-/** The memory of a run. */
-interface Limited {
   /** Bytes. Absent: this machine's. */
   readonly memory?: number | undefined;
-}
-
-/** The gates of a run. Absent: the job's. False: failing gates only cause warnings. */
-interface Gated {
+  /** The gates. Absent: the job's. False: failing gates only cause warnings. */
   readonly gate?: GateSettings | false;
 }
 
@@ -102,11 +93,8 @@ export type TrainerRequest =
       readonly command: 'train';
       readonly job: JobSource;
       readonly outDir: string | undefined;
-    } & Publishing &
-      Owned &
-      Limited &
-      Gated)
-  | ({ readonly command: 'resume'; readonly runDir: string } & Publishing & Owned & Limited & Gated)
+    } & RunTerms)
+  | ({ readonly command: 'resume'; readonly runDir: string } & RunTerms)
   | ({ readonly command: 'plan'; readonly isJson: boolean } & PlanRequest)
   | ({ readonly command: 'merge' } & MergeRequest)
   | ({ readonly command: 'eval' } & EvalRequest)

@@ -1,7 +1,7 @@
 // The schema of graders. `label_model` is refused by name; `python` is refused separately, because it depends on a setting.
 import { z } from 'zod';
 import { ConfigError, ServeError } from '../common/errors.ts';
-import { addIssue, parseInside, type Refine } from '../common/schema-issues.ts';
+import { addIssue, addUnsupported, parseInside, type Refine } from '../common/schema-issues.ts';
 import { SAMPLING_FIELDS } from '../contracts/sampling-fields.ts';
 import { parseFormula } from './formula.ts';
 import { checkTemplate, GraderError, MAX_GRADED_TEXT, unknownName } from './template.ts';
@@ -25,7 +25,7 @@ function checked(ctx: Refine, check: () => unknown, path: PropertyKey[] = []): v
     check();
   } catch (error) {
     if (!(error instanceof GraderError)) throw error;
-    addIssue(ctx, error.message, { path });
+    addIssue(ctx, error.message, path);
   }
 }
 
@@ -115,7 +115,7 @@ function readGrader<T>(schema: z.ZodType<T>, grader: unknown, ctx: Refine): T {
   const { type } = (grader ?? {}) as { type?: unknown };
   if (type === 'label_model') {
     const message = 'label_model graders are not supported by this server';
-    return addIssue(ctx, message, { path: ['type'], code: 'unsupported_parameter' });
+    return addUnsupported(ctx, message, ['type']);
   }
   return parseInside(schema, grader, ctx) ?? z.NEVER;
 }

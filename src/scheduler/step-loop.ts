@@ -317,14 +317,12 @@ export class StepLoop {
   }
 
   #stats(): EngineStats {
-    const adapterCache = this.#adapters.stats();
     const cpu = process.cpuUsage();
     return {
       ...this.#scheduler.stats(),
       slotCount: this.#engine.info.slotCount,
       residentAdapters: this.#adapters.resident(),
-      adapterCacheBytes: adapterCache.bytes,
-      adapterCache,
+      adapterCache: this.#adapters.stats(),
       prefixCache: this.#engine.prefixes?.stats() ?? NO_PREFIX_CACHE,
       residentMemoryBytes: process.memoryUsage.rss(),
       cpuSeconds: (cpu.user + cpu.system) / 1e6,

@@ -209,7 +209,6 @@ function figures(attachedAdapters: string[]) {
     prefixHitTokens: 0,
     prefixCache: NO_PREFIX_CACHE,
     residentAdapters: [],
-    adapterCacheBytes: 0,
     maxActiveAdapters: 4,
     attachedAdapters,
     waitingAdapters: [],

@@ -9,6 +9,7 @@ import { ConfigError } from '../../src/common/errors.ts';
 import {
   type FloatDType,
   fromFloat32,
+  type Matrix,
   type Tensor,
   type TensorInfo,
   toFloat32,
@@ -28,7 +29,6 @@ import {
 } from '../../src/model/names.ts';
 import { linearsOf, moduleName } from '../../src/model/target-modules.ts';
 import { changedRow, type TableChange, tableArrays } from '../../src/model/vocabulary-changes.ts';
-import { addProduct } from '../adapter/matrix.ts';
 import { writeModel } from '../run/result-files.ts';
 
 const DTYPES: Readonly<Record<string, FloatDType>> = {
@@ -168,6 +168,19 @@ function mergedLinear(
     addProduct({ values, rows, cols }, { rank, a, b });
   }
   return values;
+}
+
+/** W [rows, cols] += B A, with A [rank, cols] and B [rows, rank]. */
+function addProduct({ values, rows, cols }: Matrix, { rank, a, b }: LoraPair): void {
+  const sum = new Float32Array(cols);
+  for (let row = 0; row < rows; row++) {
+    sum.fill(0);
+    for (let k = 0; k < rank; k++) {
+      const scale = b[row * rank + k]!;
+      for (let i = 0, from = k * cols; i < cols; i++) sum[i]! += scale * a[from + i]!;
+    }
+    for (let i = 0, to = row * cols; i < cols; i++) values[to + i]! += sum[i]!;
+  }
 }
 
 /** Returns the embedding or the output head [vocabulary, hidden] with the adapter's changes. */

@@ -1,6 +1,7 @@
 // Plans the examples of each optimizer step in an epoch. The plan is a pure function of lengths, seed and epoch, so a resumed
 // run only needs its position.
 import { seededRandom, shuffle, streamSeed } from '../random.ts';
+import { type Example, sequenceLengths } from './example.ts';
 import { packInOrder, packLongestFirst } from './packing.ts';
 
 /** Indices of the examples that share one sequence. */
@@ -72,7 +73,8 @@ function chunks<T>(values: readonly T[], size: number): T[][] {
 }
 
 /** Returns the micro-batches of a validation, sorted by length to save padding. The loss does not depend on the order. */
-export function planValidation(lengths: readonly number[], batchSize: number): MicroBatchPlan[] {
+export function planValidation(examples: readonly Example[], batchSize: number): MicroBatchPlan[] {
+  const lengths = sequenceLengths(examples);
   const order = lengths.map((_, index) => index).sort((a, b) => lengths[a]! - lengths[b]!);
   return chunks(order, batchSize).map((batch) => batch.map((index) => [index]));
 }

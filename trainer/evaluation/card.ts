@@ -6,7 +6,7 @@ import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { GateSettings } from '../../src/contracts/training-messages.ts';
 import type { ModelText } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
-import { countTrained, type Example, sequenceLengths } from '../data/example.ts';
+import { countTrained, type Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
@@ -163,9 +163,8 @@ async function scoreAll(
   examples: readonly Example[],
   batchSize: number,
 ): Promise<number[]> {
-  const lengths = sequenceLengths(examples);
   const scores: number[] = [];
-  for (const plan of planValidation(lengths, batchSize)) {
+  for (const plan of planValidation(examples, batchSize)) {
     append(scores, await model.score(assembleTightBatch(examples, plan)));
   }
   return scores;

@@ -2,7 +2,7 @@
 import { assert } from '../../src/common/assert.ts';
 import { largest } from '../../src/common/long-arrays.ts';
 import { planValidation } from '../data/epoch-plan.ts';
-import { classOf, sequenceLengths } from '../data/example.ts';
+import { classOf } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleBatch } from '../data/micro-batch.ts';
 import type { Validation } from '../run/metrics.ts';
@@ -20,8 +20,7 @@ export async function measureMacroF1(
     tallies.set(number, tally);
     return tally;
   };
-  const lengths = sequenceLengths(examples);
-  for (const plan of planValidation(lengths, batchSize)) {
+  for (const plan of planValidation(examples, batchSize)) {
     const predicted = await model.predict(assembleBatch(examples, plan));
     for (const [i, index] of plan.flat().entries()) {
       const actual = numberOf(examples[index]!);

@@ -2,7 +2,7 @@
 
 import type { ModelText } from '../data/encode-row.ts';
 import { planValidation } from '../data/epoch-plan.ts';
-import { type Example, sequenceLengths } from '../data/example.ts';
+import type { Example } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleTightBatch } from '../data/micro-batch.ts';
 import { addMetrics } from '../preference.ts';
@@ -46,9 +46,8 @@ export async function measureValidation(
   { examples }: Dataset,
   batchSize: number,
 ): Promise<Validation> {
-  const lengths = sequenceLengths(examples);
   let sums = NO_LOSS;
-  for (const plan of planValidation(lengths, batchSize)) {
+  for (const plan of planValidation(examples, batchSize)) {
     sums = addLossSums(sums, await model.evaluate(assembleTightBatch(examples, plan)));
   }
   return {

@@ -2,7 +2,7 @@
 import { evalMetrics } from '../../src/contracts/metrics.ts';
 import { DEFAULT_PREFERENCE, type Preference } from '../../src/contracts/preference-settings.ts';
 import { planValidation } from '../data/epoch-plan.ts';
-import { countLabels, type Example, sequenceLengths, sequencesOf } from '../data/example.ts';
+import { countLabels, type Example, sequencesOf } from '../data/example.ts';
 import type { Dataset } from '../data/load-dataset.ts';
 import { assembleSequences } from '../data/micro-batch.ts';
 import { comparePairs, lossOfReference, meanMetrics } from '../preference.ts';
@@ -25,7 +25,7 @@ export async function sumPairs(
   { batchSize, signal }: { batchSize: number; signal?: AbortSignal | undefined },
 ): Promise<Float32Array | undefined> {
   const sums = new Float32Array(2 * examples.length);
-  for (const plan of planValidation(sequenceLengths(examples), batchSize)) {
+  for (const plan of planValidation(examples, batchSize)) {
     if (signal?.aborted) return undefined;
     const { batch, sequences } = assembleSequences(examples, plan);
     const own = sumBySequence(await model.score(batch), sequences, 2 * plan.flat().length);

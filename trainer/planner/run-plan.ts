@@ -255,8 +255,8 @@ function longestAnswer(promptLength: number, length: number): Example {
 
 function validationWorkload({ validation, settings, sampling }: PreparedRun): Workload {
   if (!validation || sampling) return NOTHING;
-  const lengths = sequenceLengths(validation.examples);
-  return workloadOf(validation.examples, planValidation(lengths, settings.order.batchSize));
+  const { examples } = validation;
+  return workloadOf(examples, planValidation(examples, settings.order.batchSize));
 }
 
 /** Formats the plan as text. */

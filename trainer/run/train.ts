@@ -160,8 +160,7 @@ function measuredBatches(
   ...sets: readonly (Pick<Dataset, 'examples'> | undefined)[]
 ): number {
   if (reinforcement) return 0;
-  const lengths = sets.map((rows) => sequenceLengths(rows?.examples ?? []));
-  return lengths.flatMap((ofRows) => planValidation(ofRows, order.batchSize)).length;
+  return sets.flatMap((rows) => planValidation(rows?.examples ?? [], order.batchSize)).length;
 }
 
 function toSaved({ validGrading: _, ...validation }: Validation): Validation {

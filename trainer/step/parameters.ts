@@ -1,12 +1,11 @@
 // The trained tensors, each with a buffer for its accumulated gradient.
 import { assert } from '../../src/common/assert.ts';
 import { FileError } from '../../src/common/errors.ts';
-import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import { type Matrix, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import { type Artifact, denseValues, readLinear } from '../../src/import/artifact.ts';
 import type { DecoderConfig } from '../../src/model/config.ts';
 import { expectedTensors } from '../../src/model/names.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
-import { normsOfRows } from '../adapter/matrix.ts';
 import { type Factors, principalFactors } from '../adapter/principal.ts';
 import { type AdapterTensor, adapterTensors } from '../adapter/tensors.ts';
 import type { LoraSettings, Parameter } from '../types.ts';
@@ -93,6 +92,15 @@ function neutralReader({ artifact, base }: AdaptedWeights, { modules }: LoraSett
       }
     }
   };
+}
+
+/** Returns the norm of each row: [rows]. Sums are in float64. */
+function normsOfRows({ values, rows, cols }: Matrix): Floats {
+  return new Float32Array(rows).map((_, row) => {
+    let sum = 0;
+    for (let i = row * cols; i < (row + 1) * cols; i++) sum += values[i]! * values[i]!;
+    return Math.sqrt(sum);
+  });
 }
 
 function initialValues(

@@ -1,5 +1,8 @@
-// Refuses requests that the engine cannot take, before their bodies are read.
+// Refuses requests that the engine cannot take, before their bodies are read, and gives the others a queue entry: one of those
+// that wait for the engine, from their check until their sequences are submitted.
+import type { Context } from 'hono';
 import { ServeError } from '../../common/errors.ts';
+import type { HttpEnv } from '../wire/middleware.ts';
 import { type Route, startRequestTime } from '../wire/route.ts';
 import type { GenerationDeps } from './generation-plan.ts';
 
@@ -26,4 +29,18 @@ export function waitingRoute(
       deps.client.requireRoom({ tenant: c.get('tenant'), time: c.get('time'), maxTokens: 0 });
     },
   };
+}
+
+/**
+ * Adds a checked request to the queue. Throws `ServeError` if the engine can't take it now.
+ * @param maxTokens the most tokens of its completion; undefined if it sets no limit
+ */
+export function enterQueue(
+  c: Context<HttpEnv>,
+  { client }: Pick<GenerationDeps, 'client'>,
+  maxTokens: number | undefined,
+): Disposable {
+  const entry = client.reserve({ tenant: c.get('tenant'), time: c.get('time'), maxTokens });
+  c.set('queueEntry', entry);
+  return entry;
 }

@@ -42,14 +42,8 @@ export async function encodePrompt(
   const { tools, truncation, param } = request;
   switch (input.kind) {
     case 'prompts': {
-      const { addSpecialTokens } = input;
-      const { checkFit } = request;
-      return preparePrompts(input.prompts, request, {
-        addSpecialTokens,
-        truncation,
-        param,
-        checkFit,
-      });
+      const { prompts, addSpecialTokens } = input;
+      return preparePrompts(prompts, request, { ...request, addSpecialTokens });
     }
     case 'messages': {
       const options = { ...input.options, tools, truncation, param };
@@ -80,13 +74,8 @@ const CHARS_PER_MESSAGE = 32;
 const UNCUT: Truncation = { maxTokens: undefined, side: 'left' };
 
 /** How to read the prompts of a request. */
-interface PromptOptions {
-  addSpecialTokens: boolean;
-  truncation: Truncation;
-  /** The field that holds the prompts, for errors. */
-  param?: PromptParam;
-  /** Throws if a prompt of this many tokens does not fit the context. */
-  checkFit(promptTokens: number): void;
+interface PromptOptions extends Pick<PromptRequest, 'truncation' | 'param' | 'checkFit'> {
+  readonly addSpecialTokens: boolean;
 }
 
 /**
@@ -96,7 +85,7 @@ interface PromptOptions {
 export async function preparePrompts(
   prompts: Prompts,
   request: ModelRequest,
-  { addSpecialTokens, truncation, param = 'prompt', checkFit }: PromptOptions,
+  { addSpecialTokens, truncation, param, checkFit }: PromptOptions,
 ): Promise<Prompt[]> {
   const { tokenizer } = request.model;
   const { limits } = request.deps;

@@ -58,17 +58,13 @@ export function addPublishedRoutes(app: App, deps: Deps, side: PublishedSide): v
 function addReading(app: App, deps: Deps, side: PublishedSide) {
   const { repository } = side;
   const describe = (entry: PublishedName) => toPublishedAdapter(entry, deps);
-  addRoute(app, {
-    method: 'get',
-    path: '/v1/adapters',
+  addRoute(app, 'GET /v1/adapters', {
     summary: 'List your published adapters and the shared ones, with versions and aliases',
     query: adapterListQuery,
     response: json(adapterListSchema),
     handle: async (c, query) => toListResponse(await listPage(c.var.tenant, query, side), describe),
   });
-  addRoute(app, {
-    method: 'get',
-    path: NAME,
+  addRoute(app, `GET ${NAME}`, {
     summary: 'Get one published adapter',
     query: ownerQuery,
     response: json(adapterSchema),
@@ -87,9 +83,7 @@ function addChanges(app: App, deps: Deps, { repository, forget }: PublishedSide)
     if (!entry) throw unknownAdapter();
     return toPublishedAdapter(entry, deps);
   };
-  addRoute(app, {
-    method: 'post',
-    path: NAME,
+  addRoute(app, `POST ${NAME}`, {
     summary: 'Change the description, the tags or the example prompts of an adapter',
     body: { schema: changeAboutSchema, limits: deps.limits },
     response: json(adapterSchema),
@@ -105,9 +99,7 @@ function addChanges(app: App, deps: Deps, { repository, forget }: PublishedSide)
       return describeNow(c, adapter);
     },
   });
-  addRoute(app, {
-    method: 'post',
-    path: ALIAS,
+  addRoute(app, `POST ${ALIAS}`, {
     summary: 'Point an alias at a version, or at a split between versions',
     body: { schema: moveAliasSchema, limits: deps.limits },
     response: json(adapterSchema),
@@ -118,9 +110,7 @@ function addChanges(app: App, deps: Deps, { repository, forget }: PublishedSide)
       return describeNow(c, adapter);
     },
   });
-  addRoute(app, {
-    method: 'post',
-    path: `${ALIAS}/rollback`,
+  addRoute(app, `POST ${ALIAS}/rollback`, {
     summary: 'Point an alias at what it pointed at before its last change',
     body: { schema: rollbackSchema, limits: deps.limits, isOptional: true },
     response: json(adapterSchema),
@@ -138,9 +128,7 @@ function addRemoval(app: App, { repository, forget }: PublishedSide): void {
     summary: string,
     remove: (adapter: AdapterOfOwner, c: Context<HttpEnv>) => Promise<string>,
   ) =>
-    addRoute(app, {
-      method: 'delete',
-      path,
+    addRoute(app, `DELETE ${path}`, {
       summary,
       query: ownerQuery,
       response: json(deletedAdapterSchema),
@@ -172,9 +160,7 @@ function addRemoval(app: App, { repository, forget }: PublishedSide): void {
 }
 
 function addDownload(app: App, { repository }: PublishedSide): void {
-  addRoute(app, {
-    method: 'get',
-    path: `${VERSION}/files/{file}`,
+  addRoute(app, `GET ${VERSION}/files/{file}`, {
     summary: `Download a file of a version: ${FILES.join(' or ')}`,
     query: ownerQuery,
     response: { 'application/octet-stream': { schema: z.string() } },

@@ -5,7 +5,7 @@ import {
   pointerOf,
 } from '../../../adapters/repository/manifest.ts';
 import type { ListedVersion } from '../../../adapters/repository/name-index.ts';
-import type { Page } from '../../common/page.ts';
+import { type Page, pageOf } from '../../common/page.ts';
 import { NO_ABOUT } from '../../contracts/adapter-about.ts';
 import { readCard } from '../../contracts/evaluation-card.ts';
 import type {
@@ -18,6 +18,7 @@ import type {
 import type { Adapter, FineTuningPlan, VersionTraffic } from '../../contracts/management-api.ts';
 import { apiMetrics } from '../../contracts/metrics.ts';
 import { toUnixSeconds } from '../../contracts/openai.ts';
+import type { ResponseItem } from '../../contracts/responses.ts';
 import type { StepSamples } from '../../contracts/step-samples.ts';
 import { toWire } from '../../contracts/training-fields.ts';
 import type { JobPlan } from '../../contracts/training-messages.ts';
@@ -26,6 +27,7 @@ import type { JobCheckpoint, JobEvent, JobRecord, JobRequest } from '../../jobs/
 import { resolveHyperparameters } from '../../jobs/job-folder.ts';
 import { checkpointId, checkpointModel, eventId, fineTunedModel } from '../../jobs/names.ts';
 import { shownData } from '../../jobs/reward-events.ts';
+import type { ItemListQuery } from '../schema/conversations.ts';
 
 /** Writes a page in the form that OpenAI's clients follow: while `has_more` is true, they ask for the items after `last_id`. */
 export function toListResponse<T, Wire extends { id: string }>(
@@ -40,6 +42,15 @@ export function toListResponse<T, Wire extends { id: string }>(
     last_id: data.at(-1)?.id ?? null,
     has_more: hasMore,
   };
+}
+
+/** Writes a page of items, which are given oldest first. */
+export function toItemList(items: readonly ResponseItem[], { order, ...query }: ItemListQuery) {
+  const ordered = order === 'desc' ? items.toReversed() : items;
+  return toListResponse(
+    pageOf(ordered, query, ({ id }) => id),
+    (item) => item,
+  );
 }
 
 /** Writes a fine-tuning job. */

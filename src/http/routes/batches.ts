@@ -20,33 +20,25 @@ export function addBatchRoutes(
   { limits }: Pick<Deps, 'limits'>,
   batches: BatchService,
 ): void {
-  addRoute(app, {
-    method: 'post',
-    path: PATH,
+  addRoute(app, `POST ${PATH}`, {
     summary: 'Answer the requests in an uploaded file when the server is idle',
     body: { schema: createBatchSchema, limits },
     response: json(batchObjectSchema),
     handle: async (c, body) => toBatch(await batches.create(c.get('tenant').id, toNewBatch(body))),
   });
-  addRoute(app, {
-    method: 'get',
-    path: PATH,
+  addRoute(app, `GET ${PATH}`, {
     summary: 'List batches, the newest first',
     query: batchListQuery,
     response: json(batchListSchema),
     handle: async (c, query) =>
       toListResponse(await batches.list(c.get('tenant').id, query), toBatch),
   });
-  addRoute(app, {
-    method: 'get',
-    path: `${PATH}/{id}`,
+  addRoute(app, `GET ${PATH}/{id}`, {
     summary: 'Get one batch, with its progress',
     response: json(batchObjectSchema),
     handle: async (c) => toBatch(await batches.get(...ownId(c))),
   });
-  addRoute(app, {
-    method: 'post',
-    path: `${PATH}/{id}/cancel`,
+  addRoute(app, `POST ${PATH}/{id}/cancel`, {
     summary: 'Cancel a batch; the results so far stay',
     response: json(batchObjectSchema),
     handle: async (c) => toBatch(await batches.cancel(...ownId(c))),

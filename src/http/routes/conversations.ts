@@ -1,9 +1,8 @@
 // /v1/conversations: items that the server keeps for later responses. A tenant sees only its own. The routes exist only if the
 // operator has enabled keeping responses.
 import { randomUUID } from 'node:crypto';
-import { z } from '@hono/zod-openapi';
+import type { Context } from 'hono';
 import { ServeError } from '../../common/errors.ts';
-import { pageOf } from '../../common/page.ts';
 import { toUnixSeconds } from '../../contracts/openai.ts';
 import {
   type ConversationItem,
@@ -18,20 +17,18 @@ import { inputIdOf, RESPONSE_PREFIX } from '../dialects/response-draft.ts';
 import {
   addItemsSchema,
   createConversationSchema,
+  itemListQuery,
   updateConversationSchema,
 } from '../schema/conversations.ts';
-import { orderQuery, pageQuery } from '../schema/fields.ts';
 import type { HttpLimits } from '../wire/limits.ts';
-import type { App } from '../wire/route.ts';
-import { addRoute, json, ownId, pathParam } from '../wire/route.ts';
-import { toListResponse } from './api-objects.ts';
+import type { HttpEnv } from '../wire/middleware.ts';
+import { type App, addRoute, json, ownId, pathParam } from '../wire/route.ts';
+import { toItemList, toListResponse } from './api-objects.ts';
 
 const PATH = '/v1/conversations';
 const ONE = `${PATH}/{id}`;
 const ITEMS = `${ONE}/items`;
 const ITEM = `${ITEMS}/{item}`;
-
-const itemsQuery = z.strictObject({ ...pageQuery(20), order: orderQuery });
 
 /** Adds the routes. */
 export function addConversationRoutes(
@@ -40,9 +37,8 @@ export function addConversationRoutes(
   limits: HttpLimits,
 ): void {
   const response = json(conversationSchema);
-  addRoute(app, {
-    method: 'post',
-    path: PATH,
+  const { find, change } = operationsOn(conversations);
+  addRoute(app, `POST ${PATH}`, {
     summary: 'Create a conversation',
     body: { schema: createConversationSchema, limits, isOptional: true },
     response,
@@ -52,32 +48,18 @@ export function addConversationRoutes(
       return toConversation(id, conversation);
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: ONE,
+  addRoute(app, `GET ${ONE}`, {
     summary: 'Get a conversation',
     response,
-    async handle(c) {
-      const [tenant, id] = ownId(c);
-      return toConversation(id, found(await conversations.find(tenant, id)));
-    },
+    handle: async (c) => toConversation(pathParam(c, 'id'), await find(c)),
   });
-  addRoute(app, {
-    method: 'post',
-    path: ONE,
+  addRoute(app, `POST ${ONE}`, {
     summary: 'Replace the metadata of a conversation',
     body: { schema: updateConversationSchema, limits },
     response,
-    async handle(c, { metadata }) {
-      const [tenant, id] = ownId(c);
-      const change = (now: Conversation) => ({ ...now, metadata });
-      const after = await conversations.change(tenant, id, change);
-      return toConversation(id, found(after));
-    },
+    handle: (c, { metadata }) => change(c, (now) => ({ ...now, metadata })),
   });
-  addRoute(app, {
-    method: 'delete',
-    path: ONE,
+  addRoute(app, `DELETE ${ONE}`, {
     summary: 'Delete a conversation; responses keep their own copy of its items',
     response: json(deletedConversationSchema),
     async handle(c) {
@@ -90,62 +72,52 @@ export function addConversationRoutes(
 }
 
 function addItemRoutes(app: App, conversations: Conversations, limits: HttpLimits): void {
-  addRoute(app, {
-    method: 'post',
-    path: ITEMS,
+  const { find, change } = operationsOn(conversations);
+  addRoute(app, `POST ${ITEMS}`, {
     summary: 'Add items to a conversation',
     body: { schema: addItemsSchema, limits },
     response: json(inputItemListSchema),
     async handle(c, { items }) {
       const added = withIds(items);
-      const change = (now: Conversation) => ({ ...now, items: [...now.items, ...added] });
-      found(await conversations.change(...ownId(c), change));
+      await change(c, (now) => ({ ...now, items: [...now.items, ...added] }));
       return toListResponse({ items: added, hasMore: false }, toItem);
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: ITEMS,
+  addRoute(app, `GET ${ITEMS}`, {
     summary: 'List the items of a conversation, the newest first',
-    query: itemsQuery,
+    query: itemListQuery,
     response: json(inputItemListSchema),
-    async handle(c, { order, ...query }) {
-      const kept = await conversations.find(...ownId(c));
-      const { items } = found(kept);
-      const ordered = order === 'desc' ? items.toReversed() : items;
-      return toListResponse(
-        pageOf(ordered, query, ({ id }) => id),
-        toItem,
-      );
-    },
+    handle: async (c, query) => toItemList((await find(c)).items.map(toItem), query),
   });
-  addRoute(app, {
-    method: 'get',
-    path: ITEM,
+  addRoute(app, `GET ${ITEM}`, {
     summary: 'Get an item of a conversation',
     response: json(responseItemSchema),
     async handle(c) {
-      const kept = await conversations.find(...ownId(c));
-      const item = found(kept).items.find(({ id }) => id === pathParam(c, 'item'));
-      return toItem(found(item));
+      const { items } = await find(c);
+      return toItem(found(items.find(({ id }) => id === pathParam(c, 'item'))));
     },
   });
-  addRoute(app, {
-    method: 'delete',
-    path: ITEM,
+  addRoute(app, `DELETE ${ITEM}`, {
     summary: 'Delete an item of a conversation',
     response: json(conversationSchema),
-    async handle(c) {
-      const [tenant, id] = ownId(c);
-      const change = (now: Conversation) => {
+    handle: (c) =>
+      change(c, (now) => {
         const items = now.items.filter((item) => item.id !== pathParam(c, 'item'));
         if (items.length === now.items.length) throw notFound();
         return { ...now, items };
-      };
-      const after = await conversations.change(tenant, id, change);
-      return toConversation(id, found(after));
-    },
+      }),
   });
+}
+
+/** Returns what routes do with the conversation of a request. Both reject with `ServeError` (404) if there is none. */
+function operationsOn(conversations: Conversations) {
+  return {
+    find: async (c: Context<HttpEnv>) => found(await conversations.find(...ownId(c))),
+    async change(c: Context<HttpEnv>, to: (now: Conversation) => Conversation) {
+      const [tenant, id] = ownId(c);
+      return toConversation(id, found(await conversations.change(tenant, id, to)));
+    },
+  };
 }
 
 /** Items that clients add get ids like the input of a response. */

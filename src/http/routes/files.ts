@@ -16,14 +16,13 @@ import { toUnixSeconds } from '../../contracts/openai.ts';
 import { checkFileStart } from '../../jobs/check-rows.ts';
 import type { FileMeta } from '../../jobs/files.ts';
 import type { JobsSide } from '../deps.ts';
+import { FILE_LIFE_S, fileExpirySchema } from '../schema/batches.ts';
 import { integerText, orderQuery, pageQuery } from '../schema/fields.ts';
 import { type App, addRoute, json, ownId, validateBody } from '../wire/route.ts';
 import { type UploadForm, withUpload } from '../wire/upload.ts';
 import { toListResponse } from './api-objects.ts';
 
 const PATH = '/v1/files';
-const HOUR_S = 3600;
-const MAX_EXPIRY_S = 30 * 24 * HOUR_S;
 const MAX_LIMIT = 10_000;
 
 /** The form's fields as clients send them. */
@@ -36,7 +35,7 @@ const uploadFields = z.strictObject({
         : 'must be fine-tune or batch; files have no other use here',
   }),
   'expires_after[anchor]': z.literal('created_at').optional(),
-  'expires_after[seconds]': integerText(HOUR_S, MAX_EXPIRY_S).optional(),
+  'expires_after[seconds]': integerText(...FILE_LIFE_S).optional(),
 });
 
 /** The form as the API's document shows it. */
@@ -47,12 +46,7 @@ const uploadForm = z
       description: 'JSON lines; for fine-tuning also a JSON list, CSV or Parquet',
     }),
     purpose: z.enum(UPLOAD_PURPOSES),
-    expires_after: z
-      .strictObject({
-        anchor: z.literal('created_at'),
-        seconds: z.int().min(HOUR_S).max(MAX_EXPIRY_S),
-      })
-      .optional(),
+    expires_after: fileExpirySchema.optional(),
   })
   .openapi('CreateFileRequest');
 
@@ -67,9 +61,7 @@ export function addFileRoutes(
   app: App,
   { files, uploads }: Pick<JobsSide, 'files' | 'uploads'>,
 ): void {
-  addRoute(app, {
-    method: 'post',
-    path: PATH,
+  addRoute(app, `POST ${PATH}`, {
     summary: 'Upload a file of rows; the job or batch that uses it checks them',
     content: { 'multipart/form-data': { schema: uploadForm } },
     response: json(fileObjectSchema),
@@ -82,9 +74,7 @@ export function addFileRoutes(
       return toFileObject(meta);
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: PATH,
+  addRoute(app, `GET ${PATH}`, {
     summary: 'List files, the newest first',
     query: listQuery,
     response: json(fileListSchema),
@@ -93,16 +83,12 @@ export function addFileRoutes(
       return toListResponse(page, toFileObject);
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: `${PATH}/{id}`,
+  addRoute(app, `GET ${PATH}/{id}`, {
     summary: 'Get one file’s details',
     response: json(fileObjectSchema),
     handle: async (c) => toFileObject(await files.get(...ownId(c))),
   });
-  addRoute(app, {
-    method: 'delete',
-    path: `${PATH}/{id}`,
+  addRoute(app, `DELETE ${PATH}/{id}`, {
     summary: 'Delete a file; jobs that already train with it continue',
     response: json(deletedFileSchema),
     async handle(c) {
@@ -111,9 +97,7 @@ export function addFileRoutes(
       return { id, object: 'file', deleted: true };
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: `${PATH}/{id}/content`,
+  addRoute(app, `GET ${PATH}/{id}/content`, {
     summary: 'Download a file as it is (result tables are not in base64)',
     response: { 'application/octet-stream': { schema: z.string() } },
     async handle(c) {

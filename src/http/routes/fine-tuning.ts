@@ -42,9 +42,7 @@ const MAX_KEY_LENGTH = 255;
 
 /** Adds the routes. */
 export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void {
-  addRoute(app, {
-    method: 'post',
-    path: PATH,
+  addRoute(app, `POST ${PATH}`, {
     summary:
       'Train an adapter on an uploaded file; it can be used as a model when the job has succeeded',
     body: { schema: createJobSchema, limits: deps.limits },
@@ -64,9 +62,7 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
       return toJob(await jobs.service.create(tenant, newJob, repeated));
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: PATH,
+  addRoute(app, `GET ${PATH}`, {
     summary: 'List jobs, the newest first; `metadata[key]=value` selects jobs by their metadata',
     query: jobListQuery,
     response: json(fineTuningJobListSchema),
@@ -200,25 +196,19 @@ const ACTIONS: Record<ClientAction, string> = {
 };
 
 function addJobRoutes(app: App, { service }: JobsSide): void {
-  addRoute(app, {
-    method: 'get',
-    path: JOB,
+  addRoute(app, `GET ${JOB}`, {
     summary: 'Get one job',
     response: json(fineTuningJobSchema),
     handle: async (c) => toJob(await service.get(...ownId(c))),
   });
   for (const [action, summary] of Object.entries(ACTIONS) as [ClientAction, string][]) {
-    addRoute(app, {
-      method: 'post',
-      path: `${JOB}/${action}`,
+    addRoute(app, `POST ${JOB}/${action}`, {
       summary,
       response: json(fineTuningJobSchema),
       handle: async (c) => toJob(await service.act(...ownId(c), action)),
     });
   }
-  addRoute(app, {
-    method: 'get',
-    path: `${JOB}/events`,
+  addRoute(app, `GET ${JOB}/events`, {
     summary: 'List the events of a job, the newest first',
     query: eventListQuery,
     response: json(fineTuningEventListSchema),
@@ -227,18 +217,14 @@ function addJobRoutes(app: App, { service }: JobsSide): void {
       return toListResponse(page, (event) => toEvent(page.job, event));
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: `${JOB}/samples`,
+  addRoute(app, `GET ${JOB}/samples`, {
     summary: 'List recorded samples of a reinforcement job by step, the newest first',
     query: samplesListQuery,
     response: json(fineTuningSamplesListSchema),
     handle: async (c, query) =>
       toListResponse(await service.samples(...ownId(c), query), toSamples),
   });
-  addRoute(app, {
-    method: 'get',
-    path: `${JOB}/checkpoints`,
+  addRoute(app, `GET ${JOB}/checkpoints`, {
     summary: 'List the checkpoints of a job that can be used as models, the newest first',
     query: checkpointListQuery,
     response: json(fineTuningCheckpointListSchema),

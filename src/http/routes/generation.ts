@@ -16,8 +16,7 @@ import { CHAT } from '../dialects/chat.ts';
 import { COMPLETIONS } from '../dialects/completions.ts';
 import { MESSAGES } from '../dialects/messages.ts';
 import { responsesDialect } from '../dialects/responses.ts';
-import { waitingRoute } from '../generation/admission.ts';
-import { enterQueue } from '../generation/queue-entry.ts';
+import { enterQueue, waitingRoute } from '../generation/admission.ts';
 import { respond } from '../generation/respond.ts';
 import type { Dialect, GenerationBody, GenerationInput } from '../request/dialect.ts';
 import { buildPrompts, planGeneration, type ReadRequest } from '../request/prepare-generation.ts';
@@ -121,7 +120,8 @@ export function addMessageRoutes(app: App, deps: Deps): void {
 }
 
 /** A route of a dialect. */
-interface DialectRoute<Body> extends Pick<Route<Body>, 'path' | 'summary' | 'response'> {
+interface DialectRoute<Body> extends Pick<Route<Body>, 'summary' | 'response'> {
+  readonly path: string;
   readonly schema: z.ZodType<Body>;
 }
 
@@ -129,13 +129,12 @@ interface DialectRoute<Body> extends Pick<Route<Body>, 'path' | 'summary' | 'res
 function addDialectRoute<Body extends GenerationBody>(
   app: App,
   deps: Deps,
-  { schema, ...route }: DialectRoute<Body>,
+  { path, schema, ...route }: DialectRoute<Body>,
   handle: (c: Context<HttpEnv>, body: Body) => Promise<Response | object>,
 ): void {
-  addRoute(app, {
+  addRoute(app, `POST ${path}`, {
     ...route,
     ...waitingRoute(deps),
-    method: 'post',
     body: { schema, limits: deps.limits },
     handle,
   });

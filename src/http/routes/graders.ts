@@ -27,9 +27,7 @@ export function addGraderRoutes(
   { limits, model, python, registry }: Pick<Deps, 'limits' | 'model' | 'python' | 'registry'>,
   runLine: RunLine,
 ): void {
-  addRoute(app, {
-    method: 'post',
-    path: `${PATH}/validate`,
+  addRoute(app, `POST ${PATH}/validate`, {
     summary: 'Check a grader',
     body: { schema: validateGraderSchema, limits },
     response: json(validatedGraderSchema),
@@ -40,9 +38,7 @@ export function addGraderRoutes(
       return { grader };
     },
   });
-  addRoute(app, {
-    method: 'post',
-    path: `${PATH}/run`,
+  addRoute(app, `POST ${PATH}/run`, {
     summary: 'Run a grader on one output',
     body: { schema: runGraderSchema, limits },
     response: json(graderRunSchema),

@@ -84,9 +84,7 @@ export function addHealthRoutes(
   authenticate: Authenticate | undefined,
 ): void {
   const { client, model, limits } = deps;
-  addRoute(app, {
-    method: 'get',
-    path: '/health',
+  addRoute(app, 'GET /health', {
     summary: 'State and figures of the engine',
     query: ANY_QUERY,
     response: json(healthSchema),
@@ -114,9 +112,7 @@ export function addHealthRoutes(
       return status === 'ready' ? c.json(body) : c.json(body, 503, RETRY_SOON);
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: '/readyz',
+  addRoute(app, 'GET /readyz', {
     summary: 'Whether requests are served',
     query: ANY_QUERY,
     response: json(statusSchema),
@@ -128,9 +124,7 @@ export function addHealthRoutes(
       return status === 'ready' ? c.json({ status }) : c.json({ status }, 503, RETRY_SOON);
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: '/livez',
+  addRoute(app, 'GET /livez', {
     summary: 'Whether this process answers',
     query: ANY_QUERY,
     response: json(statusSchema),

@@ -68,9 +68,7 @@ const serverInfoSchema = z
 
 /** Adds the prefetch route. */
 export function addPrefetchRoute(app: App, deps: Deps): void {
-  addRoute(app, {
-    method: 'post',
-    path: '/v1/adapters/{name}/prefetch',
+  addRoute(app, 'POST /v1/adapters/{name}/prefetch', {
     params: { name: 'Any form of its name' },
     summary: 'Load an adapter before requests name it',
     body: { schema: prefetchBody, limits: deps.limits, isOptional: true },
@@ -110,9 +108,7 @@ export function addLoadRoutes(app: App, deps: Deps, loaded: LoadedAdapters): voi
     return prefetchAdapter(deps, { kind: 'adapter', id, digest, parts: [{ ...part, weight: 1 }] });
   };
   addTrainerRoutes(app, deps, admit);
-  addRoute(app, {
-    method: 'post',
-    path: '/v1/load_lora_adapter',
+  addRoute(app, 'POST /v1/load_lora_adapter', {
     summary: 'Serve a local adapter folder under a name until the server ends (admin)',
     body: { schema: loadBody, limits },
     response: plainText,
@@ -126,9 +122,7 @@ export function addLoadRoutes(app: App, deps: Deps, loaded: LoadedAdapters): voi
       return c.text(`Success: LoRA adapter '${name}' added successfully.`);
     },
   });
-  addRoute(app, {
-    method: 'post',
-    path: '/v1/unload_lora_adapter',
+  addRoute(app, 'POST /v1/unload_lora_adapter', {
     summary: 'Stop serving a name that was loaded by path (admin)',
     body: { schema: unloadBody, limits },
     response: plainText,
@@ -145,9 +139,7 @@ export function addLoadRoutes(app: App, deps: Deps, loaded: LoadedAdapters): voi
 /** Adds what trainers ask of vLLM next to `/v1/load_lora_adapter`. */
 function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => void): void {
   const { client, model } = deps;
-  addRoute(app, {
-    method: 'get',
-    path: '/server_info',
+  addRoute(app, 'GET /server_info', {
     query: z.strictObject({ config_format: z.literal('json').optional() }),
     summary:
       'What a trainer asks of vLLM: the types, and how many adapters of which rank are served (admin)',
@@ -165,9 +157,7 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
       },
     }),
   });
-  addRoute(app, {
-    method: 'post',
-    path: '/pause',
+  addRoute(app, 'POST /pause', {
     query: z.strictObject({
       mode: z
         .literal('keep', 'must be keep: running requests wait, and go on after /resume')
@@ -181,9 +171,7 @@ function addTrainerRoutes(app: App, deps: Deps, admit: (c: Context<HttpEnv>) => 
       return c.text('paused');
     },
   });
-  addRoute(app, {
-    method: 'post',
-    path: '/resume',
+  addRoute(app, 'POST /resume', {
     summary: 'End a pause (admin)',
     response: plainText,
     admit,

@@ -4,9 +4,7 @@ import { type App, addRoute, json } from '../wire/route.ts';
 
 /** Adds the route. `hasKeys` says whether this server refuses requests without a key. */
 export function addMeRoute(app: App, { hasKeys }: { hasKeys: boolean }): void {
-  addRoute(app, {
-    method: 'get',
-    path: '/v1/me',
+  addRoute(app, 'GET /v1/me', {
     summary: 'Get the tenant of this key',
     response: json(meSchema),
     handle(c) {

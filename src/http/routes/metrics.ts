@@ -29,9 +29,7 @@ export function addMetricsRoute(
 ): void {
   const needs =
     access === 'admin' ? { admit: requireAdmin, errors: [403] as const } : { isOpen: true };
-  addRoute(app, {
-    method: 'get',
-    path: '/metrics',
+  addRoute(app, 'GET /metrics', {
     summary: "Metrics in Prometheus's text format",
     query: ANY_QUERY,
     response: { 'text/plain': { schema: z.string() } },
@@ -39,9 +37,7 @@ export function addMetricsRoute(
     ...needs,
     handle: async (c) => c.text(await telemetry.text(), 200, TEXT_HEADERS),
   });
-  addRoute(app, {
-    method: 'get',
-    path: '/metrics/status',
+  addRoute(app, 'GET /metrics/status', {
     summary: "The metrics' main figures as JSON",
     response: json(metricsStatusSchema),
     description: 'The figures',
@@ -56,9 +52,7 @@ export function addMetricsRoute(
       return c.json(figures, 200, NO_STORE);
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: '/metrics/history',
+  addRoute(app, 'GET /metrics/history', {
     summary: 'Load of the last hour, and what the server runs on',
     response: json(metricsHistorySchema),
     description: 'The history',
@@ -86,9 +80,7 @@ export function addMetricsRoute(
 
 /** Adds the route of the metrics port. It needs no key, so it shows no tenants. */
 export function addRouterMetricsRoute(app: App, { telemetry }: Pick<Deps, 'telemetry'>): void {
-  addRoute(app, {
-    method: 'get',
-    path: '/metrics',
+  addRoute(app, 'GET /metrics', {
     summary: 'The metrics that routers read',
     query: ANY_QUERY,
     response: { 'text/plain': { schema: z.string() } },

@@ -23,9 +23,7 @@ const modelListQuery = z.strictObject(pageQuery(MAX_MODELS, MAX_MODELS));
 export function addModelRoutes(app: App, deps: Deps): void {
   const { registry, model } = deps;
   const toModel = (entry: ModelEntry) => toWireModel(entry, model.maxSeqLength);
-  addRoute(app, {
-    method: 'get',
-    path: '/v1/models',
+  addRoute(app, 'GET /v1/models', {
     summary: 'List the base and the adapters that may be named',
     query: modelListQuery,
     response: json(modelListSchema),
@@ -33,9 +31,7 @@ export function addModelRoutes(app: App, deps: Deps): void {
     handle: async (c, query) =>
       toListResponse(await registry.list(c.get('tenant'), query), toModel),
   });
-  addRoute(app, {
-    method: 'get',
-    path: PATH,
+  addRoute(app, `GET ${PATH}`, {
     summary: 'Get one model, in any form of its name',
     response: json(modelSchema),
     description: 'The model',
@@ -58,9 +54,7 @@ export function addModelRoutes(app: App, deps: Deps): void {
       };
     },
   });
-  addRoute(app, {
-    method: 'delete',
-    path: PATH,
+  addRoute(app, `DELETE ${PATH}`, {
     summary: 'Delete one of your adapters with all its versions, one version, or one alias',
     response: json(deletedModelSchema),
     description: 'It is deleted; requests that use it finish as usual',

@@ -6,13 +6,12 @@ import { fieldError } from '../../common/errors.ts';
 import { type GenerationRequest, GREEDY } from '../../contracts/generation.ts';
 import { classificationListSchema, embeddingListSchema } from '../../contracts/openai.ts';
 import type { Deps } from '../deps.ts';
-import { waitingRoute } from '../generation/admission.ts';
+import { enterQueue, waitingRoute } from '../generation/admission.ts';
 import type { DocumentWriter, Endpoint, ResponseHead } from '../generation/generation-plan.ts';
 import {
   createClassificationDocument,
   createEmbeddingDocument,
 } from '../generation/pooled-documents.ts';
-import { enterQueue } from '../generation/queue-entry.ts';
 import { respond } from '../generation/respond.ts';
 import { prefixScope, toTextEnd } from '../request/prepare-generation.ts';
 import { preparePrompts, resolveMaxTokens, toTruncation } from '../request/prompts.ts';
@@ -28,9 +27,7 @@ import { type App, addRoute, json } from '../wire/route.ts';
 /** Adds `POST /v1/embeddings`. */
 export function addEmbeddingsRoute(app: App, deps: Deps): void {
   const { limits, model: base } = deps;
-  addRoute(app, {
-    method: 'post',
-    path: '/v1/embeddings',
+  addRoute(app, 'POST /v1/embeddings', {
     summary: 'Turn texts into vectors',
     body: { schema: embeddingRequestSchema({ ...base, limits }), limits },
     response: json(embeddingListSchema),
@@ -53,9 +50,7 @@ export function addEmbeddingsRoute(app: App, deps: Deps): void {
 /** Adds `POST /classify`. */
 export function addClassifyRoute(app: App, deps: Deps): void {
   const { limits, model: base } = deps;
-  addRoute(app, {
-    method: 'post',
-    path: '/classify',
+  addRoute(app, 'POST /classify', {
     summary: 'Classify texts',
     body: { schema: classifyRequestSchema({ ...base, limits }), limits },
     response: json(classificationListSchema),

@@ -21,9 +21,9 @@ const listSchema = z.object({ object: z.literal('list'), data: z.array(entrySche
 const releasedSchema = z.object({ released: z.array(z.string()) });
 
 const RELEASES = [
-  { path: PATH, summary: 'Admit everything again (admin)' },
-  { path: `${PATH}/{id}`, summary: 'Admit one adapter or request again (admin)' },
-];
+  { name: `DELETE ${PATH}`, summary: 'Admit everything again (admin)' },
+  { name: `DELETE ${PATH}/{id}`, summary: 'Admit one adapter or request again (admin)' },
+] as const;
 
 /** Adds the routes. They need an admin key unless the server has no keys. */
 export function addQuarantineRoutes(
@@ -32,9 +32,7 @@ export function addQuarantineRoutes(
   { hasKeys }: { hasKeys: boolean },
 ): void {
   const admit = hasKeys ? requireAdmin : () => {};
-  addRoute(app, {
-    method: 'get',
-    path: PATH,
+  addRoute(app, `GET ${PATH}`, {
     summary: 'List what is refused because the engine crashed with it (admin)',
     response: json(listSchema),
     errors: [403],
@@ -46,10 +44,8 @@ export function addQuarantineRoutes(
       return { object: 'list', data };
     },
   });
-  for (const { path, summary } of RELEASES) {
-    addRoute(app, {
-      method: 'delete',
-      path,
+  for (const { name, summary } of RELEASES) {
+    addRoute(app, name, {
       summary,
       response: json(releasedSchema),
       admit,

@@ -17,9 +17,7 @@ const querySchema = z.strictObject({
 /** Adds the route. It must be added before the limits: a client may ask every second what its request waits for. */
 export function addRequestsRoute(app: App, deps: Deps): void {
   const { telemetry, client, jobs, now } = deps;
-  addRoute(app, {
-    method: 'get',
-    path: '/v1/requests',
+  addRoute(app, 'GET /v1/requests', {
     summary: 'List running and recent requests',
     query: querySchema,
     response: json(requestListSchema),

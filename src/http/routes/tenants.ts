@@ -7,6 +7,7 @@ import type { Deps } from '../deps.ts';
 import { pageQuery } from '../schema/fields.ts';
 import { requireAdmin } from '../wire/middleware.ts';
 import { type App, addRoute, json } from '../wire/route.ts';
+import { toListResponse } from './api-objects.ts';
 
 type Keyed = ReturnType<NonNullable<Access['tenants']>>[number];
 
@@ -21,23 +22,15 @@ export function addTenantsRoute(
   { rateLimits }: Pick<Deps, 'rateLimits'>,
   tenants: NonNullable<Access['tenants']>,
 ): void {
-  addRoute(app, {
-    method: 'get',
-    path: '/v1/tenants',
+  addRoute(app, 'GET /v1/tenants', {
     summary: 'List the tenants with their limits, use and keys (admin)',
     query: querySchema,
     response: json(tenantListSchema),
     handle(c, { after = '', limit }) {
       requireAdmin(c);
       const rest = tenants().filter(({ tenant }) => tenant.id > after);
-      const page = rest.slice(0, limit);
-      return {
-        object: 'list',
-        data: page.map((one) => toSettings(one, rateLimits.use(one.tenant))),
-        first_id: page[0]?.tenant.id ?? null,
-        last_id: page.at(-1)?.tenant.id ?? null,
-        has_more: rest.length > page.length,
-      };
+      const page = { items: rest.slice(0, limit), hasMore: rest.length > limit };
+      return toListResponse(page, (one) => toSettings(one, rateLimits.use(one.tenant)));
     },
   });
 }

@@ -37,9 +37,7 @@ function addGet(
   summary: string,
   handle: (c: Context<HttpEnv>) => object | Promise<object>,
 ): void {
-  addRoute(app, {
-    method: 'get',
-    path: `${TINKER_PREFIX}/${path}`,
+  addRoute(app, `GET ${TINKER_PREFIX}/${path}`, {
     summary: `Tinker: ${summary}`,
     query: ANY_QUERY,
     response: json(objectSchema),
@@ -91,9 +89,7 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
       cursor: { ...page, total_count, after: next ? toCursor(next) : null },
     };
   });
-  addRoute(app, {
-    method: 'delete',
-    path: `${TINKER_PREFIX}/training_runs/{id}/checkpoints/{folder}/{name}`,
+  addRoute(app, `DELETE ${TINKER_PREFIX}/training_runs/{id}/checkpoints/{folder}/{name}`, {
     summary: 'Tinker: remove a checkpoint',
     response: json(objectSchema),
     async handle(c) {
@@ -101,9 +97,7 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
       return {};
     },
   });
-  addRoute(app, {
-    method: 'put',
-    path: `${TINKER_PREFIX}/training_runs/{id}/checkpoints/{folder}/{name}/ttl`,
+  addRoute(app, `PUT ${TINKER_PREFIX}/training_runs/{id}/checkpoints/{folder}/{name}/ttl`, {
     summary: 'Tinker: set when a checkpoint expires',
     body: { schema: ttlBody, limits },
     response: json(objectSchema),
@@ -112,9 +106,7 @@ function addRunRoutes(app: App, { limits }: Deps, tinker: TinkerService): void {
       return {};
     },
   });
-  addRoute(app, {
-    method: 'post',
-    path: `${TINKER_PREFIX}/weights_info`,
+  addRoute(app, `POST ${TINKER_PREFIX}/weights_info`, {
     summary: 'Tinker: describe the weights of a path',
     body: { schema: weightsInfoBody, limits },
     response: json(objectSchema),

@@ -57,9 +57,7 @@ function addPost<Body>(
   },
 ): void {
   const { summary, schema, response = objectSchema, handle } = route;
-  addRoute(app, {
-    method: 'post',
-    path: `${TINKER_PREFIX}/${name}`,
+  addRoute(app, `POST ${TINKER_PREFIX}/${name}`, {
     summary: `Tinker: ${summary}`,
     body: { schema, limits },
     response: json(response),
@@ -155,9 +153,7 @@ function addTrainingRoutes(app: App, deps: TinkerDeps): void {
       };
     },
   });
-  addRoute(app, {
-    method: 'post',
-    path: `${TINKER_PREFIX}/forward_backward`,
+  addRoute(app, `POST ${TINKER_PREFIX}/forward_backward`, {
     summary: 'Tinker: compute a loss and add its gradients; the body is a protobuf message',
     content: PROTOBUF_CONTENT,
     response: json(futureSchema),
@@ -301,9 +297,7 @@ function targetOf(
 
 function addFutureRoutes(app: App, deps: TinkerDeps): void {
   const { tinker } = deps;
-  addRoute(app, {
-    method: 'post',
-    path: `${TINKER_PREFIX}/retrieve_future`,
+  addRoute(app, `POST ${TINKER_PREFIX}/retrieve_future`, {
     summary: 'Tinker: wait for a result, at most 20 s',
     body: { schema: bodies.retrieveBody, limits: deps.limits },
     response: { ...json(objectSchema), ...PROTOBUF_CONTENT },

@@ -8,8 +8,7 @@ import {
 } from '../../contracts/management-api.ts';
 import type { Deps } from '../deps.ts';
 import { toRenderOptions } from '../dialects/render-options.ts';
-import { waitingRoute } from '../generation/admission.ts';
-import { enterQueue } from '../generation/queue-entry.ts';
+import { enterQueue, waitingRoute } from '../generation/admission.ts';
 import { prepareMessages, prepareText } from '../request/prompts.ts';
 import { openBase, openModel, type RequestModel } from '../request/request-model.ts';
 import type { TokenFields } from '../schema/fields.ts';
@@ -21,9 +20,7 @@ import { type App, addRoute, json } from '../wire/route.ts';
 export function addTokenizeRoutes(app: App, deps: Deps): void {
   const { model, limits } = deps;
   const maxCount = model.maxSeqLength * limits.maxCharsPerToken;
-  addRoute(app, {
-    method: 'post',
-    path: '/tokenize',
+  addRoute(app, 'POST /tokenize', {
     summary: 'Turn a text or a conversation into tokens',
     body: { schema: tokenizeRequestSchema({ ...model, limits }), limits },
     response: json(tokenizedSchema),
@@ -48,9 +45,7 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
       };
     },
   });
-  addRoute(app, {
-    method: 'post',
-    path: '/detokenize',
+  addRoute(app, 'POST /detokenize', {
     summary: 'Turn tokens into text',
     body: { schema: detokenizeRequestSchema({ ...model, maxCount }), limits },
     response: json(detokenizedSchema),
@@ -61,9 +56,7 @@ export function addTokenizeRoutes(app: App, deps: Deps): void {
       };
     },
   });
-  addRoute(app, {
-    method: 'get',
-    path: '/tokenizer_info',
+  addRoute(app, 'GET /tokenizer_info', {
     summary: 'Get the configuration of the tokenizer',
     response: json(tokenizerInfoSchema),
     handle: () => requireTokenizer(deps).config,

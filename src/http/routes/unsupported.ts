@@ -5,18 +5,16 @@ import { errorEnvelopeSchema } from '../../contracts/openai.ts';
 import { type App, addRoute, json } from '../wire/route.ts';
 
 const UNSUPPORTED = [
-  ['post', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions'],
-  ['get', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions'],
-  ['delete', '/v1/fine_tuning/checkpoints/{checkpoint}/permissions/{id}'],
-  ['post', '/v1/responses/compact'],
+  'POST /v1/fine_tuning/checkpoints/{checkpoint}/permissions',
+  'GET /v1/fine_tuning/checkpoints/{checkpoint}/permissions',
+  'DELETE /v1/fine_tuning/checkpoints/{checkpoint}/permissions/{id}',
+  'POST /v1/responses/compact',
 ] as const;
 
 /** Adds the routes. */
 export function addUnsupportedRoutes(app: App): void {
-  for (const [method, path] of UNSUPPORTED) {
-    addRoute(app, {
-      method,
-      path,
+  for (const name of UNSUPPORTED) {
+    addRoute(app, name, {
       summary: 'Not supported: 400, `unsupported_parameter`',
       response: json(errorEnvelopeSchema),
       handle() {

@@ -36,9 +36,7 @@ export function addUsageRoute(
   { recorder, archive, now }: UsageSide,
   { hasKeys }: { hasKeys: boolean },
 ): void {
-  addRoute(app, {
-    method: 'get',
-    path: '/v1/organization/usage/completions',
+  addRoute(app, 'GET /v1/organization/usage/completions', {
     summary: 'Sum up requests and tokens over all servers, by day, tenant and model',
     query: usageQuery,
     response: json(usagePageSchema),

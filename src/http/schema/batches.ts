@@ -3,13 +3,13 @@ import { z } from '@hono/zod-openapi';
 import { BATCH_ENDPOINTS } from '../../contracts/batch-status.ts';
 import { metadataSchema, pageQuery } from './fields.ts';
 
-const HOUR_S = 3600;
-const MAX_EXPIRY_S = 30 * 24 * HOUR_S;
+/** The shortest and the longest life of a file that expires, in seconds. */
+export const FILE_LIFE_S = [3600, 30 * 24 * 3600] as const;
 
-/** When a file with results is deleted. */
-const outputExpirySchema = z.strictObject({
+/** When a file is deleted. */
+export const fileExpirySchema = z.strictObject({
   anchor: z.literal('created_at', 'must be created_at'),
-  seconds: z.int().min(HOUR_S).max(MAX_EXPIRY_S),
+  seconds: z.int().min(FILE_LIFE_S[0]).max(FILE_LIFE_S[1]),
 });
 
 /** The body that creates a batch. */
@@ -19,7 +19,7 @@ export const createBatchSchema = z
     endpoint: z.enum(BATCH_ENDPOINTS, `must be one of ${BATCH_ENDPOINTS.join(', ')}`),
     completion_window: z.literal('24h', 'must be 24h'),
     metadata: metadataSchema.nullish(),
-    output_expires_after: outputExpirySchema.nullish(),
+    output_expires_after: fileExpirySchema.nullish(),
   })
   .openapi('CreateBatchRequest');
 

@@ -89,17 +89,17 @@ export const chatMessageSchema = z
   })
   .superRefine(({ role, content, name, ...calls }, ctx) => {
     if (role === 'tool' && calls.tool_call_id == null) {
-      addIssue(ctx, 'is required with the role tool', { path: ['tool_call_id'] });
+      addIssue(ctx, 'is required with the role tool', ['tool_call_id']);
     }
     if (role === 'function' && name == null) {
-      addIssue(ctx, 'is required with the role function', { path: ['name'] });
+      addIssue(ctx, 'is required with the role function', ['name']);
     }
     if (content === null && role !== 'assistant') {
       addIssue(ctx, 'content may be null only for the assistant');
     }
     for (const field of ['tool_calls', 'function_call'] as const) {
       if (role === 'assistant' || calls[field] == null) continue;
-      addIssue(ctx, 'is allowed only in messages of the assistant', { path: [field] });
+      addIssue(ctx, 'is allowed only in messages of the assistant', [field]);
     }
   })
   .transform(({ role, content, refusal, name, tool_calls, tool_call_id, function_call }) => ({
@@ -148,15 +148,13 @@ export function chatRequestSchema(bounds: SchemaBounds) {
       checkTogether(body, ctx);
       checkTools(body, ctx);
       if (older != null && newer != null && older !== newer) {
-        addIssue(ctx, 'differs from max_completion_tokens', { path: ['max_tokens'] });
+        addIssue(ctx, 'differs from max_completion_tokens', ['max_tokens']);
       }
       if (body.top_logprobs != null && !body.logprobs) {
-        addIssue(ctx, 'needs "logprobs": true', { path: ['top_logprobs'] });
+        addIssue(ctx, 'needs "logprobs": true', ['top_logprobs']);
       }
       if (body.continue_final_message && body.add_generation_prompt) {
-        addIssue(ctx, 'cannot be combined with add_generation_prompt', {
-          path: ['continue_final_message'],
-        });
+        addIssue(ctx, 'cannot be combined with add_generation_prompt', ['continue_final_message']);
       }
     })
     .openapi('ChatCompletionRequest');

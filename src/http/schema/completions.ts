@@ -1,6 +1,6 @@
 // The request of `POST /v1/completions`.
 import { z } from '@hono/zod-openapi';
-import { addIssue } from '../../common/schema-issues.ts';
+import { addIssue, addUnsupported } from '../../common/schema-issues.ts';
 import { fieldsOf } from './fields.ts';
 import { checkTogether, requestFields, type SchemaBounds } from './request-fields.ts';
 
@@ -14,21 +14,15 @@ export function completionRequestSchema(bounds: SchemaBounds) {
       const prompts = body.prompt.kind === 'text' ? body.prompt.texts : body.prompt.prompts;
       checkTogether(body, ctx);
       if (n * prompts.length > bounds.limits.maxSequences) {
-        addIssue(ctx, `n times the number of prompts is more than ${bounds.limits.maxSequences}`, {
-          path: ['n'],
-        });
+        const { maxSequences } = bounds.limits;
+        addIssue(ctx, `n times the number of prompts is more than ${maxSequences}`, ['n']);
       }
-      if (maxTokens === 0 && !echo)
-        addIssue(ctx, 'must be at least 1 without echo', { path: ['max_tokens'] });
+      if (maxTokens === 0 && !echo) {
+        addIssue(ctx, 'must be at least 1 without echo', ['max_tokens']);
+      }
       if (bestOf == null || bestOf === n) return;
-      if (bestOf < n) addIssue(ctx, 'must be at least n', { path: ['best_of'] });
-      else {
-        const code = 'unsupported_parameter';
-        addIssue(ctx, 'only the value of n is supported by this server', {
-          path: ['best_of'],
-          code,
-        });
-      }
+      if (bestOf < n) addIssue(ctx, 'must be at least n', ['best_of']);
+      else addUnsupported(ctx, 'only the value of n is supported by this server', ['best_of']);
     })
     .openapi('CompletionRequest');
 }

@@ -3,7 +3,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { z } from '@hono/zod-openapi';
 import { parseShallowText } from '../../common/json-scan.ts';
-import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
+import { addIssue, addUnsupported, parseInside, type Refine } from '../../common/schema-issues.ts';
 import type { Constraint, SchemaReading } from '../../contracts/generation.ts';
 import { both, INERT, REFUSED, readBy, rows } from './fields.ts';
 import { structuralTagSchema } from './structural-tag.ts';
@@ -34,7 +34,7 @@ function jsonReader(read: Reader): Reader {
     try {
       if (typeof value === 'string') json = parseShallowText(value);
     } catch {
-      return addIssue(ctx, 'is not JSON', { path });
+      return addIssue(ctx, 'is not JSON', path);
     }
     return read(json, ctx, path);
   };
@@ -46,7 +46,7 @@ const readSchema = jsonReader((schema, _ctx, path) => {
 
 function textReader(toConstraint: (text: string) => Constraint): Reader {
   return (value, ctx, path) => {
-    if (typeof value !== 'string') return addIssue(ctx, 'expected a string', { path });
+    if (typeof value !== 'string') return addIssue(ctx, 'expected a string', path);
     return { constraint: toConstraint(value), path };
   };
 }
@@ -60,12 +60,12 @@ const readChoice: Reader = (value, ctx, path) => {
     value.length > 0 &&
     value.length <= MAX_CHOICES &&
     value.every((text) => typeof text === 'string');
-  if (!isChoice) return addIssue(ctx, `expected 1 to ${MAX_CHOICES} strings`, { path });
+  if (!isChoice) return addIssue(ctx, `expected 1 to ${MAX_CHOICES} strings`, path);
   return { constraint: { kind: 'choice', texts: value }, path };
 };
 
 const readFlag: Reader = (value, ctx, path) => {
-  if (typeof value !== 'boolean') return addIssue(ctx, 'expected true or false', { path });
+  if (typeof value !== 'boolean') return addIssue(ctx, 'expected true or false', path);
   return value ? ANY_OBJECT : undefined;
 };
 
@@ -73,7 +73,7 @@ const readTag = jsonReader((value, ctx, path) => {
   const tag = structuralTagSchema.safeParse(value);
   if (tag.success) return { constraint: tag.data, path };
   const message = 'is not a structural tag: expected format, or structures with triggers';
-  return addIssue(ctx, message, { path });
+  return addIssue(ctx, message, path);
 });
 
 /** vLLM's `structured_outputs`: exactly one of these. */
@@ -99,8 +99,7 @@ const readOutputs: Reader = (value, ctx) => {
     ([name]) => !Object.hasOwn(OUTPUTS, name) && !OUTPUT_OPTIONS.has(name),
   );
   if (unknown) {
-    const code = 'unsupported_parameter';
-    return addIssue(ctx, 'is not supported by this server', { path: [unknown[0]], code });
+    return addUnsupported(ctx, 'is not supported by this server', [unknown[0]]);
   }
   const outputs = entries.filter(([name]) => Object.hasOwn(OUTPUTS, name));
   if (outputs.length !== 1) {
@@ -132,11 +131,10 @@ const readFormat: Reader = (value, ctx) => {
     return schema === undefined ? ANY_OBJECT : readSchema(schema, ctx, ['json_schema', 'schema']);
   }
   if (type !== 'text' && type !== 'json_object') {
-    return addIssue(ctx, 'must be text, json_object or json_schema', { path: ['type'] });
+    return addIssue(ctx, 'must be text, json_object or json_schema', ['type']);
   }
   const unknown = Object.keys(rest).find((name) => type === 'text' || name !== 'schema');
-  if (unknown !== undefined)
-    return addIssue(ctx, `does not belong to ${type}`, { path: [unknown] });
+  if (unknown !== undefined) return addIssue(ctx, `does not belong to ${type}`, [unknown]);
   if (type === 'text') return ANY_TEXT;
   return rest['schema'] == null ? ANY_OBJECT : readSchema(rest['schema'], ctx, ['schema']);
 };
@@ -166,10 +164,10 @@ export function formatReader(
     const format = value as TextFormat['shown'];
     const { type, ...members } = format;
     if (!FORMAT_TYPES.includes(type)) {
-      return addIssue(ctx, `must be ${FORMAT_TYPES.join(', ')}`, { path: ['type'] });
+      return addIssue(ctx, `must be ${FORMAT_TYPES.join(', ')}`, ['type']);
     }
     if (type === NESTING && members['schema'] === undefined) {
-      return addIssue(ctx, 'is required', { path: ['schema'] });
+      return addIssue(ctx, 'is required', ['schema']);
     }
     const nested = type === NESTING ? { type, [NESTING]: members } : format;
     const result = chatFormat.safeParse(nested);
@@ -288,7 +286,7 @@ export function checkSingleConstraint(body: ConstraintFields, ctx: Refine): void
   const [first, ...others] = spellingsIn(body);
   const second = others.find((name) => !isSameConstraint(body[first!], body[name]));
   if (second === undefined) return;
-  addIssue(ctx, `cannot be combined with ${first}. Send only one of them`, { path: [second] });
+  addIssue(ctx, `cannot be combined with ${first}. Send only one of them`, [second]);
 }
 
 /** Adds an issue if a request has a constraint in `structured_outputs` and another one in a field of its API. */
@@ -300,7 +298,7 @@ export function checkFormat(
   for (const [field, given] of Object.entries(format)) {
     if (!outputs || !given || isSameConstraint(outputs, given)) continue;
     const path = ['structured_outputs'];
-    addIssue(ctx, `cannot be combined with ${field}. Send only one of them`, { path });
+    addIssue(ctx, `cannot be combined with ${field}. Send only one of them`, path);
   }
 }
 

@@ -1,5 +1,5 @@
 // Reads the content of messages: text, as one string or in parts.
-import { addIssue, type Refine } from '../../common/schema-issues.ts';
+import { addIssue, addUnsupported, type Refine } from '../../common/schema-issues.ts';
 
 /** The content parts that a route's messages may have. */
 export interface PartForms {
@@ -18,10 +18,10 @@ export function contentReader({ textOf, fields }: PartForms) {
       typeof type === 'string' && Object.hasOwn(textOf, type) ? textOf[type] : undefined;
     if (member === undefined) {
       const message = `only parts of type ${types} are supported`;
-      return addIssue(ctx, message, { path: [i, 'type'], code: 'unsupported_parameter' });
+      return addUnsupported(ctx, message, [i, 'type']);
     }
     const text = rest[member];
-    if (typeof text !== 'string') return addIssue(ctx, 'expected a string', { path: [i, member] });
+    if (typeof text !== 'string') return addIssue(ctx, 'expected a string', [i, member]);
     const unknown = Object.keys(rest).find((name) => !Object.hasOwn(fields, name));
     if (unknown === undefined) return text;
     ctx.addIssue({ code: 'unrecognized_keys', keys: [unknown], path: [i], input: rest });

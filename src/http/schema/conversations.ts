@@ -1,8 +1,8 @@
 // The requests of /v1/conversations.
 import { z } from '@hono/zod-openapi';
-import { addIssue } from '../../common/schema-issues.ts';
+import { addUnsupported } from '../../common/schema-issues.ts';
 import type { ConversationItem } from '../../contracts/responses.ts';
-import { metadataSchema } from './fields.ts';
+import { metadataSchema, orderQuery, pageQuery } from './fields.ts';
 import { inputItemsSchema } from './response-items.ts';
 
 /** As in OpenAI's API. */
@@ -15,7 +15,7 @@ const itemsSchema = inputItemsSchema(MAX_ITEMS)
       if (item.type === 'reasoning') return [];
       if (item.type !== 'item_reference') return [item];
       const message = 'references are only supported in the input of a response';
-      return addIssue(ctx, message, { path: [i, 'type'], code: 'unsupported_parameter' });
+      return addUnsupported(ctx, message, [i, 'type']);
     }),
   )
   .openapi({
@@ -41,3 +41,9 @@ export const updateConversationSchema = z
 export const addItemsSchema = z
   .strictObject({ items: itemsSchema })
   .openapi('AddConversationItemsRequest');
+
+/** The query that lists the items of a conversation or of a response. */
+export const itemListQuery = z.strictObject({ ...pageQuery(20), order: orderQuery });
+
+/** A checked query that lists items. */
+export type ItemListQuery = z.infer<typeof itemListQuery>;

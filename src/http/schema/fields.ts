@@ -225,7 +225,7 @@ export function toTemplateArguments(value: NonNullable<unknown>, ctx: Refine): T
     const message =
       `expected a string of at most ${MAX_TEMPLATE_TEXT} characters, a number of at most ` +
       `${MAX_TEMPLATE_NUMBER}, a boolean or null`;
-    return addIssue(ctx, message, { path: [name] });
+    return addIssue(ctx, message, [name]);
   }
   return value as TemplateArguments;
 }

@@ -2,7 +2,7 @@
 // is refused by name.
 import { z } from '@hono/zod-openapi';
 import { fieldError } from '../../common/errors.ts';
-import { addIssue, parseInside } from '../../common/schema-issues.ts';
+import { addIssue, addUnsupported, parseInside } from '../../common/schema-issues.ts';
 import { OBJECTIVES, type Objective } from '../../contracts/preference-settings.ts';
 import {
   extensionFields,
@@ -16,8 +16,6 @@ import type { MetadataFilter } from '../../jobs/job-service.ts';
 import { CONSTRAINT_FIELDS } from './constraints.ts';
 import { MAX_METADATA_PAIRS, metadataSchema, pageQuery, readBy } from './fields.ts';
 import { checkedGraderSchema } from './graders.ts';
-
-const UNSUPPORTED = 'unsupported_parameter';
 
 function autoOr(row: Hyperparameter) {
   return orAbsent(row, `must be ${row.absent} or ${row.rule}`).nullish();
@@ -69,18 +67,18 @@ const methodSchema = z
   .superRefine((method, ctx) => {
     for (const objective of OBJECTIVES) {
       if (objective === method.type || !method[objective]) continue;
-      addIssue(ctx, `does not apply, because type is ${method.type}`, { path: [objective] });
+      addIssue(ctx, `does not apply, because type is ${method.type}`, [objective]);
     }
     if (method.type !== 'reinforcement' || method.reinforcement) return;
-    addIssue(ctx, 'is required: it has the grader', { path: ['reinforcement'] });
+    addIssue(ctx, 'is required: it has the grader', ['reinforcement']);
   })
   .openapi('FineTuningMethod');
 
 const loraMethodSchema = readBy(
   (method, ctx): 'qlora' | 'lora' => {
     if (method === 'qlora' || method === 'lora') return method;
-    const isKnown = method === 'full' || method === 'dora';
-    return addIssue(ctx, 'must be qlora or lora', isKnown ? { code: UNSUPPORTED } : {});
+    const refuse = method === 'full' || method === 'dora' ? addUnsupported : addIssue;
+    return refuse(ctx, 'must be qlora or lora');
   },
   { type: 'string', enum: ['qlora', 'lora'] },
 );
@@ -111,7 +109,7 @@ export const createJobSchema = z
     integrations: z
       .array(z.unknown())
       .superRefine((list, ctx) => {
-        if (list.length > 0) addIssue(ctx, 'integrations are not supported', { code: UNSUPPORTED });
+        if (list.length > 0) addUnsupported(ctx, 'integrations are not supported');
       })
       .nullish(),
     lorikeet: extensionSchema.nullish(),
@@ -119,9 +117,9 @@ export const createJobSchema = z
   .superRefine(({ method, hyperparameters }, ctx) => {
     if (!hyperparameters || !method) return;
     const isGiven = method[method.type]?.hyperparameters;
-    if (isGiven) addIssue(ctx, 'are already given in method', { path: ['hyperparameters'] });
+    if (isGiven) addIssue(ctx, 'are already given in method', ['hyperparameters']);
     if (isGiven || method.type === 'supervised') return;
-    addIssue(ctx, `must be given in method.${method.type}`, { path: ['hyperparameters'] });
+    addIssue(ctx, `must be given in method.${method.type}`, ['hyperparameters']);
   })
   .openapi('CreateFineTuningJobRequest');
 

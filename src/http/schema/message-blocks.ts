@@ -1,14 +1,11 @@
 // The messages of `POST /v1/messages`: content is text, or blocks of text, calls and results. A client can send back a message
 // unchanged. The result is what the chat template takes.
 import { z } from '@hono/zod-openapi';
-import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
-import { calledFunctionSchema, type ToolCall } from '../../contracts/tools.ts';
+import { addIssue, addUnsupported, parseInside, type Refine } from '../../common/schema-issues.ts';
+import { calledFunctionSchema, MAX_CALL_ID_LENGTH, type ToolCall } from '../../contracts/tools.ts';
 import { type FieldRow, fieldsOf, INERT, rowOf } from './fields.ts';
 
 const messages = rowOf('messages');
-
-/** As in chat. */
-const MAX_CALL_ID_LENGTH = 256;
 
 // Piped, because a schema made before the API document's library was loaded cannot be described.
 const callName = z.string().pipe(calledFunctionSchema.shape.name);
@@ -81,7 +78,7 @@ function blocksReader(schemas: BlockSchemas) {
       return parseInside(schemas[type]!, value, ctx);
     }
     const message = `only blocks of type ${types} are supported`;
-    return addIssue(ctx, message, { path: ['type'], code: 'unsupported_parameter' });
+    return addUnsupported(ctx, message, ['type']);
   };
   const list = z.array(z.unknown().transform(readBlock));
   return (value: unknown, ctx: Refine): Block[] => {
@@ -189,7 +186,7 @@ function toTemplateMessages(
         all.push({ role: 'tool', content: block.text, toolCallId: block.id });
         if (callIds.has(block.id)) continue;
         const path = [i, 'content', j, 'tool_use_id'];
-        addIssue(ctx, 'no earlier tool_use has this id', { path });
+        addIssue(ctx, 'no earlier tool_use has this id', path);
       }
     }
   }

@@ -1,7 +1,7 @@
 // The request of `POST /v1/messages` and of its token count. Sampling fields and vLLM's fields are the same as in chat.
 import { z } from '@hono/zod-openapi';
 import { MAX_COUNT } from '../../common/max-count.ts';
-import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
+import { addIssue, addUnsupported, parseInside, type Refine } from '../../common/schema-issues.ts';
 import { type FunctionTool, functionSchema, MAX_TOOLS } from '../../contracts/tools.ts';
 import { checkFormat, formatReader } from './constraints.ts';
 import {
@@ -45,8 +45,7 @@ const toolSchema = z.strictObject(fieldsOf(MESSAGE_TOOL_FIELDS, 'messages'));
 function toTool(value: unknown, ctx: Refine): FunctionTool | undefined {
   const { type } = (value ?? {}) as { type?: unknown };
   if (type != null && type !== 'custom') {
-    const code = 'unsupported_parameter';
-    return addIssue(ctx, 'only tools of type custom are supported', { path: ['type'], code });
+    return addUnsupported(ctx, 'only tools of type custom are supported', ['type']);
   }
   const tool = parseInside(toolSchema, value, ctx);
   if (!tool) return undefined;
@@ -84,7 +83,7 @@ const choiceSchema = z
   .transform(({ type, name, disable_parallel_tool_use: isSingle }, ctx) => {
     if ((name === undefined) === (type === 'tool')) {
       const message = type === 'tool' ? 'is required with the type tool' : 'needs the type tool';
-      return addIssue(ctx, message, { path: ['name'] });
+      return addIssue(ctx, message, ['name']);
     }
     const choice: PlacedChoice = {
       mode: MODES[type],

@@ -107,10 +107,10 @@ export function checkTogether(
 ): void {
   checkSingleConstraint(body, ctx);
   if (body.stream_options != null && !body.stream) {
-    addIssue(ctx, 'needs "stream": true', { path: ['stream_options'] });
+    addIssue(ctx, 'needs "stream": true', ['stream_options']);
   }
   if (body.prompt_logprobs != null && body.stream) {
-    addIssue(ctx, 'is not available with "stream": true', { path: ['prompt_logprobs'] });
+    addIssue(ctx, 'is not available with "stream": true', ['prompt_logprobs']);
   }
 }
 

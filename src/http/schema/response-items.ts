@@ -1,13 +1,10 @@
 // The input of `POST /v1/responses`: a text, or items. A client can send back the items of a response unchanged, whether they
 // come from this server, OpenAI or their clients.
 import { z } from '@hono/zod-openapi';
-import { addIssue, type Refine } from '../../common/schema-issues.ts';
-import { calledFunctionSchema } from '../../contracts/tools.ts';
+import { addIssue, addUnsupported, type Refine } from '../../common/schema-issues.ts';
+import { calledFunctionSchema, MAX_CALL_ID_LENGTH } from '../../contracts/tools.ts';
 import { contentForms, contentReader, type PartForms } from './content.ts';
 import { type FieldRow, fieldsOf, INERT, REFUSED, rowOf } from './fields.ts';
-
-/** As in chat. */
-const MAX_CALL_ID_LENGTH = 256;
 
 const responses = rowOf('responses');
 
@@ -171,8 +168,7 @@ function withType({ keepsResponses }: Keeping) {
     // The type of a reference is also optional in OpenAI's API.
     const isReference = item.type == null && item.id !== undefined && !('content' in value);
     const type = item.type ?? (isReference ? 'item_reference' : 'message');
-    const refuse = (message: string) =>
-      addIssue(ctx, message, { path: ['type'], code: 'unsupported_parameter' });
+    const refuse = (message: string) => addUnsupported(ctx, message, ['type']);
     if (typeof type !== 'string' || !ITEM_TYPES.includes(type)) {
       return refuse(`only items of type ${ITEM_TYPES.join(', ')} are supported`);
     }

@@ -1,7 +1,7 @@
 // The tool fields of `POST /v1/responses`. Functions are the same as in chat, without the nesting. A custom tool takes a text:
 // the model sees a function with the argument `input`.
 import { z } from '@hono/zod-openapi';
-import { addIssue, parseInside, type Refine } from '../../common/schema-issues.ts';
+import { addUnsupported, parseInside, type Refine } from '../../common/schema-issues.ts';
 import type { ResponseSettings } from '../../contracts/responses.ts';
 import {
   calledFunctionSchema,
@@ -59,16 +59,15 @@ function toCustomTool(value: unknown, ctx: Refine): ResponseTool | undefined {
 }
 
 function toTool(value: unknown, ctx: Refine): ResponseTool | undefined {
-  const code = 'unsupported_parameter';
   const { type, ...members } = (value ?? {}) as Record<string, unknown>;
   if (type === 'custom') return toCustomTool(value, ctx);
   if (type !== 'function') {
     const message = 'only tools of type function and custom are supported';
-    return addIssue(ctx, message, { path: ['type'], code });
+    return addUnsupported(ctx, message, ['type']);
   }
   for (const member of HOSTED_MEMBERS) {
     if (members[member]) {
-      return addIssue(ctx, 'is not supported by this server', { path: [member], code });
+      return addUnsupported(ctx, 'is not supported by this server', [member]);
     }
     delete members[member];
   }

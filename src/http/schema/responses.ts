@@ -169,19 +169,16 @@ export function responseRequestSchema(bounds: ResponseBounds) {
       checkTogether(body, ctx);
       if (format?.constraint.kind !== 'any_text') checkFormat(body, { 'text.format': format }, ctx);
       if (body.conversation && body.previous_response_id) {
-        addIssue(ctx, 'cannot be combined with previous_response_id. Send only one of them', {
-          path: ['conversation'],
-        });
+        const message = 'cannot be combined with previous_response_id. Send only one of them';
+        addIssue(ctx, message, ['conversation']);
       }
       if (body.background && (body.stream || body.store === false)) {
-        addIssue(ctx, 'cannot be combined with "stream": true or "store": false', {
-          path: ['background'],
-        });
+        addIssue(ctx, 'cannot be combined with "stream": true or "store": false', ['background']);
       }
       const functions = body.tools?.map((tool) => tool.function);
       checkTools({ tools: functions, tool_choice: body.tool_choice }, ctx);
       if (body.top_logprobs != null && !body.include?.includes(LOGPROBS)) {
-        addIssue(ctx, `needs "include": ["${LOGPROBS}"]`, { path: ['top_logprobs'] });
+        addIssue(ctx, `needs "include": ["${LOGPROBS}"]`, ['top_logprobs']);
       }
     })
     .openapi('ResponseRequest');

@@ -33,17 +33,14 @@ export function tokenizeRequestSchema(bounds: SchemaBounds) {
     .superRefine((body, ctx) => {
       const { prompt, messages, add_special_tokens: addsSpecials } = body;
       if ((prompt == null) === (messages == null)) {
-        addIssue(ctx, 'give either prompt or messages', { path: ['prompt'] });
+        addIssue(ctx, 'give either prompt or messages', ['prompt']);
       }
       if (messages && addsSpecials) {
-        addIssue(ctx, 'must be false with messages: the chat template writes these tokens', {
-          path: ['add_special_tokens'],
-        });
+        const message = 'must be false with messages: the chat template writes these tokens';
+        addIssue(ctx, message, ['add_special_tokens']);
       }
       if (body.continue_final_message && body.add_generation_prompt) {
-        addIssue(ctx, 'cannot be combined with add_generation_prompt', {
-          path: ['continue_final_message'],
-        });
+        addIssue(ctx, 'cannot be combined with add_generation_prompt', ['continue_final_message']);
       }
     })
     .openapi('TokenizeRequest');

@@ -158,7 +158,7 @@ export interface ToolFields {
 /** Adds issues for choices that do not match the tools. */
 export function checkTools(body: ToolFields, ctx: Refine): void {
   if (body.tools?.length && body.functions?.length) {
-    addIssue(ctx, 'cannot be combined with tools. Send only one of them', { path: ['functions'] });
+    addIssue(ctx, 'cannot be combined with tools. Send only one of them', ['functions']);
   }
   for (const [list, choiceName] of [
     ['tools', 'tool_choice'],
@@ -167,14 +167,12 @@ export function checkTools(body: ToolFields, ctx: Refine): void {
     const names = (body[list] ?? []).map(({ name }) => name);
     const { mode, names: choices = [], places = [] } = body[choiceName] ?? {};
     if (mode === 'required' && names.length === 0) {
-      addIssue(ctx, `needs ${list}`, { path: [choiceName] });
+      addIssue(ctx, `needs ${list}`, [choiceName]);
       continue;
     }
     const wrong = choices.findIndex((name) => !names.includes(name));
     if (wrong >= 0) {
-      addIssue(ctx, `${list} has no function of this name`, {
-        path: [choiceName, ...places[wrong]!],
-      });
+      addIssue(ctx, `${list} has no function of this name`, [choiceName, ...places[wrong]!]);
     }
   }
 }
@@ -223,9 +221,8 @@ export function connectCalls<Message extends LooseMessage>(
   const orphan = findOrphan(conversation);
   if (orphan >= 0) {
     const isOlder = messages[orphan]!.role === 'function';
-    addIssue(ctx, `no earlier message calls ${isOlder ? 'this function' : 'with this id'}`, {
-      path: [orphan, isOlder ? 'name' : 'tool_call_id'],
-    });
+    const [what, field] = isOlder ? ['this function', 'name'] : ['with this id', 'tool_call_id'];
+    addIssue(ctx, `no earlier message calls ${what}`, [orphan, field]);
   }
   return conversation;
 }

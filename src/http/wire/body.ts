@@ -16,9 +16,7 @@ const UTF8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true });
 /** Returns the parsed body. Throws `ServeError` (400, 408, 413 or 415). */
 export async function readJsonBody(request: Request, limits: HttpLimits): Promise<unknown> {
   const expected = 'The body must be JSON in UTF-8. Set Content-Type to application/json.';
-  checkMediaType(request.headers, JSON_TYPE, expected);
-  if (Number(request.headers.get('content-length')) > limits.maxBodyBytes) throw tooLarge(limits);
-  const bytes = await readBytes(request, limits);
+  const bytes = await readBytes(request, limits, { type: JSON_TYPE, expected });
   let text: string;
   try {
     text = UTF8.decode(bytes);
@@ -38,15 +36,16 @@ export async function readJsonBody(request: Request, limits: HttpLimits): Promis
 }
 
 /** Returns the bytes of a body of this type. Throws `ServeError` (400, 408, 413 or 415). */
-export async function readBytesOfType(
+export function readBytesOfType(
   request: Request,
   type: string,
   limits: HttpLimits,
 ): Promise<Uint8Array> {
   const expected = `The body must be ${type}. Set Content-Type to it.`;
-  checkMediaType(request.headers, new RegExp(`^${type.replaceAll('.', '\\.')}$`), expected);
-  if (Number(request.headers.get('content-length')) > limits.maxBodyBytes) throw tooLarge(limits);
-  return readBytes(request, limits);
+  return readBytes(request, limits, {
+    type: new RegExp(`^${type.replaceAll('.', '\\.')}$`),
+    expected,
+  });
 }
 
 /** Throws `ServeError` (415) for a body of another type, and for a compressed one. */
@@ -66,7 +65,13 @@ function tooLarge(limits: HttpLimits): ServeError {
   );
 }
 
-async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Array> {
+async function readBytes(
+  request: Request,
+  limits: HttpLimits,
+  { type, expected }: { type: RegExp; expected: string },
+): Promise<Uint8Array> {
+  checkMediaType(request.headers, type, expected);
+  if (Number(request.headers.get('content-length')) > limits.maxBodyBytes) throw tooLarge(limits);
   if (!request.body) return new Uint8Array();
   const reader = request.body.getReader();
   const tooSlow = `The body took longer than ${limits.bodyTimeoutMs / 1000} s to arrive. Send it faster, or send less.`;
@@ -83,13 +88,14 @@ async function readBytes(request: Request, limits: HttpLimits): Promise<Uint8Arr
     }
   } catch (error) {
     reader.cancel().catch(() => {}); // the sender may already be gone
-    if (error instanceof ServeError) throw error;
-    throw new ServeError(
-      'invalid_request',
-      'The body ended before its last byte. Send the request again.',
-      { cause: error },
-    );
+    throw error instanceof ServeError ? error : endedEarly(error);
   }
+}
+
+/** Returns the error for a body whose sender is gone. */
+export function endedEarly(cause: unknown): ServeError {
+  const message = 'The body ended before its last byte. Send the request again.';
+  return new ServeError('invalid_request', message, { cause });
 }
 
 /**

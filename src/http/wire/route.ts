@@ -37,11 +37,11 @@ type ErrorStatus = keyof typeof ERROR_STATUSES;
 /** A response's schemas by media type. */
 type ContentSchemas = Readonly<Record<string, { schema: z.ZodType }>>;
 
+/** The method and the path of a route. Parameters are written as `{name}`. */
+export type RouteName = `${'GET' | 'POST' | 'PUT' | 'DELETE'} ${string}`;
+
 /** A route: its documentation, the input that it accepts, and its handler. `Input` is the checked query or body. */
 export interface Route<Input> {
-  readonly method: 'get' | 'post' | 'put' | 'delete';
-  /** Parameters are written as `{name}`. */
-  readonly path: string;
   readonly summary: string;
   /** Descriptions of parameters. */
   readonly params?: Readonly<Record<string, string>>;
@@ -95,22 +95,23 @@ export function jsonOrEvents(schema: z.ZodType, events: string): ContentSchemas 
 }
 
 /** Adds a route to the app and to the API's document. */
-export function addRoute<Input = unknown>(app: App, route: Route<Input>): void {
-  const { method, query, body } = route;
+export function addRoute<Input = unknown>(app: App, name: RouteName, route: Route<Input>): void {
+  const [method, path] = name.split(' ') as [string, string];
+  const { query, body } = route;
   const apiRoute = createRoute({
-    method,
-    path: route.path,
-    operationId: toOperationId(route),
+    method: method.toLowerCase() as 'get',
+    path,
+    operationId: toOperationId(name),
     summary: route.summary,
-    request: toRequest(route),
+    request: toRequest(path, route),
     responses: {
       200: { description: route.description ?? 'The answer', content: route.response },
-      ...toErrorResponses(route),
+      ...toErrorResponses(name, route),
       ...route.otherResponses,
     },
   });
   app.openAPIRegistry.registerPath(apiRoute);
-  app.on(method.toUpperCase(), apiRoute.getRoutingPath(), async (c) => {
+  app.on(method, apiRoute.getRoutingPath(), async (c) => {
     route.admit?.(c);
     using late = c.get('time') && requestDeadline(c, c.req.raw.signal);
     c.set('signal', late?.signal);
@@ -164,15 +165,13 @@ function hasBody(headers: Headers): boolean {
 }
 
 /** Returns a name that follows from method and path, so that generated clients keep it: `getV1FilesById`. */
-function toOperationId<Input>({ method, path }: Route<Input>): string {
-  const words = path
-    .replaceAll(/\{(\w+)\}/g, 'by_$1')
-    .split(/[^a-zA-Z0-9]+/)
-    .filter(Boolean);
-  return method + words.map((word) => word[0]!.toUpperCase() + word.slice(1)).join('');
+function toOperationId(name: RouteName): string {
+  const [method, ...words] = name.replaceAll(/\{(\w+)\}/g, 'by_$1').match(/[a-zA-Z0-9]+/g)!;
+  const capitalized = words.map((word) => word[0]!.toUpperCase() + word.slice(1));
+  return method!.toLowerCase() + capitalized.join('');
 }
 
-function toRequest<Input>({ path, params, query, body, content }: Route<Input>) {
+function toRequest<Input>(path: string, { params, query, body, content }: Route<Input>) {
   const names = [...path.matchAll(/\{(\w+)\}/g)].map(([, name]) => name!);
   const paramSchemas = names.map((name) => {
     const description = params?.[name];
@@ -186,24 +185,27 @@ function toRequest<Input>({ path, params, query, body, content }: Route<Input>) 
   };
 }
 
-function toErrorResponses<Input>(route: Route<Input>) {
-  const content = json(isMessagesPath(route.path) ? messageErrorSchema : errorEnvelopeSchema);
+function toErrorResponses<Input>(name: RouteName, route: Route<Input>) {
+  const [, path] = name.split(' ') as [string, string];
+  const content = json(isMessagesPath(path) ? messageErrorSchema : errorEnvelopeSchema);
   return Object.fromEntries(
-    errorStatusesOf(route).map((status) => {
+    errorStatusesOf(name, route).map((status) => {
       return [status, { description: ERROR_STATUSES[status], content }];
     }),
   );
 }
 
 /** A body can name anything, so it can cause every error. */
-function errorStatusesOf<Input>(route: Route<Input>): ErrorStatus[] {
-  const { method, path, body, content, isOpen = false, errors = [] } = route;
+function errorStatusesOf<Input>(
+  name: RouteName,
+  { body, content, isOpen = false, errors = [] }: Route<Input>,
+): ErrorStatus[] {
   if (body || content) return Object.keys(ERROR_STATUSES).map(Number) as ErrorStatus[];
   return [
     ...([400, 431, 500, 503] as const),
     ...(isOpen ? [] : ([401, 429] as const)),
-    ...(method === 'get' ? [] : ([403] as const)),
-    ...(path.includes('{') ? ([404] as const) : []),
+    ...(name.startsWith('GET ') ? [] : ([403] as const)),
+    ...(name.includes('{') ? ([404] as const) : []),
     ...errors,
   ];
 }

@@ -12,7 +12,7 @@ import { diskRefusal, fieldError, ServeError } from '../../common/errors.ts';
 import { makeFolder } from '../../common/folders.ts';
 import { formatFileSize } from '../../common/format-bytes.ts';
 import { deadline, unlessAborted } from '../../common/waiting.ts';
-import { checkMediaType } from './body.ts';
+import { checkMediaType, endedEarly } from './body.ts';
 
 /** The bounds of uploads. */
 export interface UploadOptions {
@@ -183,14 +183,6 @@ async function readChunk(reader: ReadableStreamDefaultReader<Uint8Array> | undef
   } catch (cause) {
     throw endedEarly(cause);
   }
-}
-
-function endedEarly(cause: unknown): ServeError {
-  return new ServeError(
-    'invalid_request',
-    'The body ended before its last byte. Send the request again.',
-    { cause },
-  );
 }
 
 async function saveFile(
