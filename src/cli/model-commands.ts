@@ -156,7 +156,7 @@ export function addSize(program: Command, { terminal }: CommandContext): void {
     .option('--model <dir>', 'folder or name of an imported model [LORIKEET_MODEL]')
     .option('--config <file>', "a model's config.json, instead of an imported model")
     .option('--weights <mode>', 'int8, int4, auto, nf4 or f32 [LORIKEET_WEIGHTS]')
-    .option('--kv <format>', 'int8 or f32 [LORIKEET_KV]')
+    .option('--kv <format>', 'f16, int8 or f32 [LORIKEET_KV]')
     .option('--slots <number>', 'sequences that run at the same time [LORIKEET_SLOTS]')
     .option('--max-seq <number>', 'tokens of the longest sequence [LORIKEET_MAX_SEQ]')
     .option('--rank <number>', 'rank of an adapter', String(DEFAULT_RANK))
@@ -208,8 +208,8 @@ function budgetTable({ plan: { budget, adapterCacheBytes } }: SizeReport): strin
 }
 
 /** The budget shows what the server may use. This shows what it needs, and what more memory would buy. */
-function needText({ shape, need }: SizeReport): string {
-  const { needed, sequences, most, more, cachedAdapters, context } = need;
+function needText({ shape, size, need }: SizeReport): string {
+  const { needed, sequences, most, more, cachedAdapters, runningAdapters, context } = need;
   const { slots, maxSeq, rank } = shape;
   const number = (value: number) => value.toLocaleString('en-US');
   const count = (of: number, name: string) => `${number(of)} ${name}${of === 1 ? '' : 's'}`;
@@ -217,7 +217,7 @@ function needText({ shape, need }: SizeReport): string {
     [more.sequences, `${count(slots, 'sequence')} instead of ${sequences}`],
     [more.prefixCache, 'cached prefixes'],
     [more.adapterCache, `${count(cachedAdapters, 'adapter')} in memory`],
-    [more.adapterSlots, `${number(slots)} of them at the same time`],
+    [more.adapterSlots, `${number(runningAdapters)} of them at the same time`],
   ];
   const bought = parts
     .filter(([bytes]) => bytes > 0)
@@ -226,9 +226,13 @@ function needText({ shape, need }: SizeReport): string {
     context.tokens > maxSeq
       ? ` A sequence of ${number(context.tokens)} tokens, the model's context, would take ${formatBytes(context.cache)}.`
       : '';
+  const tooLarge =
+    cachedAdapters === 0 ? ` It needs --adapter-cache ${formatBytes(size.adapter)}.` : '';
+  const bounds =
+    bought.length > 0 ? `, up to ${formatBytes(most)}: ${bought.join(', ')}` : ' nothing';
   return [
-    `Needed: ${formatBytes(needed)} for ${count(sequences, 'sequence')} of ${number(maxSeq)} tokens and an adapter of rank ${rank}.`,
-    `More buys, up to ${formatBytes(most)}: ${bought.join(', ')}.${further}`,
+    `Needed: ${formatBytes(needed)} for ${count(sequences, 'sequence')} of ${number(maxSeq)} tokens and an adapter of rank ${rank}.${tooLarge}`,
+    `More buys${bounds}.${further}`,
   ].join('\n');
 }
 

@@ -52,6 +52,7 @@ const UNWRITABLE: Readonly<Record<string, readonly [why: string, cure: string, e
   ENOENT: ['no folder can be created there', OTHER_FOLDER, EXIT.config],
   EEXIST: ['a file is in the way', OTHER_FOLDER, EXIT.config],
   ENOTDIR: ['a file is in the way', OTHER_FOLDER, EXIT.config],
+  ENAMETOOLONG: ['a name is too long', OTHER_FOLDER, EXIT.config],
 };
 
 /** Codes that only writing gets. */

@@ -71,6 +71,8 @@ interface ServingNeed {
   };
   /** The number of adapters that the cache holds. */
   readonly cachedAdapters: number;
+  /** The most of them that run at the same time. */
+  readonly runningAdapters: number;
   /** The model's context, and the KV cache of a sequence that fills it. */
   readonly context: { readonly tokens: number; readonly cache: number };
 }
@@ -131,7 +133,7 @@ export function measureSize(asked: Config, request: SizeRequest): SizeReport {
   const size = servingSize(config, shape);
   const { cacheToken } = size;
   const tokens = config.maxPositions;
-  const need = servingNeed(size, plan, settings.slots ?? 1);
+  const need = servingNeed(size, plan, settings);
   const context = { tokens, cache: cacheToken * tokens };
   return { shape, size, plan, need: { ...need, context }, hasAllTargets };
 }
@@ -139,12 +141,17 @@ export function measureSize(asked: Config, request: SizeRequest): SizeReport {
 function servingNeed(
   { cacheSlot, adapter, attached }: ServingSize,
   { slots, reservedSlots, adapterCacheBytes, budget: { parts } }: MemoryPlan,
-  sequences: number,
+  {
+    slots: sequences = 1,
+    adapterSlots: mostRunning = slots,
+  }: Pick<Config, 'slots' | 'adapterSlots'>,
 ): Omit<ServingNeed, 'context'> {
   const { kvCache, prefixCache, adapterCache, adapterSlots, ...fixed } = parts;
   // Slot 0, of rows without an adapter, is as large as the others.
   const slotsOf = (adapters: number) =>
     Math.min(adapterSlots, SLOTS_AT_ONCE * (adapters + 1) * attached);
+  const cachedAdapters = Math.floor(adapterCacheBytes / adapter);
+  const runningAdapters = Math.max(1, Math.min(mostRunning, slots, cachedAdapters));
   const ofSequences = Math.min(kvCache, sequences * cacheSlot);
   const ofAdapters = Math.min(adapterCache, adapter) + slotsOf(1);
   const needed =
@@ -152,12 +159,11 @@ function servingNeed(
   const more = {
     sequences: kvCache - ofSequences,
     prefixCache,
-    adapterCache: Math.max(0, adapterCache - adapter),
-    adapterSlots: slotsOf(slots + reservedSlots) - slotsOf(1),
+    adapterCache: cachedAdapters > 1 ? Math.max(0, adapterCache - adapter) : 0,
+    adapterSlots: runningAdapters > 1 ? slotsOf(runningAdapters + reservedSlots) - slotsOf(1) : 0,
   };
   const most = Object.values(more).reduce((sum, bytes) => sum + bytes, needed);
-  const cachedAdapters = Math.floor(adapterCacheBytes / adapter);
-  return { needed, sequences, most, more, cachedAdapters };
+  return { needed, sequences, most, more, cachedAdapters, runningAdapters };
 }
 
 /** The model is a file, a folder, the name of an imported model, or a name of the catalogue, which need not be imported. */

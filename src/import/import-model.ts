@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { assert } from '../common/assert.ts';
 import { UsageError } from '../common/errors.ts';
+import { ROPE_KEYS } from '../model/config-json.ts';
 import type { ArtifactInfo } from './artifact.ts';
 import { CATALOGUE_NAMES, type CatalogueEntry, findInCatalogue } from './catalogue.ts';
 import type { Checkpoint } from './checkpoint.ts';
@@ -38,6 +39,7 @@ export async function importModel(
   const { hub, onProgress, signal, quantization, doubleQuantization } = options;
   const { label, name, location } = parseSource(source);
   checkOutDir(outDir, label);
+  if (options.ropeScaling) checkRopeScaling(options.ropeScaling);
   const checkpoint = await openSource(location, {
     hub,
     signal,
@@ -47,6 +49,24 @@ export async function importModel(
   using _open = checkpoint.tensors;
   const scaled = withRopeScaling(checkpoint, options.ropeScaling);
   return await writeArtifact(scaled, outDir, { ...settings, source: label, name });
+}
+
+/** The kinds that extend a context. */
+const EXTENDING = ['linear', 'llama3', 'yarn', 'longrope'];
+
+/** A parameter that is ignored would serve a context that the base cannot read. Their values are checked with the config. */
+function checkRopeScaling(scaling: Readonly<Record<string, unknown>>): void {
+  const { type: oldName, rope_type: type = oldName, factor } = scaling;
+  const unknown = Object.keys(scaling).find((key) => !ROPE_KEYS.has(key));
+  const fault =
+    unknown !== undefined
+      ? `there is no ${unknown}`
+      : !EXTENDING.includes(String(type))
+        ? `rope_type must be one of ${EXTENDING.join(', ')}`
+        : type !== 'longrope' && !(typeof factor === 'number' && factor > 1)
+          ? 'factor must be a number above 1'
+          : undefined;
+  if (fault !== undefined) throw new UsageError(`--rope-scaling: ${fault}`);
 }
 
 /** Replaces the scaling of the rotary embedding, and extends the context by its factor. */
@@ -59,10 +79,9 @@ function withRopeScaling(
   const positions = Number(json['max_position_embeddings']);
   const rope = { original_max_position_embeddings: positions, ...scaling };
   const scaled = Math.floor(Number(scaling['factor'] ?? 1) * rope.original_max_position_embeddings);
-  const isFixed = scaling['rope_type'] !== 'dynamic';
   const configJson = {
     ...json,
-    max_position_embeddings: isFixed && scaled > positions ? scaled : positions,
+    max_position_embeddings: Math.max(scaled, positions),
     ...(parameters
       ? { rope_parameters: { ...(parameters as object), ...rope } }
       : { rope_scaling: rope }),

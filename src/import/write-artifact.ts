@@ -1,5 +1,5 @@
 // Writes an artifact from any checkpoint.
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';
@@ -59,7 +59,9 @@ export async function writeArtifact(
 
 /** Throws `UsageError` if the folder is neither free nor an artifact of this source. */
 export function checkOutDir(outDir: string, source: string): void {
+  if (outDir === '') throw new UsageError('--out: must not be empty');
   if (!existsSync(outDir)) return;
+  if (!statSync(outDir).isDirectory()) throw new UsageError(`--out: ${outDir} is a file`);
   const entries = readdirSync(outDir);
   if (entries.length === 0) return;
   if (!entries.includes(INFO_FILE) || readArtifactInfo(outDir).source !== source) {

@@ -7,12 +7,14 @@ const positive = z.number().int().positive();
 const MAX_LAYERS = 1024;
 const upTo = (max: number) => positive.max(max, `is not from 1 to ${max}`);
 const tokenId = z.number().int().nonnegative();
-const factor = z.number().positive();
+const factor = z.number().positive('must be above 0');
+/** Its logarithm divides. */
+const theta = z.number().gt(1, 'must be above 1');
 
 const ropeSchema = z.looseObject({
   rope_type: z.string().optional(),
   type: z.string().optional(),
-  rope_theta: factor.optional(),
+  rope_theta: theta.optional(),
   partial_rotary_factor: factor.max(1, 'is not from 0 to 1').optional(),
   factor: factor.nullish(),
   low_freq_factor: factor.optional(),
@@ -27,6 +29,9 @@ const ropeSchema = z.looseObject({
   short_factor: z.array(factor).optional(),
   long_factor: z.array(factor).optional(),
 });
+
+/** The names of the parameters. */
+export const ROPE_KEYS: ReadonlySet<string> = new Set(Object.keys(ropeSchema.shape));
 
 /** The parameters of a rotary embedding. */
 export type RopeJson = z.infer<typeof ropeSchema>;
@@ -55,8 +60,8 @@ const configSchema = z.looseObject({
   vocab_size: upTo(2 ** 22),
   max_position_embeddings: upTo(2 ** 30),
   rms_norm_eps: z.number().positive(),
-  rope_theta: factor.optional(),
-  rope_local_base_freq: factor.optional(),
+  rope_theta: theta.optional(),
+  rope_local_base_freq: theta.optional(),
   rope_scaling: ropesSchema.nullish(),
   rope_parameters: ropesSchema.nullish(),
   original_max_position_embeddings: positive.optional(),

@@ -125,6 +125,8 @@ function llama3Frequency(parameters: RopeJson, { originalMaxPositions }: RopeCon
   const factor = need(parameters, 'factor');
   const lowest = need(parameters, 'low_freq_factor');
   const highest = need(parameters, 'high_freq_factor');
+  if (highest <= lowest)
+    throw new FileError('rope_scaling.high_freq_factor', 'must be above low_freq_factor');
   return (frequency: number): number => {
     const wavelength = (2 * Math.PI) / frequency;
     if (wavelength > originalMaxPositions / lowest) return frequency / factor;

@@ -42,14 +42,14 @@ export function isParquet(head: Uint8Array): boolean {
 
 /** Tells the format of a file by its first bytes. A file of no other format is JSON lines. */
 function rowFormatOf(head: Uint8Array): RowFormat {
-  const start = Buffer.from(head)
+  const text = Buffer.from(head)
     .toString()
-    .replace(/^\ufeff/u, '')
-    .trimStart();
+    .replace(/^\ufeff/u, '');
+  const start = text.trimStart();
   if (isParquet(head)) return { kind: 'parquet' };
   if (start.startsWith('{')) return { kind: 'lines' };
   if (start.startsWith('[')) return { kind: 'list' };
-  const header = readHeader(start);
+  const header = readHeader(text.replace(/^[\r\n]+/u, '')); // a leading tab is an empty name
   return header ? { kind: 'csv', ...header } : { kind: 'lines' };
 }
 
@@ -178,7 +178,7 @@ async function* csvRows(
   { fields, delimiter }: CsvHeader,
   maxBytes: number | undefined,
 ): AsyncGenerator<Line> {
-  const twin = fields.find((field, i) => fields.indexOf(field) < i);
+  const twin = fields.find((field, i) => field !== '' && fields.indexOf(field) < i);
   let isHeader = true;
   for await (const { text, ...line } of splitRecords(chunks, { delimiter, maxBytes })) {
     if (isHeader && twin !== undefined) {

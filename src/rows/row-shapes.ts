@@ -190,6 +190,8 @@ function toTurns(row: Json): { messages: readonly unknown[]; first: number } {
 function toMessage(turn: unknown, field: string): unknown {
   if (!isRecord(turn) || !('from' in turn)) return turn; // with role and content, or at fault
   const { from, value, train, ...rest } = withoutNulls(turn);
+  if (train !== undefined && typeof train !== 'boolean')
+    throw new RowFormError(`${field}.train: must be true or false`);
   const role = typeof from === 'string' && Object.hasOwn(SPEAKERS, from) ? SPEAKERS[from]! : '';
   if (role === '') {
     throw new RowFormError(`${field}.from: is not one of ${Object.keys(SPEAKERS).join(', ')}`);
@@ -206,13 +208,12 @@ function fromAlpaca(row: Json): ConvertedRow {
   const { instruction, output, response } = row;
   refuseUnpaired(row);
   const system = systemOf(row);
-  const rounds = parsed(row['history']);
-  const history = Array.isArray(rounds) ? rounds : [];
+  const history = historyOf(row);
   const earlier = [...system, ...history.flatMap(toExchange)];
   const at = earlier.length;
   const messages = [
     ...earlier,
-    { role: 'user', content: withInput(instruction, row['input']) },
+    { role: 'user', content: withInput(instruction, textOf(row, 'input')) },
     { role: 'assistant', content: output ?? response },
   ];
   return {
@@ -231,14 +232,22 @@ function fromAlpaca(row: Json): ConvertedRow {
 }
 
 /** As LLaMA-Factory and axolotl join them. */
-function withInput(instruction: unknown, input: unknown): unknown {
+function withInput(instruction: unknown, input: string | undefined): unknown {
   return isText(input) && typeof instruction === 'string'
     ? `${instruction}\n${input}`
     : instruction;
 }
 
-function toExchange(pair: unknown): readonly unknown[] {
-  const [content, answer] = Array.isArray(pair) ? pair : [];
+/** Returns the earlier questions with their answers. */
+function historyOf(row: Json): readonly (readonly unknown[])[] {
+  const rounds = parsed(row['history']) || [];
+  if (!Array.isArray(rounds)) throw new RowFormError('history: must be a list of pairs');
+  const wrong = rounds.findIndex((pair) => !Array.isArray(pair) || pair.length > 2);
+  if (wrong >= 0) throw new RowFormError(`history[${wrong}]: must be a question and its answer`);
+  return rounds;
+}
+
+function toExchange([content, answer]: readonly unknown[]): readonly unknown[] {
   return [
     { role: 'user', content },
     { role: 'assistant', content: answer },
@@ -306,20 +315,24 @@ function fromChosen(row: Json): ConvertedRow {
 
 function toOutput(row: Json, column: 'chosen' | 'rejected'): readonly unknown[] {
   const output = toList(row[column]).map((one, at) => toMessage(one, `${column}[${at}]`));
-  return output.map((one) => (typeof one === 'string' ? { role: 'assistant', content: one } : one));
+  if (output.length === 0) throw new RowFormError(`${column}: is missing or empty`);
+  return output.map((one) => {
+    if (typeof one === 'string') return { role: 'assistant', content: one };
+    if (isRecord(one)) return one;
+    throw new RowFormError(`${column}: must be a text, or a list of messages`);
+  });
 }
 
 function promptOf(row: Json): readonly unknown[] {
   if (row['conversations'] != null) return toTurns(row).messages;
-  const { prompt, messages, instruction, input } = row;
-  const given =
-    prompt ?? messages ?? row['question'] ?? withInput(instruction ?? input, instruction && input);
-  const asked = isList(given)
-    ? toList(given)
-    : given == null
-      ? []
-      : [{ role: 'user', content: given }];
-  return [...systemOf(row), ...asked];
+  const column = ['prompt', 'messages', ...QUESTIONS].find((name) => row[name] != null);
+  if (column === undefined) return systemOf(row);
+  const given = row[column];
+  if (isList(given)) return [...systemOf(row), ...toList(given)];
+  if (typeof given !== 'string')
+    throw new RowFormError(`${column}: must be a text, or a list of messages`);
+  const content = column === 'instruction' ? withInput(given, textOf(row, 'input')) : given;
+  return [...systemOf(row), { role: 'user', content }];
 }
 
 /** A pair of texts has no columns of a conversation. */
@@ -348,8 +361,16 @@ function sharedLength(a: readonly unknown[], b: readonly unknown[]): number {
   return different < 0 ? a.length : different;
 }
 
-function systemOf({ system }: Json): readonly unknown[] {
+function systemOf(row: Json): readonly unknown[] {
+  const system = textOf(row, 'system');
   return isText(system) ? [{ role: 'system', content: system }] : [];
+}
+
+/** Other values must not be left out in silence. */
+function textOf(row: Json, column: string): string | undefined {
+  const value = row[column] ?? undefined;
+  if (value === undefined || typeof value === 'string') return value;
+  throw new RowFormError(`${column}: must be a text`);
 }
 
 function toolsOf({ tools }: Json): { tools?: unknown } {

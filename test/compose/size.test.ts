@@ -111,8 +111,22 @@ test('the needed memory holds the requested sequences, and what more buys adds u
     const sum = Object.values(more as Record<string, number>).reduce((a, b) => a + b, needed);
     assert.equal(sum, most);
     assert.ok(most <= memory.totalBytes, `${most} of ${memory.totalBytes}`);
+    assert.ok(need.runningAdapters <= Math.min(slots, need.cachedAdapters));
     assert.equal(more.sequences, (slots - need.sequences) * one.cacheSlot);
   }
+});
+
+test('more buys only adapters that the cache and the slots hold', async (t) => {
+  const last = async (...args: string[]) => {
+    const flags = ['size', '--model', 'llama-3.2-1b-instruct', ...args];
+    const { out, code, error } = await runLorikeet(flags, temporaryFolder(t));
+    assert.equal(code, 0, error);
+    return out.slice(out.indexOf('Needed: '));
+  };
+  const [, cached, running] = /(\d+) adapters in memory .*?(\d+) of them/.exec(await last())!;
+  assert.equal(running, cached); // fewer than 32 slots
+  assert.match(await last('--rank', '512'), /Needed: .* It needs --adapter-cache \S+ GB\.\nMore/);
+  assert.doesNotMatch(await last('--rank', '512'), /adapters? in memory|of them/);
 });
 
 /** The logits of further sequences. */

@@ -150,6 +150,9 @@ test('a folder with other content is rejected, an artifact of the same source is
   mkdirSync(foreign);
   writeFileSync(path.join(foreign, 'thesis.txt'), 'years of work');
   await assert.rejects(importModel(createSource('twice'), foreign, NF4), UsageError);
+  const file = path.join(foreign, 'thesis.txt');
+  for (const outDir of ['', file])
+    await assert.rejects(importModel(createSource('twice'), outDir, NF4), /^UsageError: --out: /);
   assert.ok(existsSync(path.join(foreign, 'thesis.txt')));
 });
 

@@ -228,8 +228,21 @@ test('a scaling of the rotary embedding extends the context', async () => {
   const linear = await configOf('out-linear', { rope_type: 'linear', factor: 2 });
   assert.equal(linear.maxPositions, 256);
   assert.equal(linear.ropes[0]!.frequencies[0], 0.5);
-  const dynamic = await configOf('out-dynamic', { rope_type: 'dynamic', factor: 2 });
-  assert.equal(dynamic.maxPositions, 128);
-  const wrong = configOf('out-wrong', { rope_type: 'spiral' });
-  await assert.rejects(wrong, /rope_scaling.rope_type: "spiral" is not supported/);
+  const older = await configOf('out-older', { type: 'linear', factor: 2 });
+  assert.equal(older.maxPositions, 256);
+  const refused = [
+    [{}, /rope_type must be one of linear/],
+    [{ rope_type: 'spiral', factor: 2 }, /rope_type must be one of/],
+    [{ rope_type: 'dynamic', factor: 2 }, /rope_type must be one of/],
+    [{ rope_type: 'yarn' }, /factor must be a number above 1/],
+    [{ rope_type: 'yarn', factor: 0.5 }, /factor must be a number above 1/],
+    [{ rope_type: 'yarn', factr: 4 }, /there is no factr/],
+    [{ rope_type: 'yarn', factor: 4, rope_theta: 1 }, /rope_theta: must be above 1/],
+    [
+      { rope_type: 'llama3', factor: 4, low_freq_factor: 4, high_freq_factor: 1 },
+      /high_freq_factor: must be above low_freq_factor/,
+    ],
+  ] as const;
+  for (const [scaling, message] of refused)
+    await assert.rejects(configOf('out-wrong', scaling), message);
 });

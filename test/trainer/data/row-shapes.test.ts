@@ -289,6 +289,21 @@ const BAD_ROWS: readonly (readonly [unknown, RegExp])[] = [
     { instruction: 'a', output: 'b', system: 's', history: [['c', 'd'], ['e']] },
     /^history\[1\]\[1\]: is missing/,
   ],
+  [{ instruction: 'a', input: 5, output: 'b' }, /^input: must be a text/],
+  [{ instruction: 'a', output: 'b', system: 5 }, /^system: must be a text/],
+  [{ instruction: 'a', output: 'b', history: 'x' }, /^history: must be a list of pairs/],
+  [
+    { instruction: 'a', output: 'b', history: [['x', 'y', 'z']] },
+    /^history\[0\]: must be a question/,
+  ],
+  [
+    { conversations: [{ from: 'gpt', value: 'a', train: 'false' }] },
+    /^conversations\[0\]\.train: must be true or false/,
+  ],
+  [{ chosen: 'a' }, /^rejected: is missing/],
+  [{ prompt: 'a', chosen: 5, rejected: 'a' }, /^chosen: must be a text, or a list/],
+  [{ prompt: 'a', chosen: [GREEN], rejected: [] }, /^rejected: is missing or empty/],
+  [{ question: 5, chosen: 'a', rejected: 'b' }, /^question: must be a text, or a list/],
   [{ text: 'a', x: JSON.parse('['.repeat(2000) + ']'.repeat(2000)) }, /^is nested deeper than/],
   [{ prompt: [user('a')], completion: [user('b')] }, /^prompt: has no assistant message/],
   [
@@ -444,6 +459,14 @@ test('empty cells are the lack of a value, and a column that is named twice is r
   assert.deepEqual(JSON.parse(text!), { instruction: 'Hi', input: '', output: 'Hello' });
   for await (const { fault } of readRows(chunksOf('text,label,text\na,b,c', 7))) {
     assert.equal(fault, 'names the column text twice');
+  }
+});
+
+test('columns without a name are those of an index, or of a spreadsheet', async () => {
+  for (const table of ['\tinstruction\toutput\n0\ta\tb\n', 'instruction,output,,\na,b,,\n']) {
+    const [text] = await textsOf(readRows(chunksOf(table, 7)));
+    const { instruction, output } = JSON.parse(text!);
+    assert.deepEqual([instruction, output], ['a', 'b']);
   }
 });
 
