@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createFsStore } from '../../adapters/store/fs.ts';
-import { watchStore } from '../adapters/published.ts';
+import { POLL_MS, watchStore } from '../adapters/published.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { POLL_MS, type ServedPublished, sayingOf, servePublished } from './published.ts';
+import { type ServedPublished, sayingOf, servePublished } from './published.ts';
 import { idle, readFrames } from './served.ts';
 
 const URL = '/v1/completions';
