@@ -149,13 +149,13 @@ test('a list waits for no pattern, and leaves out what was refused for one', asy
   const { root, ids } = setUp(t);
   publish(root, 'good');
   const slow = '((?:(a?){10}){10}){10}'.repeat(80); // takes longer than the deadline of a second
-  for (let i = 0; i < 4; i++) {
+  for (let i = 0; i < 2; i++) {
     publish(root, `slow-${i}`, configBytes({ rank_pattern: { [`${slow}${i}`]: 2 } }));
   }
   const startMs = performance.now();
-  assert.equal((await ids()).length, 6);
+  assert.equal((await ids()).length, 4);
   assert.ok(performance.now() - startMs < 1000);
-  await until('them to be refused', async () => (await ids()).length === 2);
+  await until('them to be refused', async () => (await ids()).length === 2, { pollMs: 50 });
 });
 
 test('every miss has the same body', async (t) => {

@@ -137,7 +137,7 @@ describe('a canary', () => {
       assert.equal(response.headers.get('x-lorikeet-alias'), 'prod');
       return response.headers.get('x-lorikeet-version');
     };
-    const count = 400;
+    const count = 160;
     const versions = await Promise.all(Array.from({ length: count }, () => versionFor({})));
     const canary = versions.filter((version) => version === 'zen@2').length;
     const bound = 5 * Math.sqrt(count * 0.25 * 0.75);
