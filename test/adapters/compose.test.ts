@@ -11,7 +11,7 @@ import type { AdapterSourcePart } from '../../src/contracts/generation.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { TARGET_MODULES, type TargetName } from '../../src/model/target-modules.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { configBytes, filled, MODEL, type SampleOptions, sampleTensors } from './sample.ts';
+import { configBytes, constant, MODEL, type SampleOptions, sampleTensors } from './sample.ts';
 
 /** A folder whose adapter has small multiples of 1/4 for values: sums and products are exact in float32. */
 function writeAdapter(
@@ -27,11 +27,7 @@ function writeAdapter(
   const { targets = ['q_proj', 'v_proj'] } = options;
   const value = (i: number) => (((i * 7 + seed) % 9) - 4) / 4;
   const tensors = new Map(sampleTensors({ value, rankOf: () => rank, ...options, targets }));
-  if (tokens)
-    tensors.set(
-      TABLE,
-      filled([tokens, MODEL.hiddenSize], 'F32', () => seed),
-    );
+  if (tokens) tensors.set(TABLE, constant([tokens, MODEL.hiddenSize], seed));
   const files = {
     config: configBytes({ r: rank, lora_alpha: 2 * rank, target_modules: targets }),
     weights: serializeSafetensors(tensors),
@@ -46,7 +42,7 @@ const TABLE = 'base_model.model.model.embed_tokens.weight';
 const base: AdaptedBase = {
   rowNorms: () => assert.fail('not needed'),
   vector: () => assert.fail('not needed'),
-  table: async () => filled([MODEL.vocabSize, MODEL.hiddenSize], 'F32', () => 0),
+  table: async () => constant([MODEL.vocabSize, MODEL.hiddenSize], 0),
 };
 
 test('a new vocabulary is whole in a composition, whatever its weight, and there is only one', async (t) => {
@@ -58,10 +54,8 @@ test('a new vocabulary is whole in a composition, whatever its weight, and there
   assert.deepEqual([...own!.embedding], Array(2 * MODEL.hiddenSize).fill(1));
   assert.equal(embedding[0]!.weight, 0.5, 'tokens of the base change by the weight');
   const two = [resized!, other!].map((part) => ({ ...part, weight: 1 }));
-  const refused = {
-    code: 'adapter_invalid',
-    message: /two adapters with vocabularies of their own/,
-  };
+  const message = /two adapters with vocabularies of their own/;
+  const refused = { code: 'adapter_invalid', message };
   await assert.rejects((await open(two, limits)).load(), refused);
 });
 
@@ -121,12 +115,8 @@ test('one adapter with a weight is that many times its update', async (t) => {
 test('ranks that add up to more than the limit are refused by the headers alone', async (t) => {
   const parts = [1, 2, 3].map((seed) => ({ ...writeAdapter(t, { seed, rank: 3 }), weight: 1 }));
   assert.equal((await open(parts.slice(0, 2))).byteSize > 0, true);
-  const refused = {
-    status: 422,
-    code: 'adapter_invalid',
-    message: /ranks 3 \+ 3 \+ 3 = 9; the limit is 8/,
-  };
-  await assert.rejects(open(parts), refused);
+  const message = /ranks 3 \+ 3 \+ 3 = 9; the limit is 8/;
+  await assert.rejects(open(parts), { status: 422, code: 'adapter_invalid', message });
   await assert.rejects(open(parts.slice(0, 1), { ...LIMITS, maxRank: 2 }), { message: /rank 3/ });
 });
 

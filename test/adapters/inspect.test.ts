@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { inspectAdapter } from '../../adapters/peft/inspect.ts';
 import type { Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
-import { configBytes, filled, keyOf, parseSample, sampleTensors } from './sample.ts';
+import { configBytes, constant, keyOf, parseSample, sampleTensors } from './sample.ts';
 
 const inspect = (changes: Record<string, unknown>, tensors: ReadonlyMap<string, Tensor>) =>
   inspectAdapter({
@@ -40,61 +40,26 @@ const including = (key: string, tensor: Tensor) => new Map([...sampleTensors(), 
 const A = keyOf(0, 'q_proj', 'A');
 const B = keyOf(0, 'q_proj', 'B');
 const MAGNITUDE = A.replace('lora_A.weight', 'lora_magnitude_vector');
+const HEAD = 'base_model.model.lm_head.lora_A.weight';
+const NAN = 'adapter_non_finite';
 
 for (const [what, changes, tensors, param, code = 'adapter_invalid'] of [
   ['a lone A', {}, without(B), B],
   ['a lone B', {}, without(A), A],
   ['another rank', { r: 4 }, sampleTensors(), A],
   ['a module that is not targeted', { target_modules: ['v_proj'] }, sampleTensors(), A],
-  [
-    'a head',
-    {},
-    including(
-      'base_model.model.lm_head.lora_A.weight',
-      filled([2, 8], 'F32', () => 0),
-    ),
-    'base_model.model.lm_head.lora_A.weight',
-  ],
+  ['a head', {}, including(HEAD, constant([2, 8], 0)), HEAD],
   ['nothing', {}, new Map(), 'adapter_model.safetensors'],
-  [
-    'no number',
-    {},
-    including(
-      A,
-      filled([2, 8], 'F32', () => Number.NaN),
-    ),
-    A,
-    'adapter_non_finite',
-  ],
-  [
-    'a huge scaled weight',
-    { lora_alpha: 100 },
-    including(
-      B,
-      filled([12, 2], 'F32', () => 30),
-    ),
-    B,
-    'adapter_non_finite',
-  ],
+  ['no number', {}, including(A, constant([2, 8], Number.NaN)), A, NAN],
+  ['a huge scaled weight', { lora_alpha: 100 }, including(B, constant([12, 2], 30)), B, NAN],
   ['DoRA without magnitudes', { use_dora: true }, sampleTensors(), MAGNITUDE],
-  [
-    'a magnitude without DoRA',
-    {},
-    including(
-      MAGNITUDE,
-      filled([12], 'F32', () => 1),
-    ),
-    MAGNITUDE,
-  ],
+  ['a magnitude without DoRA', {}, including(MAGNITUDE, constant([12], 1)), MAGNITUDE],
   [
     'a magnitude that is no number',
     { use_dora: true },
-    including(
-      MAGNITUDE,
-      filled([12], 'F32', () => Number.NaN),
-    ),
+    including(MAGNITUDE, constant([12], Number.NaN)),
     MAGNITUDE,
-    'adapter_non_finite',
+    NAN,
   ],
 ] as const) {
   test(`${what} is refused without a model`, async () => {

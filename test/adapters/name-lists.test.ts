@@ -1,26 +1,16 @@
 // Lists of very many names: how many requests the store gets, for a page and for an index that is built.
 import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
-import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
 import { NameIndex } from '../../adapters/repository/name-index.ts';
 import { createRepository } from '../../adapters/repository/repository.ts';
-import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
-import { systemClock } from '../../src/common/waiting.ts';
-import { createPublished, sampleFolder, watchStore } from './published.ts';
+import { createPublished, openRegistry, POLL_MS, sampleFolder, watchStore } from './published.ts';
 import { listKeys } from './store/wrapped-store.ts';
 
-const POLL_MS = 2000;
 const INDEX = 'acme/.index/names';
 
 function openServer(inner: ObjectStore) {
-  const clock = { nowMs: 0 };
-  const store = watchStore(inner);
-  const { repository } = createPublished(store);
-  const adapters = new StoreAdapters(repository, {
-    pollMs: POLL_MS,
-    clock: { ...systemClock, now: () => clock.nowMs, random: () => 0 },
-  });
+  const { adapters, store, ...rest } = openRegistry(inner);
   /** Names of a page, and what the store was asked for. */
   const page = async (from: string, limit: number) => {
     store.reads.length = 0;
@@ -29,33 +19,27 @@ function openServer(inner: ObjectStore) {
     const ms = performance.now() - startMs;
     return { names: names.map(({ name }) => name), requests: store.reads.length, ms };
   };
-  return { adapters, repository, clock, store, page };
+  return { adapters, store, ...rest, page };
 }
 
 test('a page of 20 in 100,000 names takes two requests cold, and none or one warm', async (t: TestContext) => {
-  const inner = createMemoryStore();
-  const { publish, repository } = createPublished(watchStore(inner));
+  const { store: inner, publish, repository } = createPublished();
   await publish('acme', 'zen');
   const entry = (await repository.readEntry({ tenant: 'acme', name: 'zen' }))!;
   const named = (i: number) => `name-${String(i).padStart(6, '0')}`;
+  const namesFrom = (first: number) => Array.from({ length: 20 }, (_, i) => named(first + i));
   const index = new NameIndex('acme');
   for (let i = 0; i < 100_000; i++) index.set(named(i), entry);
   index.set('zen', entry);
   await inner.put(INDEX, index.serialize());
   const { page, clock, adapters, store } = openServer(inner);
   const cold = await page('', 20);
-  assert.deepEqual(
-    cold.names,
-    Array.from({ length: 20 }, (_, i) => named(i)),
-  );
+  assert.deepEqual(cold.names, namesFrom(0));
   assert.equal(cold.requests, 2);
   clock.nowMs += POLL_MS;
   const warm = await page(named(50_000), 20);
   for (let i = 0; i < 5; i++) warm.ms = Math.min(warm.ms, (await page(named(60_000 + i), 20)).ms);
-  assert.deepEqual(
-    warm.names,
-    Array.from({ length: 20 }, (_, i) => named(50_000 + i)),
-  );
+  assert.deepEqual(warm.names, namesFrom(50_000));
   assert.ok(warm.requests <= 1, `${warm.requests} requests`);
   assert.ok(warm.ms < 100, `${warm.ms} ms`);
   t.diagnostic(
@@ -72,8 +56,7 @@ test('a page of 20 in 100,000 names takes two requests cold, and none or one war
 });
 
 test('an index is built with one list, and two reads for each name, once for all servers', async () => {
-  const inner = createMemoryStore();
-  const { publish } = createPublished(watchStore(inner));
+  const { store: inner, publish } = createPublished();
   for (let i = 0; i < 30; i++) await publish('acme', `name-${i}`);
   const first = await openServer(inner).page('', 100);
   assert.equal(first.names.length, 30);
@@ -84,8 +67,7 @@ test('an index is built with one list, and two reads for each name, once for all
 });
 
 test('a damaged index is built again in its place', async () => {
-  const inner = createMemoryStore();
-  const { publish } = createPublished(watchStore(inner));
+  const { store: inner, publish } = createPublished();
   await publish('acme', 'zen');
   await openServer(inner).page('', 10);
   const bytes = await inner.get(INDEX);
@@ -95,8 +77,7 @@ test('a damaged index is built again in its place', async () => {
 });
 
 test('what older programs change is announced by the collection of garbage', async () => {
-  const inner = createMemoryStore();
-  const { publish } = createPublished(watchStore(inner));
+  const { store: inner, publish } = createPublished();
   await publish('acme', 'zen');
   await publish('acme', 'gone');
   const server = openServer(inner);
@@ -128,8 +109,7 @@ test('what older programs change is announced by the collection of garbage', asy
 });
 
 test('a tenant whose index cannot be written keeps its announcements, and stops no other', async () => {
-  const inner = createMemoryStore();
-  const { publish } = createPublished(watchStore(inner));
+  const { store: inner, publish } = createPublished();
   for (const tenant of ['acme', 'beta']) {
     await publish(tenant, 'zen');
     await openServer(inner).adapters.page(tenant, { from: '', limit: 10 }); // stores its index

@@ -2,9 +2,14 @@
 // PEFT folders that differ in their content.
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
+import {
+  StoreAdapters,
+  type StoreRegistryOptions,
+} from '../../adapters/registry/store-registry.ts';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
 import { type ObjectStore, StoreError } from '../../adapters/store/store.ts';
+import { systemClock } from '../../src/common/waiting.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { configBytes, sampleTensors } from './sample.ts';
@@ -54,6 +59,22 @@ export function createPublished(store: WatchedStore = watchStore()) {
       return manifest.digest;
     },
   };
+}
+
+/** How often registries of tests look for changes. */
+export const POLL_MS = 2000;
+
+/** A server's registry over a store that counts what this server asks of it, with a clock that the test moves. */
+export function openRegistry(inner: ObjectStore, options: Partial<StoreRegistryOptions> = {}) {
+  const clock = { nowMs: 0 };
+  const store = watchStore(inner);
+  const { repository } = createPublished(store);
+  const adapters = new StoreAdapters(repository, {
+    pollMs: POLL_MS,
+    clock: { ...systemClock, now: () => clock.nowMs, random: () => 0 },
+    ...options,
+  });
+  return { adapters, repository, clock, store };
 }
 
 /** A PEFT folder for the sample model. */

@@ -97,6 +97,15 @@ export function filled(
   return fromFloat32(values, shape, dtype);
 }
 
+/** A tensor of one value, over and over. */
+export function constant(
+  shape: readonly number[],
+  value: number,
+  dtype: FloatDType = 'F32',
+): Tensor {
+  return filled(shape, dtype, () => value);
+}
+
 /** A file of weights that differs from those of other names. */
 export function weightsNamed(name: string): Uint8Array {
   return serializeSafetensors(sampleTensors(), { name });

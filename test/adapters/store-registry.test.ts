@@ -4,20 +4,16 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
-import {
-  StoreAdapters,
-  type StoreRegistryOptions,
-} from '../../adapters/registry/store-registry.ts';
+import type { StoreRegistryOptions } from '../../adapters/registry/store-registry.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
-import { systemClock } from '../../src/common/waiting.ts';
+import { withResolvers } from '../../src/common/waiting.ts';
 import { LOCAL_TENANT, type Tenant } from '../../src/contracts/tenant.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { pluck } from '../pluck.ts';
-import { createPublished, storeIsDown, watchStore } from './published.ts';
+import { createPublished, openRegistry, POLL_MS, storeIsDown } from './published.ts';
 import { configBytes, weightsNamed } from './sample.ts';
 import { readAll } from './store/conformance.ts';
 
-const POLL_MS = 2000;
 /** More than any test publishes. */
 const ALL = { limit: 1000 };
 const BASE = { id: 'toy', names: [], digest: 'b'.repeat(64) };
@@ -32,17 +28,10 @@ const acme = tenant('acme');
 const settle = () => new Promise((resolve) => setImmediate(resolve));
 
 /** Publisher and server have a repository each over one store, as two processes would. */
-function setUp(options: Partial<StoreRegistryOptions> & { folder?: string } = {}) {
-  const clock = { nowMs: 0 };
+function setUp({ folder, ...rest }: Partial<StoreRegistryOptions> & { folder?: string } = {}) {
   const publisher = createPublished();
-  const store = watchStore(publisher.store);
-  const { repository } = createPublished(store);
-  const adapters = new StoreAdapters(repository, {
-    pollMs: POLL_MS,
-    clock: { ...systemClock, now: () => clock.nowMs },
-    ...options,
-  });
-  const local = options.folder ? [new FolderAdapters(options.folder, { baseNames: ['toy'] })] : [];
+  const { store, adapters, clock } = openRegistry(publisher.store, rest);
+  const local = folder ? [new FolderAdapters(folder, { baseNames: ['toy'] })] : [];
   const registry = new Registry({ base: BASE, local, store: adapters });
   const resolve = async (of: Tenant, model: string, sticky = '') => {
     const found = await registry.resolve(of, model, { sticky });
@@ -124,8 +113,7 @@ describe('a published name', () => {
     await assert.rejects(registry.resolve(acme, 'other'), mismatch);
     await assert.rejects(registry.resolve(acme, 'same+other'), mismatch);
     await resolve(acme, 'same+unsaid');
-    const ids = await idsOf(acme);
-    assert.deepEqual(ids, ['toy', 'same', 'unsaid']);
+    assert.deepEqual(await idsOf(acme), ['toy', 'same', 'unsaid']);
   });
 
   test('lists its fine-tuned models by their whole names, and no other alias', async () => {
@@ -135,8 +123,7 @@ describe('a published name', () => {
     assert.deepEqual((await registry.list(acme, ALL)).items.slice(1), [], 'a checkpoint alone');
     const digest = await publish('acme', job, { aliases: [job, 'stable'] });
     clock.nowMs += POLL_MS + 1;
-    const list = await idsOf(acme);
-    assert.deepEqual(list, ['toy', job, `ft:toy:acme::${job}`]);
+    assert.deepEqual(await idsOf(acme), ['toy', job, `ft:toy:acme::${job}`]);
     assert.equal((await resolve(acme, `ft:toy:acme::${job}`)).digest, digest);
   });
 
@@ -219,8 +206,7 @@ describe('tenants', () => {
     for (const model of ['tune', 'other', 'tune@1', 'zen+tune', 'tonea']) {
       await assert.rejects(registry.resolve(limited, model), MISS, model);
     }
-    const none = tenant('acme', { allowedAdapters: [] });
-    assert.deepEqual(await idsOf(none), ['toy']);
+    assert.deepEqual(await idsOf(tenant('acme', { allowedAdapters: [] })), ['toy']);
   });
 
   test('find a local folder before what is shared in the store, after their own', async (t) => {
@@ -324,7 +310,8 @@ describe('an alias', () => {
     const foreign = await bytesOf(store, 'umbrella/zen/alias.json');
     for (const bytes of [Buffer.from(''), Buffer.from('<html>'), foreign, Buffer.alloc(1e6, ' ')]) {
       await store.put('acme/zen/alias.json', bytes);
-      const registryAnew = setUpOver(store);
+      const { adapters } = openRegistry(store);
+      const registryAnew = new Registry({ base: BASE, store: adapters });
       await assert.rejects(registryAnew.resolve(acme, 'zen'), DOWN);
     }
     await assert.rejects(registry.resolve(acme, 'zen'), DOWN);
@@ -379,8 +366,7 @@ describe('a list of names', () => {
       if (key.endsWith('tone/alias.json')) storeIsDown();
     };
     clock.nowMs += POLL_MS;
-    const ids = await idsOf(acme);
-    assert.deepEqual(ids, ['toy', 'zen'], 'what is known is listed');
+    assert.deepEqual(await idsOf(acme), ['toy', 'zen'], 'what is known is listed');
   });
 });
 
@@ -409,11 +395,11 @@ describe('a new version', () => {
   test('is made ready before requests are sent to it, within the poll time', async (t) => {
     t.mock.timers.enable({ apis: ['setTimeout'] });
     const readied: string[] = [];
-    let finish = () => {};
+    const { promise, resolve: finish } = withResolvers<void>();
     const { publish, resolve, clock } = setUp({
       warm: ({ digest }) => {
         readied.push(digest);
-        return new Promise((resolve) => (finish = resolve));
+        return promise;
       },
     });
     const old = await publish('acme', 'zen');
@@ -554,11 +540,6 @@ test('one model is described in any form of its name', async () => {
   assert.equal((await registry.describe(acme, 'base')).id, 'toy');
   await assert.rejects(registry.describe(acme, 'none'), MISS);
 });
-
-function setUpOver(store: Parameters<typeof createPublished>[0]) {
-  const { repository } = createPublished(store);
-  return new Registry({ base: BASE, store: new StoreAdapters(repository, { pollMs: POLL_MS }) });
-}
 
 async function bytesOf(store: ObjectStore, key: string): Promise<Buffer> {
   return readAll((await store.get(key))!);

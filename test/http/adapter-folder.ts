@@ -5,6 +5,7 @@ import { FolderAdapters } from '../../adapters/registry/folder-registry.ts';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { sampleFolder } from '../adapters/published.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { TOY } from './served.ts';
 
 export function adapterFolder() {
   const root = temporaryFolder();
@@ -17,6 +18,5 @@ export function adapterFolder() {
       writeFileSync(path.join(folder, file), JSON.stringify(value));
     return folder;
   };
-  const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
-  return { root, write, registry: new Registry({ base, local }) };
+  return { root, write, registry: new Registry({ base: TOY, local }) };
 }

@@ -14,7 +14,7 @@ import { temporaryFolder } from '../fixtures.ts';
 import { pluck } from '../pluck.ts';
 import { serveKeyed } from './keyed.ts';
 import { servePublished } from './published.ts';
-import { assertRefused, idle, readOk, serve } from './served.ts';
+import { assertRefused, idle, readOk, serve, TOY } from './served.ts';
 
 const COMPLETIONS = '/v1/completions';
 const HOUR_MS = 3_600_000;
@@ -60,18 +60,13 @@ describe('a usage line', () => {
     const served = servePublished();
     const digest = await served.publish('local', 'zen');
     const body = { ...completionOf('zen'), prompt: 'abc', max_tokens: 5, n: 2 };
-    const headers = { 'content-type': 'application/json', 'x-request-id': 'my-request' };
+    const headers = { 'x-request-id': 'my-request' };
     await readOk(await served.post(COMPLETIONS, body, { headers }));
     await readOk(await served.post(COMPLETIONS, completionOf('base'), { headers }));
     const lines = served.logged.map((line) => JSON.parse(line));
     const usage = lines.filter(({ msg }) => msg === 'usage').map(({ time, ...rest }) => rest);
-    const of = {
-      level: 30,
-      requestId: 'my-request',
-      tenant: 'local',
-      msg: 'usage',
-      cachedTokens: 0,
-    };
+    const common = { level: 30, msg: 'usage', tenant: 'local', cachedTokens: 0 };
+    const of = { ...common, requestId: 'my-request' };
     assert.deepEqual(usage, [
       { ...of, adapter: digest, tier: 'store', promptTokens: 3, completionTokens: 10 },
       { ...of, adapter: null, promptTokens: 1, completionTokens: 1 },
@@ -85,10 +80,8 @@ describe('prefetch', () => {
     const digest = await served.publish('local', 'zen');
     const until = Math.floor(Date.now() / 1000) + 600;
     const url = '/v1/adapters/zen/prefetch';
-    const found = await readOk<Record<string, unknown>>(
-      await served.post(url, { keep_warm_until: until }),
-    );
-    const { load_ms: loadMs, ...rest } = found;
+    const found = await served.post(url, { keep_warm_until: until });
+    const { load_ms: loadMs, ...rest } = await readOk<Record<string, unknown>>(found);
     assert.ok(Number.isInteger(loadMs));
     const common = { id: 'zen', object: 'adapter.prefetch', adapter: digest, root: 'zen@1' };
     assert.deepEqual(rest, { ...common, tier: 'store', keep_warm_until: until });
@@ -180,9 +173,8 @@ function loading({ isAdmin = true, hasOpenAdmin = false } = {}) {
   const options = { baseNames: ['toy'], now: () => Date.now() + HOUR_MS };
   const loaded = new LoadedAdapters(root, options);
   const local = [loaded, new FolderAdapters(undefined, options)];
-  const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
   const served = serve({
-    registry: new Registry({ base, local }),
+    registry: new Registry({ base: TOY, local }),
     loaded,
     ...(hasOpenAdmin ? { hasOpenAdmin } : { authenticate: () => ({ ...LOCAL_TENANT, isAdmin }) }),
   });

@@ -1,10 +1,9 @@
 // Anthropic's official client, unmodified, against a listening server.
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import Anthropic from '@anthropic-ai/sdk';
-import { startServer } from '../../src/http/wire/server.ts';
 import { serveKeyed } from './keyed.ts';
-import { idle } from './served.ts';
+import { idle, listen } from './served.ts';
 import { toolServing, written } from './tool-serving.ts';
 
 let reply = 'Hello, world';
@@ -15,8 +14,7 @@ const served = serveKeyed({
   adapters: ['alpha'],
   maxSeqLength: 2048,
 });
-const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
-after(() => server.close(0));
+const server = await listen(served.app);
 const apiKey = served.keys['acme']!.text;
 const client = new Anthropic({ baseURL: server.url, apiKey, maxRetries: 0 });
 
@@ -91,10 +89,8 @@ describe('a message', () => {
     const plain = await client.messages.create(stops);
     const streamed = await client.messages.stream(stops).finalMessage();
     for (const { content, stop_reason, stop_sequence } of [plain, streamed]) {
-      assert.deepEqual(
-        content.map((block) => block.type === 'text' && block.text),
-        ['Hello'],
-      );
+      const texts = content.map((block) => block.type === 'text' && block.text);
+      assert.deepEqual(texts, ['Hello']);
       assert.deepEqual([stop_reason, stop_sequence], ['stop_sequence', ', w']);
     }
   });
@@ -279,10 +275,7 @@ describe('errors', () => {
 
   test('after the first event are in the stream', async () => {
     reply = 'Hello, world';
-    let runs = 0;
-    served.engine.beforeRun = () => {
-      if (++runs === 6) throw new Error('abort');
-    };
+    served.engine.failAt(6);
     const stream = client.messages.stream(request);
     let text = '';
     stream.on('text', (part) => {
@@ -293,7 +286,6 @@ describe('errors', () => {
       assert.equal(error.type, 'api_error');
       return true;
     });
-    served.engine.beforeRun = () => {};
     assert.equal(text, 'Hello');
   });
 

@@ -2,12 +2,11 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { withResolvers } from '../../src/common/waiting.ts';
 import type { ApiResponse } from '../../src/contracts/responses.ts';
 import { until } from '../until.ts';
 import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
-import { assertRefused, idle, readError, readOk, utf8 } from './served.ts';
+import { assertRefused, idle, readOk, utf8 } from './served.ts';
 
 const URL = '/v1/responses';
 const clock = { ms: Date.now() };
@@ -22,8 +21,9 @@ const served = serveKeyed({
 const { ask, engine } = served;
 const request = { model: 'base', input: 'Hi', background: true };
 
-const get = async (id: string) =>
-  readOk<ApiResponse>(await ask('acme', `${URL}/${id}`, undefined, { method: 'GET' }));
+const create = async (fields: object = {}) =>
+  readOk<ApiResponse>(await ask('acme', URL, { ...request, ...fields }));
+const get = async (id: string) => readOk<ApiResponse>(await ask('acme', `${URL}/${id}`));
 const cancel = (id: string, tenant = 'acme') =>
   ask(tenant, `${URL}/${id}/cancel`, undefined, { method: 'POST' });
 const ended = (id: string) =>
@@ -32,23 +32,14 @@ const ended = (id: string) =>
     return response.status !== 'in_progress' && response;
   });
 
-/** Holds the engine back after the prompt until the returned function is called. */
-function holdDecoding(): () => void {
-  const { promise: held, resolve: release } = withResolvers<void>();
-  engine.beforeRun = (batch) => (batch.kind === 'prefill' ? undefined : held);
-  return () => {
-    engine.beforeRun = () => {};
-    release();
-  };
-}
-
 test('a response in the background is answered before its first token, and read when it has ended', async () => {
-  const release = holdDecoding();
-  const first = await readOk<ApiResponse>(await ask('acme', URL, request));
+  const { release } = engine.hold('decode');
+  const first = await create();
   assert.deepEqual([first.status, first.background, first.output], ['in_progress', true, []]);
   assert.deepEqual(await get(first.id), first);
-  const previous = { ...request, previous_response_id: first.id };
-  await assertRefused(await ask('other', URL, previous), { code: 'previous_response_not_found' });
+  const previous = { previous_response_id: first.id };
+  const theirs = await ask('other', URL, { ...request, ...previous });
+  await assertRefused(theirs, { code: 'previous_response_not_found' });
   release();
   const { output, usage, ...last } = await ended(first.id);
   assert.equal(last.status, 'completed');
@@ -56,21 +47,18 @@ test('a response in the background is answered before its first token, and read 
   assert.equal(output[0].content[0]!.text, 'Hello');
   assert.equal(usage?.output_tokens, 5);
   await idle(served);
-  const next = await readOk<ApiResponse>(
-    await ask('acme', URL, { ...previous, background: false }),
-  );
-  assert.equal(next.status, 'completed');
+  assert.equal((await create({ ...previous, background: false })).status, 'completed');
 });
 
 test('it counts as a running request of its tenant until it has ended', async () => {
-  const release = holdDecoding();
-  const { id } = await readOk<ApiResponse>(await ask('acme', URL, request));
-  await readOk(await ask('acme', URL, request));
-  const more = await readError(await ask('acme', URL, { ...request, background: false }));
-  assert.equal(more.code, 'rate_limit_exceeded');
+  const { release } = engine.hold('decode');
+  const { id } = await create();
+  await create();
+  const more = await ask('acme', URL, { ...request, background: false });
+  await assertRefused(more, { code: 'rate_limit_exceeded' });
   release();
   await until('the end of a response', async () => {
-    const response = await ask('acme', `${URL}/${id}`, undefined, { method: 'GET' });
+    const response = await ask('acme', `${URL}/${id}`);
     return response.status === 200 && (await readOk<ApiResponse>(response)).status === 'completed';
   });
   await idle(served);
@@ -78,9 +66,9 @@ test('it counts as a running request of its tenant until it has ended', async ()
 
 test('it adds its items to its conversation', async () => {
   const { id } = await readOk<{ id: string }>(await ask('acme', '/v1/conversations', {}));
-  const first = await readOk<ApiResponse>(await ask('acme', URL, { ...request, conversation: id }));
+  const first = await create({ conversation: id });
   await until('the items', async () => {
-    const items = await ask('acme', `/v1/conversations/${id}/items`, undefined, { method: 'GET' });
+    const items = await ask('acme', `/v1/conversations/${id}/items`);
     return items.status === 200 && (await readOk<{ data: unknown[] }>(items)).data.length === 2;
   });
   await until(
@@ -90,10 +78,8 @@ test('it adds its items to its conversation', async () => {
 });
 
 test('it is cancelled, which frees its slot, and only by its tenant', async () => {
-  const release = holdDecoding();
-  const { id } = await readOk<ApiResponse>(
-    await ask('acme', URL, { ...request, ignore_eos: true }),
-  );
+  const { release } = engine.hold('decode');
+  const { id } = await create({ ignore_eos: true });
   assert.equal((await cancel(id, 'other')).status, 404);
   assert.ok((await keptResponses.cancel('acme', id))?.response.includes('"cancelled"'));
   release();
@@ -104,37 +90,29 @@ test('it is cancelled, which frees its slot, and only by its tenant', async () =
 });
 
 test('it fails if its server died, or if the engine fails', async () => {
-  const release = holdDecoding();
-  const { id } = await readOk<ApiResponse>(await ask('acme', URL, request));
+  const { release } = engine.hold('decode');
+  const { id } = await create();
   clock.ms += 600_000 + 60_000;
   assert.ok((await keptResponses.find('acme', id))?.response.includes('"failed"'));
   clock.ms -= 600_000 + 60_000;
   release();
   await ended(id);
   await idle(served);
-  let runs = 0;
-  engine.beforeRun = () => {
-    if (++runs === 3) throw new Error('abort');
-  };
-  const broken = await readOk<ApiResponse>(await ask('acme', URL, request));
-  const { status, error } = await ended(broken.id);
-  engine.beforeRun = () => {};
+  engine.failAt(3);
+  const { status, error } = await ended((await create()).id);
   assert.deepEqual([status, error?.code], ['failed', 'server_error']);
 });
 
 test('what cannot be in the background is refused by name', async () => {
   await idle(served);
   const faults: [object, string][] = [
-    [{ ...request, stream: true }, 'background'],
-    [{ ...request, store: false }, 'background'],
-    [{ ...request, background: 1 }, 'background'],
-    [{ ...request, max_output_tokens: 1e6 }, 'input'],
+    [{ stream: true }, 'background'],
+    [{ store: false }, 'background'],
+    [{ background: 1 }, 'background'],
+    [{ max_output_tokens: 1e6 }, 'input'],
   ];
-  for (const [body, param] of faults) {
-    assert.equal((await readError(await ask('acme', URL, body))).param, param);
-  }
-  const whole = await readOk<ApiResponse>(
-    await ask('acme', URL, { ...request, background: false }),
-  );
+  for (const [fields, param] of faults)
+    await assertRefused(await ask('acme', URL, { ...request, ...fields }), { param });
+  const whole = await create({ background: false });
   await assertRefused(await cancel(whole.id), { code: 'invalid_request', param: 'id' });
 });

@@ -8,7 +8,7 @@ import type {
   CompletionChunk,
 } from '../../src/contracts/openai.ts';
 import { pluck } from '../pluck.ts';
-import { readChunks, readError, readOk, serve, utf8 } from './served.ts';
+import { assertRefused, readChunks, readOk, serve, utf8 } from './served.ts';
 
 const URL = '/v1/chat/completions';
 const messages = [{ role: 'user', content: 'Hi' }];
@@ -70,9 +70,11 @@ describe('a chat completion', () => {
     assert.deepEqual(pluck(token!.top_logprobs, 'token'), ['H']);
   });
 
-  test('needs a chat template', async () => {
+  test('needs a chat template, as a response does', async () => {
     const { post } = serve({ chatTemplate: undefined });
-    assert.equal((await readError(await post(URL, request))).param, 'messages');
+    await assertRefused(await post(URL, request), { param: 'messages' });
+    const response = await post('/v1/responses', { model: 'base', input: 'Hi' });
+    await assertRefused(response, { param: 'input' });
   });
 });
 

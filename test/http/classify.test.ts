@@ -66,8 +66,8 @@ describe('classification', () => {
       await assertRefused(await served.post(path, body), { param: 'model', message });
     }
     const plain = serve({ adapters: ['alpha'] });
-    const refused = await readError(await plain.post(URL, { model: 'alpha', input: 'a' }));
-    assert.match(refused.message, /has no classification head/);
+    const refused = await plain.post(URL, { model: 'alpha', input: 'a' });
+    await assertRefused(refused, { message: /has no classification head/ });
     await idle(served);
   });
 

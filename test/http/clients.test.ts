@@ -1,21 +1,18 @@
 // Real clients, unmodified, against a listening server.
 import assert from 'node:assert/strict';
-import { after, describe, test } from 'node:test';
+import { describe, test } from 'node:test';
 import { createOpenAICompatible } from '@ai-sdk/openai-compatible';
 import { generateText, streamText } from 'ai';
 import OpenAI from 'openai';
-import { startServer } from '../../src/http/wire/server.ts';
+import { connect } from './openai-client.ts';
 import { idle, serve, utf8 } from './served.ts';
 
 const served = serve({ adapters: ['alpha'], reply: () => utf8('Hello, world') });
-const server = await startServer(served.app, { host: '127.0.0.1', port: 0 });
-after(() => server.close(0));
-const baseURL = `${server.url}/v1`;
+const client = await connect(served);
+const { baseURL } = client;
 const messages = [{ role: 'user' as const, content: 'Hi' }];
 
 describe('the official client', () => {
-  const client = new OpenAI({ baseURL, apiKey: 'anything', maxRetries: 0 });
-
   test('lists and retrieves models', async () => {
     const ids = [];
     for await (const model of client.models.list()) ids.push(model.id);
@@ -67,16 +64,12 @@ describe('the official client', () => {
   });
 
   test('T29: throws if a stream fails, after the tokens that arrived', async () => {
-    let runs = 0;
-    served.engine.beforeRun = () => {
-      if (++runs === 6) throw new Error('abort');
-    };
+    served.engine.failAt(6);
     const stream = await client.completions.create({ model: 'base', prompt: 'a', stream: true });
     let text = '';
     await assert.rejects(async () => {
       for await (const chunk of stream) text += chunk.choices[0]!.text;
     }, OpenAI.APIError);
-    served.engine.beforeRun = () => {};
     assert.equal(text, 'Hello');
   });
 

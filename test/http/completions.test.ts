@@ -8,7 +8,6 @@ import {
   assertRefused,
   createByteTokenizer,
   readChunks,
-  readError,
   readFrames,
   readOk,
   serve,
@@ -75,13 +74,10 @@ describe('a completion', () => {
       [[[1, 2], [3]], 4],
       [['ab', 'c'], 4],
     ] as const) {
-      const body = await readOk<Completion>(
-        await post(URL, { ...request, prompt, n: 2, best_of: 2 }),
-      );
-      assert.equal(body.choices.length, count);
-      assert.deepEqual(pluck(body.choices, 'index'), [...Array(count).keys()]);
-      assert.equal(body.usage.prompt_tokens, 3);
-      assert.equal(body.usage.completion_tokens, count * 5);
+      const answer = await post(URL, { ...request, prompt, n: 2, best_of: 2 });
+      const { choices, usage } = await readOk<Completion>(answer);
+      assert.deepEqual(pluck(choices, 'index'), [...Array(count).keys()]);
+      assert.deepEqual([usage.prompt_tokens, usage.completion_tokens], [3, count * 5]);
     }
   });
 
@@ -90,10 +86,10 @@ describe('a completion', () => {
     const full = await readOk<Completion>(await post(URL, fits));
     assert.equal(full.choices[0]!.finish_reason, 'length');
     assert.equal(full.usage.total_tokens, 256);
-    const { code, param, message } = await readError(await post(URL, { ...fits, max_tokens: 7 }));
-    assert.deepEqual([code, param], ['context_length_exceeded', 'prompt']);
+    const refused = await post(URL, { ...fits, max_tokens: 7 });
+    const refusal = { code: 'context_length_exceeded', param: 'prompt' };
     assert.equal(
-      message,
+      (await assertRefused(refused, refusal)).message,
       "This model's maximum context length is 256 tokens. However, you requested 257 tokens (250 in the prompt, " +
         '7 in the completion). Please reduce the length of the prompt or completion.',
     );

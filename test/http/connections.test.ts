@@ -16,15 +16,14 @@ import {
 } from '../../src/http/wire/connections.ts';
 import { EventStream } from '../../src/http/wire/event-stream.ts';
 import { MAX_PIPELINED } from '../../src/http/wire/limits.ts';
-import { type FetchApp, type ServerOptions, startServer } from '../../src/http/wire/server.ts';
-import { idle, serve } from './served.ts';
+import type { FetchApp, ServerOptions } from '../../src/http/wire/server.ts';
+import { idle, listen, serve } from './served.ts';
 
 const LIVE = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n';
 
 /** A server on a free port until the tests are over. */
 async function start(app: FetchApp, options: Partial<ServerOptions> = {}) {
-  const server = await startServer(app, { host: '127.0.0.1', port: 0, ...options });
-  after(() => server.close(0));
+  const server = await listen(app, options);
   /** From another address of this machine where one is named. */
   const open = async (localAddress = '127.0.0.1') => {
     const socket = connect({ port: server.port, host: '127.0.0.1', localAddress });
@@ -36,7 +35,7 @@ async function start(app: FetchApp, options: Partial<ServerOptions> = {}) {
   return { server, open };
 }
 
-async function listen(connections: Partial<ConnectionLimits>) {
+async function serveBounded(connections: Partial<ConnectionLimits>) {
   const served = serve();
   const logged: string[] = [];
   const log = createLog('warn', { write: (line: string) => logged.push(line) });
@@ -57,22 +56,17 @@ function refusalOf(socket: Socket): Promise<string> {
 
 /** A request whose answer waits until it is released. */
 async function occupy({ engine }: ReturnType<typeof serve>, socket: Socket) {
-  const running = withResolvers<void>();
-  const released = withResolvers<void>();
-  engine.beforeRun = () => {
-    running.resolve();
-    return released.promise;
-  };
+  const { held, release } = engine.hold();
   const body = JSON.stringify({ model: 'base', prompt: 'a' });
   const head = `POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: ${body.length}`;
   socket.write(`${head}\r\n\r\n${body}`);
-  await running.promise;
-  return released.resolve;
+  await held;
+  return release;
 }
 
 describe('a server with as many connections as it may have', () => {
   test('closes the one that has been silent for longest, with an answer', async () => {
-    const { open, logged } = await listen({ maxConnections: 2, maxPerAddress: 2 });
+    const { open, logged } = await serveBounded({ maxConnections: 2, maxPerAddress: 2 });
     const silent = await open();
     const second = await open();
     await sendLive(second);
@@ -86,7 +80,7 @@ describe('a server with as many connections as it may have', () => {
   });
 
   test('closes an idle connection that was served before without a word', async () => {
-    const { open } = await listen({ maxConnections: 1, maxPerAddress: 1 });
+    const { open } = await serveBounded({ maxConnections: 1, maxPerAddress: 1 });
     const first = await open();
     await sendLive(first);
     const rest = refusalOf(first);
@@ -95,7 +89,7 @@ describe('a server with as many connections as it may have', () => {
   });
 
   test('never closes one with a request in progress: a new one gets 503 with retry-after', async () => {
-    const served = await listen({ maxConnections: 1, maxPerAddress: 1 });
+    const served = await serveBounded({ maxConnections: 1, maxPerAddress: 1 });
     const busy = await served.open();
     const release = await occupy(served, busy);
     const refused = await served.open();
@@ -110,7 +104,7 @@ describe('a server with as many connections as it may have', () => {
   });
 
   test('takes room from the address that holds the most', async () => {
-    const { open } = await listen({ maxConnections: 3, maxPerAddress: 3 });
+    const { open } = await serveBounded({ maxConnections: 3, maxPerAddress: 3 });
     const modest = await open('127.0.0.2');
     const greedy = await open('127.0.0.3');
     await open('127.0.0.3');
@@ -123,7 +117,7 @@ describe('a server with as many connections as it may have', () => {
 });
 
 test('an address with all its connections in use is refused, others are served', async () => {
-  const served = await listen({ maxConnections: 10, maxPerAddress: 1 });
+  const served = await serveBounded({ maxConnections: 10, maxPerAddress: 1 });
   const release = await occupy(served, await served.open('127.0.0.2'));
   assert.match(await refusalOf(await served.open('127.0.0.2')), /^HTTP\/1\.1 503 /);
   assert.match(await sendLive(await served.open('127.0.0.3')), /^HTTP\/1\.1 200 /);
@@ -216,7 +210,7 @@ describe('a client that pipelines', () => {
   });
 
   test('gets the answers to as many requests as may be under way, in their order', async () => {
-    const { open } = await listen({});
+    const { open } = await serveBounded({});
     const socket = await open();
     const last = LIVE.replace('\r\n', '\r\nConnection: close\r\n');
     socket.write(LIVE.repeat(MAX_PIPELINED - 2) + get('/no-such') + last);

@@ -5,13 +5,10 @@ import type { ChildProcess } from 'node:child_process';
 import { subscribe } from 'node:diagnostics_channel';
 import { test } from 'node:test';
 import { serveKeyed } from './keyed.ts';
-import { assertRefused, readError, readOk, serve } from './served.ts';
+import { assertRefused, readError, readOk, serve, within } from './served.ts';
 
 const URL = '/v1/completions';
 const request = { model: 'base', prompt: 'a', max_tokens: 3 };
-const within = (ms: number) => ({
-  headers: { 'content-type': 'application/json', 'x-request-timeout-ms': String(ms) },
-});
 
 /** Returns a request whose schema takes tens of milliseconds to compile. */
 function slow(name: string) {

@@ -7,7 +7,7 @@ import { pluck } from '../pluck.ts';
 import { keeping } from './kept.ts';
 import { serveKeyed } from './keyed.ts';
 import { connect } from './openai-client.ts';
-import { readError, readOk, recordPrompts } from './served.ts';
+import { assertRefused, readOk, recordPrompts } from './served.ts';
 
 const URL = '/v1/conversations';
 const clock = { ms: Date.now() };
@@ -53,10 +53,7 @@ test('responses read a conversation and add to it, also streamed ones', async ()
   await client.responses.stream(next).finalResponse();
   assert.equal(prompts.at(-1), '|user\nA||user\nB||assistant\nHello||user\nC||assistant\n');
   assert.deepEqual(await textsOf(id), ['A', 'B', 'Hello', 'C', 'Hello']);
-  assert.deepEqual(
-    await client.responses.retrieve(first.id).then((kept) => kept.output),
-    first.output,
-  );
+  assert.deepEqual((await client.responses.retrieve(first.id)).output, first.output);
 });
 
 test('its items are added, read and deleted one by one', async () => {
@@ -101,8 +98,8 @@ test('another tenant’s, an expired and a made-up conversation get the same err
       bodies.add(await response.text());
     }
     const next = { model: 'base', input: 'B', conversation: id };
-    const error = await readError(await ask('acme', '/v1/responses', next));
-    assert.deepEqual([error.code, error.param], ['not_found', 'conversation']);
+    const refused = await ask('acme', '/v1/responses', next);
+    await assertRefused(refused, { code: 'not_found', param: 'conversation' });
   }
   assert.equal(bodies.size, 1);
 });
@@ -141,7 +138,7 @@ test('bad items and combinations are refused by name', async () => {
     ['/v1/responses', { ...input, conversation: id, previous_response_id }, 'conversation'],
   ];
   for (const [path, body, param, code = 'invalid_request'] of faults) {
-    const error = await readError(await ask('acme', path, body));
-    assert.deepEqual([error.param, error.code], [param, code], JSON.stringify(body).slice(0, 80));
+    const refused = await ask('acme', path, body);
+    await assertRefused(refused, { code, param }, JSON.stringify(body).slice(0, 80));
   }
 });

@@ -10,7 +10,7 @@ import { documentedApp, operationsOf, schemasIn } from './documented-routes.ts';
 import { serve } from './served.ts';
 
 const { app: fullApp, document } = await documentedApp();
-const { app } = serve();
+const { app, post } = serve();
 const operations = operationsOf(document);
 
 test('the document is OpenAPI 3.1 and names every route of the API', () => {
@@ -151,12 +151,7 @@ test('the examples of generations are answered as they are', async () => {
   const paths = ['/v1/chat/completions', '/v1/completions', '/v1/responses', '/v1/embeddings'];
   for (const path of paths) {
     const { example } = document.paths[path]!['post']!.requestBody!.content!['application/json']!;
-    const response = await app.request(path, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify(example),
-    });
-    assert.equal(response.status, 200, path);
+    assert.equal((await post(path, example)).status, 200, path);
   }
 });
 

@@ -129,8 +129,8 @@ describe('a training file', () => {
 
   test('and its validation file are distinguished', async () => {
     const { plan } = served();
-    const error = await readError(await plan(lines(10), 'x\n'));
-    assert.deepEqual([error.code, error.param], ['invalid_training_file', 'validation_file']);
+    const refused = await plan(lines(10), 'x\n');
+    await assertRefused(refused, { code: 'invalid_training_file', param: 'validation_file' });
   });
 });
 
@@ -153,11 +153,9 @@ describe('creating a job', () => {
       for (const param of ['training_file', 'validation_file']) {
         const bad = await upload(file);
         const response = await post(JOBS, { model: 'toy', training_file: good, [param]: bad });
-        const error = await readError(response);
-        const facts = [response.status, error.code, error.param];
-        assert.deepEqual(facts, [400, 'invalid_training_file', param], what);
-        assert.match(error.message, said, what);
-        assert.ok(error.message.includes(`rows.jsonl (${bad})`), error.message);
+        const refusal = { status: 400, code: 'invalid_training_file', param, message: said };
+        const { message } = await assertRefused(response, refusal, what);
+        assert.ok(message.includes(`rows.jsonl (${bad})`), message);
       }
     }
     assert.equal((await jobs.service.list('local', { limit: 10 })).items.length, 0);
@@ -167,9 +165,8 @@ describe('creating a job', () => {
     const { post, upload } = served();
     const [three, ten] = [await upload(lines(3)), await upload(lines(10))];
     const response = await post(JOBS, { model: 'toy', training_file: three });
-    const error = await readError(response);
-    const facts = [response.status, error.code, error.param];
-    assert.deepEqual(facts, [400, 'invalid_n_examples', 'training_file']);
+    const refusal = { status: 400, code: 'invalid_n_examples', param: 'training_file' };
+    await assertRefused(response, refusal);
     const files = { training_file: ten, validation_file: three };
     assert.equal((await post(JOBS, { model: 'toy', ...files })).status, 200);
   });
@@ -177,14 +174,10 @@ describe('creating a job', () => {
 
 test('a job checks what its creation left to it, naming file, line and reason; a good file succeeds', async () => {
   const { jobs, post, upload, plan } = served();
-  const create = async (file: string) =>
-    readOk<{ id: string }>(
-      await post(JOBS, {
-        model: 'toy',
-        training_file: await upload(file),
-        seed: 1,
-      }),
-    );
+  const create = async (file: string) => {
+    const body = { model: 'toy', training_file: await upload(file), seed: 1 };
+    return readOk<{ id: string }>(await post(JOBS, body));
+  };
   // Longer than creation looks at.
   const bad = lines(12, { 3: chat(user, { role: 'robot', content: 'x '.repeat(50_000) }) });
   const refused = await create(bad);
@@ -208,10 +201,7 @@ test('a job checks what its creation left to it, naming file, line and reason; a
   assert.equal(done.status, 'succeeded', JSON.stringify(done.error));
   assert.deepEqual(done.progress?.step, 15);
   const [table] = done.result!.resultFiles;
-  const { items } = await jobs.files.list('local', {
-    limit: 10,
-    order: 'desc',
-    purpose: 'fine-tune-results',
-  });
+  const query = { limit: 10, order: 'desc', purpose: 'fine-tune-results' } as const;
+  const { items } = await jobs.files.list('local', query);
   assert.deepEqual(pluck(items, 'id'), [table]);
 });

@@ -8,7 +8,7 @@ import type { FineTuningJob } from '../../src/contracts/fine-tuning-api.ts';
 import { listKeys, wrapStore } from '../adapters/store/wrapped-store.ts';
 import { ACME, openServer, upload } from '../jobs/simulated.ts';
 import { serveKeyed } from './keyed.ts';
-import { assertRefused, readError, readOk } from './served.ts';
+import { assertRefused, type Init, readError, readOk } from './served.ts';
 import { serveJobs, toSide } from './with-jobs.ts';
 
 const JOBS = '/v1/fine_tuning/jobs';
@@ -17,7 +17,7 @@ const LOCAL = 'local';
 async function served(options: Parameters<typeof serveJobs>[0] = {}) {
   const all = serveJobs({ adapters: ['folder'], ...options });
   const training_file = await upload(all.jobs.files, {}, LOCAL);
-  const create = (body: object, init: RequestInit = {}) =>
+  const create = (body: object, init: Init = {}) =>
     all.post(JOBS, { model: 'toy', training_file, ...body }, init);
   return { ...all, training_file, create };
 }
@@ -245,11 +245,8 @@ test('a job with a grader in Python is refused by name unless it trains where Py
       [multi, 'grader.graders.p.type'],
     ] as const) {
       const response = await create(graded(grader));
-      assert.equal(response.status, 400);
-      const error = await readError(response);
-      assert.equal(error.code, 'unsupported_parameter');
-      assert.equal(error.param, inReinforcement(field));
-      assert.match(error.message, message);
+      const refusal = { code: 'unsupported_parameter', param: inReinforcement(field), message };
+      await assertRefused(response, { status: 400, ...refusal });
     }
   }
   const { create } = await served({ training: { pythonGraders } });
@@ -275,8 +272,7 @@ describe('a dry run', () => {
     for (const [body, param, code = 'invalid_request'] of BAD) {
       const response = await create({ lorikeet: { dry_run: true }, ...body });
       if ('lorikeet' in body) continue; // replaces the wish for a dry run
-      const error = await readError(response);
-      assert.deepEqual([error.code, error.param], [code, param], JSON.stringify(body));
+      await assertRefused(response, { code, param }, JSON.stringify(body));
     }
   });
 
@@ -310,9 +306,7 @@ describe('a dry run', () => {
 });
 
 describe('an Idempotency-Key', () => {
-  const keyed = (key: string) => ({
-    headers: { 'content-type': 'application/json', 'idempotency-key': key },
-  });
+  const keyed = (key: string) => ({ headers: { 'idempotency-key': key } });
   const idOf = async (response: Response) => (await readOk<FineTuningJob>(response)).id;
 
   test('T40: leads to the job of the first request, also of many at once', async () => {
@@ -382,8 +376,8 @@ describe('an Idempotency-Key', () => {
 
   test('that is too long is refused', async () => {
     const { create } = await served();
-    const error = await readError(await create({}, keyed(long(256))));
-    assert.deepEqual([error.code, error.param], ['invalid_request', 'Idempotency-Key']);
+    const refused = await create({}, keyed(long(256)));
+    await assertRefused(refused, { code: 'invalid_request', param: 'Idempotency-Key' });
   });
 });
 
@@ -391,9 +385,8 @@ test('a tenant with too many jobs must wait', async () => {
   const { create } = await served({ server: { limits: { maxActive: 1 } } });
   assert.equal((await create({})).status, 200);
   const response = await create({});
-  assert.equal(response.status, 429);
   assert.equal(response.headers.get('retry-after'), '60');
-  assert.equal((await readError(response)).code, 'rate_limit_exceeded');
+  await assertRefused(response, { status: 429, code: 'rate_limit_exceeded' });
 });
 
 describe('a tenant', () => {
@@ -453,8 +446,8 @@ describe('a tenant', () => {
     const training_file = await upload(jobs.files, {}, 'narrow');
     const body = { model: 'toy', training_file };
     for (const suffix of ['colours', undefined]) {
-      const error = await readError(await ask('narrow', JOBS, { ...body, suffix }));
-      assert.deepEqual([error.code, error.param], ['invalid_request', 'suffix']);
+      const refused = await ask('narrow', JOBS, { ...body, suffix });
+      await assertRefused(refused, { code: 'invalid_request', param: 'suffix' });
     }
     await readOk(await ask('narrow', JOBS, { ...body, suffix: 'Paint-red' }));
   });

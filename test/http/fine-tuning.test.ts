@@ -537,14 +537,10 @@ test('a job keeps the arithmetic that its request names, and names none otherwis
 });
 
 test('a dry run answers the plan and makes no job', async () => {
-  const { api, app, upload } = await listen();
+  const { api, post, upload } = await listen();
   const training_file = await upload({ plan: { truncated: 2 } });
   const body = { model: 'base', training_file, lorikeet: { dry_run: true, rank: 4 } };
-  const response = await app.request('/v1/fine_tuning/jobs', {
-    method: 'POST',
-    headers: { 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  });
+  const response = await post('/v1/fine_tuning/jobs', body);
   assert.deepEqual(await response.json(), {
     object: 'fine_tuning.job.plan',
     model: 'toy',

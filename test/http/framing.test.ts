@@ -2,12 +2,10 @@
 import assert from 'node:assert/strict';
 import { connect } from 'node:net';
 import { text } from 'node:stream/consumers';
-import { after, test } from 'node:test';
-import { startServer } from '../../src/http/wire/server.ts';
-import { serve } from './served.ts';
+import { test } from 'node:test';
+import { listen, serve } from './served.ts';
 
-const server = await startServer(serve().app, { host: '127.0.0.1', port: 0 });
-after(() => server.close(0));
+const server = await listen(serve().app);
 
 async function exchange(...lines: string[]): Promise<{ status: number; code: string | undefined }> {
   const socket = connect(server.port, '127.0.0.1');

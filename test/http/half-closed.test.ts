@@ -7,8 +7,8 @@ import { text } from 'node:stream/consumers';
 import { after, describe, test } from 'node:test';
 import type { HttpBindings } from '@hono/node-server';
 import { withResolvers } from '../../src/common/waiting.ts';
-import { type FetchApp, startServer } from '../../src/http/wire/server.ts';
-import { idle, serve, utf8 } from './served.ts';
+import type { FetchApp } from '../../src/http/wire/server.ts';
+import { idle, listen, serve, utf8 } from './served.ts';
 
 const LIVE = 'GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n';
 
@@ -19,7 +19,7 @@ function requestOf(stream: boolean, version = '1.1'): string {
 }
 
 /** A server whose engine waits in its second step until the server has seen the end of the client's side. */
-async function listen() {
+async function serveHalfClosed() {
   const served = serve({ reply: () => utf8('Hello') });
   const { promise: ended, resolve: onEnded } = withResolvers<void>();
   const fetch: FetchApp['fetch'] = (request, env) => {
@@ -31,8 +31,7 @@ async function listen() {
   served.engine.beforeRun = async () => {
     if (++runs === 2) await ended;
   };
-  const server = await startServer({ fetch }, { host: '127.0.0.1', port: 0 });
-  after(() => server.close(0));
+  const server = await listen({ fetch });
   /** Sends the text and ends its side. Returns what comes until the server ends its own. */
   const exchange = async (sent: string) => {
     const socket = connect({ port: server.port, host: '127.0.0.1', allowHalfOpen: true });
@@ -45,19 +44,19 @@ async function listen() {
 
 describe('a client that ends its side behind its request', () => {
   test('gets the answer to a quick request', async () => {
-    const { exchange } = await listen();
+    const { exchange } = await serveHalfClosed();
     assert.match(await exchange(LIVE), /^HTTP\/1\.1 200 /);
   });
 
   test('gets a whole answer, after interim ones', async () => {
-    const { exchange } = await listen();
+    const { exchange } = await serveHalfClosed();
     const answer = await exchange(requestOf(false));
     assert.match(answer, /^(HTTP\/1\.1 100 Continue\r\n\r\n)+HTTP\/1\.1 200 OK\r\n/);
     assert.match(answer, /"text":"Hello"/);
   });
 
   test('gets all of a stream', async () => {
-    const { exchange } = await listen();
+    const { exchange } = await serveHalfClosed();
     const answer = await exchange(requestOf(true));
     const texts = [...answer.matchAll(/"text":"([^"]*)"/g)].map(([, part]) => part);
     assert.equal(texts.join(''), 'Hello');
@@ -66,25 +65,25 @@ describe('a client that ends its side behind its request', () => {
   });
 
   test('gets the answers to all requests that it pipelined', async () => {
-    const { exchange } = await listen();
+    const { exchange } = await serveHalfClosed();
     const answer = await exchange(requestOf(false) + LIVE + requestOf(true));
     assert.deepEqual(answer.match(/(?<=HTTP\/1\.1 )[2-5]\d\d/g), ['200', '200', '200']);
     assert.match(answer, /data: \[DONE\]/);
   });
 
   test('counts as gone with HTTP/1.0, which has no interim answers', async () => {
-    const { served, exchange } = await listen();
+    const { served, exchange } = await serveHalfClosed();
     assert.equal(await exchange(requestOf(false, '1.0')), '');
     await idle(served);
   });
 
   test('gets 400 for half a request', async () => {
-    const { exchange } = await listen();
+    const { exchange } = await serveHalfClosed();
     assert.match(await exchange(requestOf(false).slice(0, -1)), /^HTTP\/1\.1 400 /);
   });
 
   test('loses a connection without a request', async () => {
-    const { exchange, server } = await listen();
+    const { exchange, server } = await serveHalfClosed();
     assert.equal(await exchange(''), '');
     const socket = connect({ port: server.port, host: '127.0.0.1', allowHalfOpen: true });
     socket.write(LIVE);

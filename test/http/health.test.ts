@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { type TestContext, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createLog } from '../../src/common/log.ts';
-import { systemClock, withResolvers } from '../../src/common/waiting.ts';
+import { systemClock } from '../../src/common/waiting.ts';
 import { EngineClient } from '../../src/engine-client/client.ts';
 import type { EngineChannel } from '../../src/scheduler/protocol.ts';
 import { type Served, serve } from './served.ts';
@@ -31,18 +31,11 @@ async function answerTimes({ mock }: TestContext, { app }: Served): Promise<obje
 test('T31: no health check waits for a step', async (t) => {
   t.mock.timers.enable({ apis: ['setTimeout'] });
   const served = serve();
-  let end = () => {};
-  const { promise: begun, resolve: hasBegun } = withResolvers<void>();
-  served.engine.beforeRun = () => {
-    hasBegun();
-    return new Promise((resolve) => {
-      end = resolve;
-    });
-  };
+  const { held, release } = served.engine.hold();
   const answer = served.post('/v1/completions', { model: 'base', prompt: 'a', max_tokens: 1 });
-  await begun;
+  await held;
   assert.deepEqual(await answerTimes(t, served), { '/livez': 0, '/readyz': 0, '/health': 0 });
-  end();
+  release();
   assert.equal((await answer).status, 200);
 });
 

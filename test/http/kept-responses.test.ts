@@ -11,7 +11,7 @@ import { KeptResponses } from '../../src/conversations/kept-responses.ts';
 import { storeIsDown } from '../adapters/published.ts';
 import { serveKeyed } from './keyed.ts';
 import { connect } from './openai-client.ts';
-import { assertRefused, readError, readOk, recordPrompts, serve } from './served.ts';
+import { assertRefused, readOk, recordPrompts, serve } from './served.ts';
 
 const URL = '/v1/responses';
 const memory = createMemoryStore();
@@ -45,14 +45,12 @@ test('the tokens of a request are counted as its response counts them', async ()
   const next = { model: 'base', input: 'B', instructions: 'I', previous_response_id: first.id };
   const counted = await client.responses.inputTokens.count(next);
   const { usage } = await client.responses.create(next);
-  assert.deepEqual(
-    [counted.object, counted.input_tokens],
-    ['response.input_tokens', usage!.input_tokens],
-  );
+  const { input_tokens } = usage!;
+  assert.deepEqual(counted, { object: 'response.input_tokens', input_tokens });
   const long = await client.responses.inputTokens.count({ model: 'base', input: 'a'.repeat(3000) });
   assert.ok(long.input_tokens > 3000);
   const other = await ask('other', `${URL}/input_tokens`, next);
-  assert.equal((await readError(other)).code, 'previous_response_not_found');
+  await assertRefused(other, { code: 'previous_response_not_found' });
 });
 
 test('the compaction of OpenAI’s API is refused by name, not as a wrong method', async () => {
@@ -62,10 +60,8 @@ test('the compaction of OpenAI’s API is refused by name, not as a wrong method
 
 test('the routes beside a response allow only their own method', async () => {
   for (const route of ['compact', 'input_tokens']) {
-    const { status, headers } = await served.app.request(`${URL}/${route}`, {
-      method: 'OPTIONS',
-      headers: { authorization: `Bearer ${served.keys['acme']!.text}` },
-    });
+    const init = { method: 'OPTIONS' };
+    const { status, headers } = await ask('acme', `${URL}/${route}`, undefined, init);
     assert.deepEqual([status, headers.get('allow')], [405, 'POST'], route);
   }
 });
@@ -103,8 +99,8 @@ test('items of a kept response can be sent as references', async () => {
   });
   assert.equal(prompts.at(-1), '|user\nA||assistant\nHello||user\nB||assistant\n');
   const unknown = { type: 'item_reference', id: `msg_${'0'.repeat(32)}` };
-  const error = await readError(await ask('acme', URL, { model: 'base', input: [unknown] }));
-  assert.deepEqual([error.code, error.param], ['invalid_request', 'input[0].id']);
+  const refused = await ask('acme', URL, { model: 'base', input: [unknown] });
+  await assertRefused(refused, { code: 'invalid_request', param: 'input[0].id' });
 });
 
 test('a request refers to the items of a limited number of responses', async () => {
@@ -115,8 +111,8 @@ test('a request refers to the items of a limited number of responses', async () 
     await keptResponses.keep('acme', `resp_${part}`, { input: [], output, response });
   }
   const input = parts.map((part) => ({ type: 'item_reference', id: `msg_${part}` }));
-  const error = await readError(await ask('acme', URL, { model: 'base', input }));
-  assert.deepEqual([error.code, error.param], ['invalid_request', 'input[256].id']);
+  const refused = await ask('acme', URL, { model: 'base', input });
+  await assertRefused(refused, { code: 'invalid_request', param: 'input[256].id' });
 });
 
 test('a request can ask that nothing is kept', async () => {
@@ -165,39 +161,33 @@ for (const [what, damage] of DAMAGED) {
     const record = JSON.parse(String(await readBody(body, 2 ** 20)));
     await memory.put(key, Buffer.from(JSON.stringify(damage(record))));
     const path = `${URL}/${made.id}`;
-    const get = { method: 'GET' };
     const next = { model: 'base', input: 'B', previous_response_id: made.id };
     const input = [{ type: 'item_reference', id: made.output[0]!.id }];
     for (const [param, response] of [
-      ['id', await ask('acme', path, undefined, get)],
-      ['id', await ask('acme', `${path}/input_items`, undefined, get)],
+      ['id', await ask('acme', path)],
+      ['id', await ask('acme', `${path}/input_items`)],
       ['previous_response_id', await ask('acme', URL, next)],
       ['input[0].id', await ask('acme', URL, { model: 'base', input })],
     ] as const) {
       assert.equal(response.headers.get('x-should-retry'), 'false');
-      const error = await readError(response);
-      assert.deepEqual([response.status, error.code, error.param], [500, 'object_damaged', param]);
-      assert.match(error.message, /It can only be deleted: DELETE/);
+      const message = /It can only be deleted: DELETE/;
+      await assertRefused(response, { status: 500, code: 'object_damaged', param, message });
     }
     const remove = { method: 'DELETE' };
     assert.equal((await ask('other', path, undefined, remove)).status, 404);
     assert.equal((await ask('acme', path, undefined, remove)).status, 200);
-    assert.equal((await ask('acme', path, undefined, get)).status, 404);
+    assert.equal((await ask('acme', path)).status, 404);
   });
 }
 
 test('a response that cannot be kept is an error, in a stream a failed response', async () => {
   const down = Object.assign(createMemoryStore(), { put: async () => storeIsDown() });
   const store = guardStore(down, createLog('silent'));
-  const keptResponses = new KeptResponses({
-    store,
-    keepMs: 1000,
-    maxBytes: 2 ** 30,
-    now: Date.now,
-  });
+  const limits = { keepMs: 1000, maxBytes: 2 ** 30 };
+  const keptResponses = new KeptResponses({ store, ...limits, now: Date.now });
   const { post } = serve({ keptResponses });
   const response = await post(URL, { model: 'base', input: 'A' });
-  assert.equal((await readError(response)).code, 'store_unavailable');
+  await assertRefused(response, { code: 'store_unavailable' });
   const frames = await (await post(URL, { model: 'base', input: 'A', stream: true })).text();
   assert.match(frames, /event: response\.output_item\.done\n/);
   assert.match(frames.split('\n\n').at(-2)!, /^event: response\.failed\n/);

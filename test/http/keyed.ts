@@ -4,14 +4,14 @@ import { createAuthenticate } from '../../src/tenants/access.ts';
 import { createKeyDigest } from '../../src/tenants/api-key.ts';
 import { KeyRing } from '../../src/tenants/key-ring.ts';
 import { keysFileOf, type MadeKey, makeKey, type TenantSettings } from '../tenants/keys.ts';
-import { type Served, type ServedOptions, serve } from './served.ts';
+import { type Init, type Served, type ServedOptions, serve } from './served.ts';
 
 export interface Keyed extends Served {
   readonly keys: Record<string, MadeKey>;
   /** From now on these keys alone are valid. */
   setKeys(keys: readonly MadeKey[]): void;
   /** GET, or POST where there is a body, with the tenant's key. */
-  ask(tenant: string, path: string, body?: unknown, init?: RequestInit): Promise<Response>;
+  ask(tenant: string, path: string, body?: unknown, init?: Init): Promise<Response>;
 }
 
 export interface KeyedOptions extends ServedOptions {
@@ -38,12 +38,10 @@ export function serveKeyed({
   const authenticate = createAuthenticate({ find: (key) => ring.find(key) });
   const served = serve({ ...options, authenticate, listTenants: () => ring.list() });
   const ask: Keyed['ask'] = async (tenant, path, body, init = {}) => {
-    const headers = {
-      authorization: `Bearer ${keys[tenant]!.text}`,
-      'content-type': 'application/json',
-    };
+    const authorization = `Bearer ${keys[tenant]!.text}`;
+    const headers = { authorization, 'content-type': 'application/json', ...init.headers };
     const sent = body === undefined ? {} : { method: 'POST', body: JSON.stringify(body) };
-    return served.app.request(path, { headers, ...sent, ...init });
+    return served.app.request(path, { ...sent, ...init, headers });
   };
   const setKeys = (valid: readonly MadeKey[]) => {
     ring = ringOf(valid);

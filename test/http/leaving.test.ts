@@ -2,7 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { withResolvers } from '../../src/common/waiting.ts';
 import { assertRefused, serve, utf8 } from './served.ts';
 
 const URL = '/v1/completions';
@@ -26,15 +25,14 @@ test('/readyz and /health say 503 while requests are still answered', async () =
 
 test('a stream that waits for a slot is refused with a status; one that runs is finished', async () => {
   const served = serve({ slotCount: 1, reply: () => utf8('Hello') });
-  const { promise: gate, resolve: open } = withResolvers<void>();
-  served.engine.beforeRun = (batch) => (batch.kind === 'decode' ? gate : undefined);
+  const { release } = served.engine.hold('decode');
   const running = await served.post(URL, request);
   assert.equal(running.status, 200);
   const waiting = served.post(URL, request);
   while ((await served.client.stats()).waiting === 0) await new Promise(setImmediate);
   const drained = served.client.drain(10_000);
   await assertRefused(await waiting, { status: 503, code: 'overloaded' });
-  open();
+  release();
   const text = await running.text();
   assert.match(text, /"finish_reason":"length"[\s\S]*data: \[DONE\]\n\n$/);
   await drained;

@@ -7,7 +7,7 @@ import { adapterIdentity } from '../../adapters/registry/resolved.ts';
 import type { ModelList } from '../../src/contracts/openai.ts';
 import { SHARED_OWNER } from '../../src/contracts/tenant.ts';
 import { pluck } from '../pluck.ts';
-import { assertRefused, idle, readError, readFrames, readOk, serve, utf8 } from './served.ts';
+import { assertRefused, idle, readFrames, readOk, serve, utf8 } from './served.ts';
 
 const URL = '/v1/completions';
 const request = { model: 'base', prompt: 'a', max_tokens: 200, ignore_eos: true };
@@ -60,42 +60,36 @@ describe('adapters', () => {
     };
     const response = await served.post(URL, { ...request, model: 'beta', stream: true });
     served.leases.beforeLease = () => {};
-    assert.equal(response.status, 503);
     assert.equal(response.headers.get('retry-after'), '1');
-    const error = await readError(response);
-    assert.equal(error.code, 'adapter_unavailable');
-    assert.doesNotMatch(error.message, /secret/);
+    const refusal = { status: 503, code: 'adapter_unavailable' };
+    assert.doesNotMatch((await assertRefused(response, refusal)).message, /secret/);
   });
 });
 
 describe('an engine that refuses or fails', () => {
   test('T14: for lack of room answers 503 with retry-after, also for a stream of several choices', async () => {
     const served = serve({ slotCount: 1, admission: { maxWaiting: 1 } });
-    let resume = () => {};
-    served.engine.beforeRun = () => new Promise((resolve) => (resume = resolve));
+    const { held, release } = served.engine.hold();
     const first = served.post(URL, { ...request, max_tokens: 1 });
-    while ((await served.client.stats()).running === 0) await nextTurn();
+    await held;
     const response = await served.post(URL, { ...request, n: 3, stream: true });
-    assert.equal(response.status, 503);
     assert.ok(response.headers.get('retry-after'));
-    assert.equal((await readError(response)).code, 'overloaded');
+    await assertRefused(response, { status: 503, code: 'overloaded' });
     const second = served.post(URL, { ...request, max_tokens: 1 });
     while ((await served.client.stats()).waiting === 0) await nextTurn();
     const unread = await served.post(URL, 'is not JSON');
     assert.equal(unread.status, 503, 'refused before the body is read');
     assert.ok(unread.headers.get('retry-after'));
-    served.engine.beforeRun = () => {};
-    resume();
+    release();
     assert.deepEqual([(await first).status, (await second).status], [200, 200]);
     await idle(served);
   });
 
   test('T14: of requests that come at once for one free place, all but one are refused before their adapter is looked for', async () => {
     const served = serve({ slotCount: 1, admission: { maxWaiting: 1 } });
-    let resume = () => {};
-    served.engine.beforeRun = () => new Promise((resolve) => (resume = resolve));
+    const { held, release } = served.engine.hold();
     const running = served.post(URL, { ...request, max_tokens: 1 });
-    while ((await served.client.stats()).running === 0) await nextTurn();
+    await held;
     const unknown = () => served.post(URL, { ...request, model: 'nobody' });
     for (let round = 0; round < 2; round++) {
       const answers = await Promise.all([unknown(), unknown(), unknown()]);
@@ -104,18 +98,14 @@ describe('an engine that refuses or fails', () => {
     const invalid = () => served.post(URL, { ...request, max_tokens: -1 });
     const refused = await Promise.all([invalid(), invalid()]);
     assert.deepEqual(pluck(refused, 'status'), [400, 400], 'only a valid one takes it');
-    served.engine.beforeRun = () => {};
-    resume();
+    release();
     assert.equal((await running).status, 200);
     await idle(served);
   });
 
   test('T29: in mid-stream sends the text so far, the error, and no [DONE]', async () => {
     const served = serve();
-    let runs = 0;
-    served.engine.beforeRun = () => {
-      if (++runs === 4) throw new Error('native abort at /secret');
-    };
+    served.engine.failAt(4);
     const frames = await readFrames(await served.post(URL, { ...request, stream: true }));
     const text = frames.slice(0, -1) as { choices: { text: string }[] }[];
     assert.equal(text.map(({ choices }) => choices[0]!.text).join(''), 'Hel');
@@ -163,10 +153,8 @@ describe('a client that leaves', () => {
     leaving.abort();
     await answer;
     await idle(served);
-    assert.deepEqual(
-      served.logged.map((line) => JSON.parse(line).msg),
-      ['usage'],
-    );
+    const messages = served.logged.map((line) => JSON.parse(line).msg);
+    assert.deepEqual(messages, ['usage']);
   });
 
   test('F28: before a stream starts frees its place in the queue', async () => {
@@ -194,13 +182,12 @@ describe('a reader that is slow', () => {
 
 test('a quiet stream is pinged', async () => {
   const served = serve({ limits: { pingMs: 1 } });
-  let resume = () => {};
-  served.engine.beforeRun = () => new Promise((resolve) => (resume = resolve));
+  const { release } = served.engine.hold();
   const response = await served.post(URL, { ...request, max_tokens: 1, stream: true });
   const reader = response.body!.getReader();
   const first = await reader.read();
   assert.equal(Buffer.from(first.value!).toString(), ': ping\n\n');
-  resume();
+  release();
   await reader.cancel();
 });
 
@@ -214,9 +201,7 @@ test('a fault of ours is logged and answered without detail', async () => {
     }),
   });
   const response = await broken.post(URL, request);
-  assert.equal(response.status, 500);
-  const error = await readError(response);
-  assert.equal(error.code, 'internal_error');
+  const error = await assertRefused(response, { status: 500, code: 'internal_error' });
   assert.doesNotMatch(JSON.stringify(error), /secret/);
   assert.equal(broken.logged.filter((line) => JSON.parse(line).level === 50).length, 1);
   assert.deepEqual(served.logged, []);

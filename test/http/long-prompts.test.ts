@@ -6,7 +6,7 @@ import { loadTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts'
 import { LongPrompts } from '../../src/tools/long-prompts.ts';
 import { createToolTemplate } from '../../src/tools/tool-template.ts';
 import { serveKeyed } from './keyed.ts';
-import { createByteTokenizer, readError, readOk, serve } from './served.ts';
+import { assertRefused, createByteTokenizer, readError, readOk, serve, within } from './served.ts';
 
 const DIRECTORY = 'models/toy';
 const PROSE = 'The café has 1,234 chairs; naïve guests — 😀 — sit <|im_end|> on them. ';
@@ -127,10 +127,8 @@ for (const [path, body, param] of [
     const { post, logged } = serve({ tokenizer: failing, chatTemplate });
     const request = { model: 'base' };
     const answer = await post(path, { ...request, ...body('boom') });
-    assert.equal(answer.status, 400);
-    const error = await readError(answer);
-    assert.equal(error.param, param);
-    assert.equal(error.message, `${param}: this text cannot be tokenized`);
+    const { message } = await assertRefused(answer, { status: 400, param });
+    assert.equal(message, `${param}: this text cannot be tokenized`);
     assert.ok(logged.some((line) => line.includes('the tokenizer failed')));
     assert.equal((await post(path, { ...request, ...body('a\ud800') })).status, 400);
     assert.equal((await post(path, { ...request, ...body('fine') })).status, 200);
@@ -159,9 +157,6 @@ test("T15: a tenant's long prompt does not wait behind those of another tenant",
 });
 
 test('F05: a request whose time ends while its prompt waits is answered then', async () => {
-  const within = (ms: number) => ({
-    headers: { 'content-type': 'application/json', 'x-request-timeout-ms': String(ms) },
-  });
   const served = serve({ ...options, longPrompts: new LongPrompts({ directory: DIRECTORY }) });
   let answered = 0;
   const others = Array.from({ length: 8 }, async () => {

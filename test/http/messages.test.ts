@@ -56,8 +56,6 @@ test('the message says what to do: a body that is too large, with the limit in M
 });
 
 test('the message says what to do: a body that is not JSON', async () => {
-  const { app } = serve();
-  const headers = { 'content-type': 'application/json' };
-  const response = await app.request(CHAT, { method: 'POST', headers, body: '{"model": base}' });
+  const response = await serve().post(CHAT, '{"model": base}');
   assert.match((await readError(response)).message, /not one valid JSON value\. Check its quotes/);
 });

@@ -14,7 +14,7 @@ import {
   operationsOf,
   schemasIn,
 } from './documented-routes.ts';
-import { readError, serve } from './served.ts';
+import { assertRefused, serve } from './served.ts';
 
 const { app, document } = await documentedApp();
 
@@ -118,7 +118,7 @@ const TOO_LARGE: readonly [path: string, body: object, param: string][] = [
 test('a number above its maximum is refused by its name', async () => {
   const { post } = serve();
   for (const [path, body, param] of TOO_LARGE) {
-    const error = await readError(await post(path, { model: 'toy', ...body }));
-    assert.deepEqual([error.code, error.param], ['invalid_request', param]);
+    const refused = await post(path, { model: 'toy', ...body });
+    await assertRefused(refused, { code: 'invalid_request', param });
   }
 });

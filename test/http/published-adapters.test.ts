@@ -11,9 +11,8 @@ import { ORIGIN, writeOrigin } from '../adapters/repository/shelf.ts';
 import { writeToyClassifier } from '../e2e/toy-adapter.ts';
 import { pluck } from '../pluck.ts';
 import { type KeyedOptions, serveKeyed } from './keyed.ts';
-import { assertRefused, readError, readOk } from './served.ts';
+import { assertRefused, readError, readOk, TOY } from './served.ts';
 
-const BASE = { id: 'toy', names: [], digest: 'b'.repeat(64) };
 const CARD = { gates: [], skipped: [], validation_loss: 0.5, base_validation_loss: 2 };
 
 function open(options: Partial<KeyedOptions> = {}) {
@@ -22,7 +21,7 @@ function open(options: Partial<KeyedOptions> = {}) {
   const served = serveKeyed({
     tenants: { acme: {}, other: {}, root: {} },
     admins: ['root'],
-    registry: new Registry({ base: BASE, store: adapters }),
+    registry: new Registry({ base: TOY, store: adapters }),
     published: {
       repository,
       page: (owner, query) => adapters.page(owner, query),
@@ -45,7 +44,7 @@ describe('reading', () => {
   test('shows versions with sizes, base and card, newest first, and the targets of aliases', async () => {
     const { publish, get } = open();
     await publish('acme', 'zen', { aliases: ['stable'] });
-    const made = { baseDigest: BASE.digest, job: 'ftjob-1', metrics: { evaluation: CARD } };
+    const made = { baseDigest: TOY.digest, job: 'ftjob-1', metrics: { evaluation: CARD } };
     const digest = await publish('acme', 'zen', made);
     const zen = await get('acme', '/zen');
     assert.deepEqual([zen.id, zen.owner, zen.is_writable], ['acme/zen', 'acme', true]);

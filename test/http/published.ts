@@ -1,22 +1,21 @@
 // A server over published adapters, whole but for the engine: real repository, registry, fetcher and disk tier over a
 // memory or folder store that a test can watch. Several may share a store, as several machines do.
-import { mkdtempSync, rmSync } from 'node:fs';
-import os from 'node:os';
-import path from 'node:path';
-import { after } from 'node:test';
 import { Registry } from '../../adapters/registry/registry.ts';
 import { adapterIdentity } from '../../adapters/registry/resolved.ts';
-import { StoreAdapters } from '../../adapters/registry/store-registry.ts';
 import { DiskTier } from '../../adapters/tiers/disk.ts';
 import { Fetcher } from '../../adapters/tiers/fetcher.ts';
 import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
-import { systemClock } from '../../src/common/waiting.ts';
 import { prefetchAdapter } from '../../src/http/request/prefetch.ts';
-import { createPublished, type WatchedStore, watchStore } from '../adapters/published.ts';
+import {
+  createPublished,
+  openRegistry,
+  type WatchedStore,
+  watchStore,
+} from '../adapters/published.ts';
+import { temporaryFolder } from '../fixtures.ts';
 import { type Served, type ServedOptions, serve, utf8 } from './served.ts';
 
-export const POLL_MS = 2000;
 /** Another name of the base, as an operator sets it for clients that only know OpenAI's models. */
 export const BASE_ALIAS = 'gpt-4o-mini-2024-07-18';
 const BASE = { id: 'toy', names: [BASE_ALIAS], digest: 'b'.repeat(64) };
@@ -27,7 +26,7 @@ export interface ServedPublished extends Served {
   /** What this server reads of the store. */
   store: WatchedStore;
   clock: { nowMs: number };
-  leased: { readonly held: number; readonly total: number };
+  leased: CountedAdapters['leased'];
   /** Fetches under way. */
   fetching(): number;
   /** Somebody here has published a version of this name. */
@@ -39,17 +38,7 @@ export function servePublished(
   inner: WatchedStore = watchStore(),
   options: ServedOptions = {},
 ): ServedPublished {
-  const store = watchStore(inner);
-  const { repository } = createPublished(store);
-  const clock = { nowMs: 0 };
-  const log = createLog('silent');
-  const localAdapters = new CountedAdapters({
-    fetcher: new Fetcher({ store, log }),
-    disks: [new DiskTier({ root: temporaryFolder(), capacityBytes: 2 ** 20 })],
-  });
-  const adapters = new StoreAdapters(repository, {
-    pollMs: POLL_MS,
-    clock: { ...systemClock, now: () => clock.nowMs },
+  const { store, repository, clock, adapters } = openRegistry(inner, {
     async warm(part) {
       const { name: id, digest } = part;
       const parts = [{ ...part, weight: 1 }];
@@ -58,6 +47,10 @@ export function servePublished(
         { kind: 'adapter', id, digest, parts },
       );
     },
+  });
+  const localAdapters = new CountedAdapters({
+    fetcher: new Fetcher({ store, log: createLog('silent') }),
+    disks: [new DiskTier({ root: temporaryFolder(), capacityBytes: 2 ** 20 })],
   });
   const served: Served = serve({
     registry: new Registry({ base: BASE, store: adapters }),
@@ -77,8 +70,9 @@ export function sayingOf(owner: string, digest: string): string {
   return adapterIdentity([{ owner, digest, weight: 1 }]);
 }
 
-class CountedAdapters extends LocalAdapters {
-  readonly leased = { held: 0, total: 0 };
+/** Counts its leases, and which of them were verified again. */
+export class CountedAdapters extends LocalAdapters {
+  readonly leased = { held: 0, total: 0, verifiedAgain: 0 };
 
   override async acquire(...args: Parameters<LocalAdapters['acquire']>) {
     const lease = await super.acquire(...args);
@@ -91,12 +85,10 @@ class CountedAdapters extends LocalAdapters {
       isHeld = false;
       lease.release();
     };
-    return { ...lease, release, [Symbol.dispose]: release };
+    const verifyAgain = () => {
+      leased.verifiedAgain++;
+      lease.verifyAgain();
+    };
+    return { ...lease, verifyAgain, release, [Symbol.dispose]: release };
   }
-}
-
-function temporaryFolder(): string {
-  const folder = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-disk-'));
-  after(() => rmSync(folder, { recursive: true, force: true }));
-  return folder;
 }

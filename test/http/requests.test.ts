@@ -2,7 +2,6 @@
 
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { withResolvers } from '../../src/common/waiting.ts';
 import type { Request, RequestList } from '../../src/contracts/management-api.ts';
 import { RequestLog, stateOf } from '../../src/telemetry/request-log.ts';
 import { until } from '../until.ts';
@@ -13,18 +12,11 @@ const URL = '/v1/completions';
 const TENANTS = { acme: {}, globex: {}, root: {} };
 
 test('a tenant sees what its requests wait for, operators see all, and no text is shown', async () => {
-  const served = serveKeyed({ tenants: TENANTS, admins: ['root'], slotCount: 1 });
-  const { ask, engine } = served;
-  const { promise: gate, resolve: goOn } = withResolvers<void>();
-  engine.beforeRun = () => gate;
-  const send = (tenant: string, id: string) => {
-    const headers = {
-      authorization: `Bearer ${served.keys[tenant]!.text}`,
-      'content-type': 'application/json',
-      'x-request-id': id,
-    };
-    return ask(tenant, URL, { model: 'base', prompt: 'secret', max_tokens: 2 }, { headers });
-  };
+  const { ask, engine } = serveKeyed({ tenants: TENANTS, admins: ['root'], slotCount: 1 });
+  const { release } = engine.hold();
+  const body = { model: 'base', prompt: 'secret', max_tokens: 2 };
+  const send = (tenant: string, id: string) =>
+    ask(tenant, URL, body, { headers: { 'x-request-id': id } });
   const seen = async (tenant: string, query = '') => {
     const { data } = await readOk<RequestList>(await ask(tenant, `/v1/requests${query}`));
     return data.map(({ id, state, reason }: Request) => [id, state, reason]);
@@ -45,7 +37,7 @@ test('a tenant sees what its requests wait for, operators see all, and no text i
   assert.deepEqual(await seen('acme', '?id=one'), [one]);
   assert.deepEqual(await seen('acme', '?id=three'), []);
   assert.equal((await seen('root')).length, 3);
-  goOn();
+  release();
   await Promise.all([first, second, third]);
   const list = await readOk<RequestList>(await ask('root', '/v1/requests'));
   assert.ok(!JSON.stringify(list).includes('secret'));

@@ -66,12 +66,8 @@ test('gathers a stream into the response that a plain request gets', async () =>
 });
 
 test('gets a failed response if a stream fails, with the text before it', async () => {
-  let runs = 0;
-  served.engine.beforeRun = () => {
-    if (++runs === 6) throw new Error('abort');
-  };
+  served.engine.failAt(6);
   const response = await client.responses.stream(hello).finalResponse();
-  served.engine.beforeRun = () => {};
   assert.equal(response.status, 'failed');
   assert.equal(response.error?.code, 'server_error');
   assert.equal(response.output_text, 'Hello');

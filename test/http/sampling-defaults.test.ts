@@ -7,7 +7,7 @@ import type { GenerationRequest } from '../../src/contracts/generation.ts';
 import type { GenerationConfig } from '../../src/contracts/generation-config.ts';
 import type { Model, ModelList } from '../../src/contracts/openai.ts';
 import { adapterFolder } from './adapter-folder.ts';
-import { readError, readOk, serve } from './served.ts';
+import { assertRefused, readOk, serve } from './served.ts';
 
 const FILE = 'generation_config.json';
 const { root, write, registry } = adapterFolder();
@@ -110,9 +110,8 @@ test('a model shows its defaults, those that are set', async () => {
 test('a faulty file of an adapter is refused by its field, and changes are seen at once', async () => {
   const { chat, post } = serveWith(DEFAULTS);
   const response = await post('/v1/chat/completions', { model: 'faulty', messages });
-  assert.equal(response.status, 422);
-  const { code, param } = await readError(response);
-  assert.deepEqual([code, param], ['adapter_invalid', 'generation_config.json: top_p']);
+  const param = 'generation_config.json: top_p';
+  await assertRefused(response, { status: 422, code: 'adapter_invalid', param });
   writeFileSync(path.join(root, 'faulty', FILE), '{"top_p": 0.5}');
   assert.equal((await chat({ model: 'faulty' })).topP, 0.5);
 });

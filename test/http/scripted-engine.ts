@@ -1,6 +1,7 @@
 // An engine without a model that generates what a test scripts. It draws with the real sampler, so logprobs, biases and
 // penalties are real.
 
+import { withResolvers } from '../../src/common/waiting.ts';
 import type { EngineInfo } from '../../src/contracts/engine.ts';
 import type { TokenLogprob } from '../../src/contracts/generation.ts';
 import type {
@@ -47,6 +48,30 @@ export class ScriptedEngine implements StepEngine {
       int8Operator: null,
       fingerprint: 'ffffffff',
       ...info,
+    };
+  }
+
+  /** Holds runs back, or those of one kind, until `release`. `held` resolves when the first one waits. */
+  hold(kind?: Batch['kind']): { held: Promise<void>; release: () => void } {
+    const held = withResolvers<void>();
+    const released = withResolvers<void>();
+    this.beforeRun = (batch) => {
+      if (kind !== undefined && batch.kind !== kind) return undefined;
+      held.resolve();
+      return released.promise;
+    };
+    const release = () => {
+      this.beforeRun = () => {};
+      released.resolve();
+    };
+    return { held: held.promise, release };
+  }
+
+  /** Fails one run, the nth from now on. */
+  failAt(nth: number): void {
+    let runs = 0;
+    this.beforeRun = () => {
+      if (++runs === nth) throw new Error('native abort at /secret');
     };
   }
 

@@ -17,6 +17,7 @@ import { Grammars } from '../../src/grammar/grammars.ts';
 import { createApp } from '../../src/http/app.ts';
 import { type AppOptions, createDeps, type LineUsers } from '../../src/http/deps.ts';
 import { createLineApp } from '../../src/http/lines.ts';
+import { type FetchApp, type ServerOptions, startServer } from '../../src/http/wire/server.ts';
 import type { StepEngine, StepLoopOptions } from '../../src/scheduler/options.ts';
 import { StepLoop } from '../../src/scheduler/step-loop.ts';
 import { createTokenizer, type Tokenizer } from '../../src/tokenizer/tokenizer.ts';
@@ -74,6 +75,9 @@ export function recordPrompts(answer = 'Hello') {
   return { prompts, reply };
 }
 
+/** The base of served apps. */
+export const TOY = { id: 'toy', names: [], digest: 'b'.repeat(64) };
+
 export const utf8 = (text: string): number[] => [...Buffer.from(text)];
 
 export interface ServedOptions extends Partial<AppOptions & LineUsers> {
@@ -97,8 +101,16 @@ export interface Served {
   answerLine: RunLine;
   /** Lines that were logged. */
   logged: string[];
-  post(path: string, body: unknown, init?: RequestInit): Promise<Response>;
+  post(path: string, body: unknown, init?: Init): Promise<Response>;
 }
+
+/** What a request has besides its body. Headers are added to those of JSON. */
+export type Init = Omit<RequestInit, 'headers'> & { headers?: Record<string, string> };
+
+/** The time limit that a request names. */
+export const within = (ms: number | string): Init => ({
+  headers: { 'x-request-timeout-ms': String(ms) },
+});
 
 export function serve(options: ServedOptions = {}): Served {
   const {
@@ -126,19 +138,18 @@ export function serve(options: ServedOptions = {}): Served {
   const loop = new StepLoop({ engine: stepEngine, adapters: leases, ...create, ...limits });
   const client = options.client ?? createInProcessClient(loop, log, options.admission);
   after(() => client.drain(0));
-  const base = { id: 'toy', names: [], digest: 'b'.repeat(64) };
   const appOptions: AppOptions & LineUsers = {
     client,
     registry: new Registry({
-      base,
+      base: TOY,
       local: [new FolderAdapters(writeAdapters(adapters), { baseNames: ['toy'] })],
     }),
     localAdapters: new LocalAdapters(),
     tokenizer,
     chatTemplate: createToolTemplate(tokenizer),
     model: {
-      id: base.id,
-      baseDigest: base.digest,
+      id: TOY.id,
+      baseDigest: TOY.digest,
       maxSeqLength: engine.info.maxSeqLength,
       vocabSize: VOCAB_SIZE,
       hiddenSize: 4,
@@ -150,12 +161,12 @@ export function serve(options: ServedOptions = {}): Served {
   const deps = createDeps(appOptions);
   const app = createApp(appOptions, deps);
   const answerLine = createLineApp(deps);
-  const post = async (url: string, body: unknown, init: RequestInit = {}) =>
+  const post = async (url: string, body: unknown, init: Init = {}) =>
     app.request(url, {
       method: 'POST',
-      headers: { 'content-type': 'application/json' },
       body: typeof body === 'string' ? body : JSON.stringify(body),
       ...init,
+      headers: { 'content-type': 'application/json', ...init.headers },
     });
   return { app, client, engine, leases, answerLine, logged, post };
 }
@@ -170,6 +181,13 @@ function writeAdapters(names: readonly string[]): string {
     writeFileSync(path.join(folder, 'adapter_model.safetensors'), weightsNamed(name));
   }
   return root;
+}
+
+/** Listens on a free port until the tests have ended. */
+export async function listen(app: FetchApp, options: Partial<ServerOptions> = {}) {
+  const server = await startServer(app, { host: '127.0.0.1', port: 0, ...options });
+  after(() => server.close(0));
+  return server;
 }
 
 /** Resolves when the engine has nothing left; the loop makes a step per turn, so it is a bounded number of turns. */
@@ -201,17 +219,18 @@ interface Refusal {
   message?: RegExp;
 }
 
-/** Fails unless the response is an error with these members. */
+/** Fails unless the response is an error with these members. Returns the error. */
 export async function assertRefused(
   response: Response,
   { message = /./, ...expected }: Refusal,
   what = '',
-): Promise<void> {
+): Promise<ErrorEnvelope['error']> {
   const error = await readError(response);
   const members = { status: response.status, code: error?.code, param: error?.param };
   const told = `${what} ${response.status} ${JSON.stringify(error)}`;
   assert.deepEqual(members, { ...members, ...expected }, told);
   assert.match(error.message, message, told);
+  return error;
 }
 
 /** The frames of an event stream: their data, parsed but for `[DONE]`. */

@@ -6,15 +6,7 @@ import { Agent, get, request } from 'node:http';
 import { connect } from 'node:net';
 import { after, describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { withResolvers } from '../../src/common/waiting.ts';
-import { startServer } from '../../src/http/wire/server.ts';
-import { idle, type Served, serve, utf8 } from './served.ts';
-
-async function listen(served: Served, headersTimeoutMs = 10_000) {
-  const server = await startServer(served.app, { host: '127.0.0.1', port: 0, headersTimeoutMs });
-  after(() => server.close(0));
-  return server;
-}
+import { idle, listen, serve, utf8 } from './served.ts';
 
 /** Writes the parts, and gives what comes back until an answer is whole or the server closes. */
 function exchange(port: number, ...parts: string[]): Promise<string> {
@@ -51,8 +43,10 @@ function isReused(agent: Agent, url: string): Promise<boolean> {
 }
 
 /** With time for whatever a busy machine takes over a refusal. */
-const limited = await listen(serve());
-const impatient = await listen(serve({ limits: { bodyTimeoutMs: 50 } }), 100);
+const limited = await listen(serve().app);
+const impatient = await listen(serve({ limits: { bodyTimeoutMs: 50 } }).app, {
+  headersTimeoutMs: 100,
+});
 
 describe('a listening server', () => {
   test('reports its address', async () => {
@@ -161,7 +155,7 @@ for (const header of ['Content-Length: 67108864', 'Transfer-Encoding: chunked'])
 describe('a client that never closes its side', () => {
   for (const text of ['', 'GET', 'no HTTP\r\n\r\n', 'CONNECT a:1 HTTP/1.1\r\n\r\n']) {
     test(`loses its connection soon after it was refused: ${JSON.stringify(text)}`, async () => {
-      const { port } = await listen(serve(), 100);
+      const { port } = await listen(serve().app, { headersTimeoutMs: 100 });
       const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
       let answer = '';
       socket.setEncoding('utf8').on('data', (part) => {
@@ -184,7 +178,7 @@ describe('a client that never closes its side', () => {
 
 test('F29: a client that reads nothing holds up nobody, and gets all of its stream when it reads', async () => {
   const served = serve({ slotCount: 8, reply: () => utf8('0123456789'.repeat(20)) });
-  const { port } = await listen(served);
+  const { port } = await listen(served.app);
   const asking = { model: 'base', prompt: 'a', max_tokens: 200, ignore_eos: true };
   const body = JSON.stringify({ ...asking, n: 100, stream: true }); // 5 MB, far beyond the buffers of a socket
   const slow = connect(port, '127.0.0.1');
@@ -204,7 +198,7 @@ test('F29: a client that reads nothing holds up nobody, and gets all of its stre
 
 describe('a server that is retired', () => {
   test('still answers, and ends each connection with its answer', async () => {
-    const server = await listen(serve());
+    const server = await listen(serve().app);
     const ask = async () => (await fetch(`${server.url}/livez`)).headers.get('connection');
     assert.equal(await ask(), 'keep-alive');
     server.retire();
@@ -212,7 +206,7 @@ describe('a server that is retired', () => {
   });
 
   test('answers a connection that was idle when another ended', async () => {
-    const server = await listen(serve());
+    const server = await listen(serve().app);
     const agent = new Agent({ keepAlive: true });
     after(() => agent.destroy());
     assert.equal(await isReused(agent, server.url), false);
@@ -223,21 +217,20 @@ describe('a server that is retired', () => {
   });
 });
 
-/** A stream whose first step waits for `resume`. */
+/** A stream whose first step waits for `release`. */
 async function openStuckStream() {
   const served = serve({ reply: () => utf8('Hello') });
-  const { promise: stuck, resolve: resume } = withResolvers<void>();
-  served.engine.beforeRun = () => stuck;
-  const server = await listen(served);
+  const { release } = served.engine.hold();
+  const server = await listen(served.app);
   const body = JSON.stringify({ model: 'base', prompt: 'a', stream: true });
   const headers = { 'content-type': 'application/json' };
   const response = await fetch(`${server.url}/v1/completions`, { method: 'POST', headers, body });
-  return { served, server, response, resume };
+  return { served, server, response, release };
 }
 
 describe('a server that drains', () => {
   test('closes idle connections, so a client connects anew, and no connection with a request', async () => {
-    const { server, response, resume } = await openStuckStream();
+    const { server, response, release } = await openStuckStream();
     const agent = new Agent({ keepAlive: true });
     after(() => agent.destroy());
     assert.equal(await isReused(agent, server.url), false);
@@ -247,13 +240,13 @@ describe('a server that drains', () => {
     await server.closeIdle();
     await closed;
     assert.equal(await isReused(agent, server.url), false);
-    resume();
+    release();
     assert.match(await response.text(), /\[DONE\]\n\n$/);
   });
 });
 
 test('F24, T33: a request that has arrived but was not read yet is answered before idle connections close', async () => {
-  const server = await listen(serve());
+  const server = await listen(serve().app);
   const socket = connect(server.port, '127.0.0.1');
   after(() => socket.destroy());
   const ask = () => socket.write(head('GET /livez', LOCAL));
@@ -266,7 +259,7 @@ test('F24, T33: a request that has arrived but was not read yet is answered befo
 });
 
 test('F24, T33: connections that wait to be accepted are answered before a server closes', async () => {
-  const server = await listen(serve());
+  const server = await listen(serve().app);
   const answers = Array.from({ length: 40 }, () =>
     exchange(server.port, head('GET /livez', LOCAL, 'Connection: close')),
   );
@@ -277,19 +270,19 @@ test('F24, T33: connections that wait to be accepted are answered before a serve
 
 describe('a server that is closed', () => {
   test('lets a stream finish and refuses new connections', async () => {
-    const { server, response, resume } = await openStuckStream();
+    const { server, response, release } = await openStuckStream();
     const closed = server.close(60_000);
     await assert.rejects(fetch(`${server.url}/livez`));
-    resume();
+    release();
     assert.match(await response.text(), /\[DONE\]\n\n$/);
     await closed;
   });
 
   test('cuts the remaining connections at the deadline', async () => {
-    const { served, server, response, resume } = await openStuckStream();
+    const { served, server, response, release } = await openStuckStream();
     await server.close(1);
     await assert.rejects(response.text());
-    resume();
+    release();
     await idle(served);
   });
 });

@@ -242,11 +242,11 @@ test('a constraint goes with stop strings, logit_bias, bad_words, penalties, log
     top_logprobs: 2,
     stop: ['ff'],
     top_p: 0.9,
+    response_format: undefined,
   };
   const read = async () => {
-    const { choices } = await readOk<ChatCompletion>(
-      await post(URL, request({}, { ...fields, response_format: undefined })),
-    );
+    const answer = await post(URL, request({}, fields));
+    const { choices } = await readOk<ChatCompletion>(answer);
     return choices.map(({ message, finish_reason }) => [message.content, finish_reason]);
   };
   const first = await read();

@@ -20,10 +20,9 @@ import type { ModelList } from '../../src/contracts/openai.ts';
 import { writeAdapter } from '../adapters/repository/shelf.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { type Keyed, serveKeyed } from './keyed.ts';
-import { readError, readOk, utf8 } from './served.ts';
+import { readError, readOk, TOY, utf8 } from './served.ts';
 
 const folder = temporaryFolder({ after });
-const BASE = { id: 'toy', names: [], digest: 'b'.repeat(64) };
 
 /** The store, and the keys that it was asked for. */
 function watched(store: ObjectStore, asked: string[]): ObjectStore {
@@ -46,9 +45,9 @@ const log = createLog('silent');
 const disk = new DiskTier({ root: path.join(folder, 'disk'), capacityBytes: 2 ** 30 });
 const localAdapters = new LocalAdapters({ fetcher: new Fetcher({ store, log }), disks: [disk] });
 after(() => localAdapters.close());
-const loaded = new LoadedAdapters(folder, { baseNames: [BASE.id] });
+const loaded = new LoadedAdapters(folder, { baseNames: [TOY.id] });
 const registry = new Registry({
-  base: BASE,
+  base: TOY,
   local: [loaded],
   store: new StoreAdapters(repository, { pollMs: 60_000 }),
 });
@@ -71,7 +70,7 @@ const versions: Record<string, VersionManifest> = {};
 let seed = 0;
 async function publish(tenant: string, name: string, aliases: string[] = []): Promise<void> {
   const directory = writeAdapter(folder, ++seed);
-  const options = { aliases, baseDigest: BASE.digest };
+  const options = { aliases, baseDigest: TOY.digest };
   const published = await repository.publish({ tenant, name }, { directory }, options);
   versions[`${tenant}/${name}`] = published;
 }

@@ -1,8 +1,9 @@
 // Tools over HTTP: what a request may say, what the prompt shows, and how calls are answered and streamed.
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import OpenAI from 'openai';
 import type { ChatCompletion, ChatCompletionChunk } from '../../src/contracts/openai.ts';
+import { pluck } from '../pluck.ts';
+import { connect } from './openai-client.ts';
 import { assertRefused, readChunks, readError, readOk, serve } from './served.ts';
 import { toolServing, written } from './tool-serving.ts';
 
@@ -125,10 +126,8 @@ describe('a streamed answer with calls', () => {
   test('drops the beginning of a further call that is cut off', async () => {
     const answer = `${written('clock', '{}')}\n${written('clock', '{}')}`;
     const choices = await stream(answer, { max_tokens: answer.lastIndexOf('ock') });
-    assert.deepEqual(
-      choices.flatMap(({ delta }) => delta.content ?? []),
-      [],
-    );
+    const contents = choices.flatMap(({ delta }) => delta.content ?? []);
+    assert.deepEqual(contents, []);
     assert.equal(choices.at(-1)!.finish_reason, 'length');
   });
 
@@ -154,11 +153,7 @@ test('the official client runs tools to the end of a task, streamed or not', asy
   const { app, prompts } = serveAnswers((prompt) =>
     prompt.includes('<tool_response>\n21 degrees') ? 'It is 21 degrees.' : call,
   );
-  const client = new OpenAI({
-    baseURL: 'http://localhost/v1',
-    apiKey: 'none',
-    fetch: async (url, init) => app.request(String(url), init as RequestInit),
-  });
+  const client = await connect({ app });
   for (const stream of [false, true] as const) {
     const cities: string[] = [];
     const tool = {
@@ -222,10 +217,8 @@ describe('a call is forced', () => {
     const allowed = { mode: 'required', tools: [named('clock')] };
     const tool_choice = { type: 'allowed_tools', allowed_tools: allowed };
     const other = await ask({ tool_choice, ...single });
-    assert.deepEqual(
-      other.message.tool_calls!.map((call) => call.function),
-      [{ name: 'clock', arguments: '{}' }],
-    );
+    const calls = pluck(other.message.tool_calls!, 'function');
+    assert.deepEqual(calls, [{ name: 'clock', arguments: '{}' }]);
     const older = { tools: [], functions: [clock.function], function_call: { name: 'clock' } };
     assert.deepEqual((await ask(older)).message.function_call, { name: 'clock', arguments: '{}' });
   });
@@ -345,9 +338,6 @@ describe('a request about tools is refused for', () => {
   test('parameters that refer to themselves, at the place of the reference', async () => {
     const body = { ...request, tools: [tool({ parameters: { $ref: '#' } })] };
     const { message } = await readError(await post(URL, body));
-    assert.equal(
-      message,
-      'tools[0].function.parameters: #/$ref refers to itself, with nothing in between',
-    );
+    assert.equal(message, `${PARAMETERS}: #/$ref refers to itself, with nothing in between`);
   });
 });

@@ -44,14 +44,14 @@ async function openServed() {
     clock.ms += DAY_S * 1000;
   }
   clock.ms -= DAY_S * 1000;
-  const tenant = { id: 'beta', isAdmin: false, weight: 1, limits: {}, isIdle: true } as const;
-  const line = {
-    tenant,
-    url: '/v1/completions' as const,
+  const { status } = await served.answerLine({
+    tenant: { id: 'beta', isAdmin: false, weight: 1, limits: {}, isIdle: true },
+    url: '/v1/completions',
     timeoutMs: 10_000,
     signal: AbortSignal.timeout(10_000),
-  };
-  assert.equal((await served.answerLine({ ...line, body: JSON.stringify(body) })).status, 200);
+    body: JSON.stringify(body),
+  });
+  assert.equal(status, 200);
   const client = (name: string) =>
     new OpenAI({
       baseURL: 'http://localhost/v1',
@@ -117,10 +117,8 @@ test('groups by tenant, model and batch, in OpenAI’s form', async () => {
     models: ['zen'],
     batch: false,
   });
-  assert.deepEqual(
-    data.map(({ results }) => results.length),
-    [0, 1],
-  );
+  const counts = data.map(({ results }) => results.length);
+  assert.deepEqual(counts, [0, 1]);
 });
 
 test('pages follow each other', async () => {

@@ -7,8 +7,8 @@ import { connect, type Socket } from 'node:net';
 import { after, test } from 'node:test';
 import type { HttpBindings } from '@hono/node-server';
 import { withResolvers } from '../../src/common/waiting.ts';
-import { type FetchApp, startServer } from '../../src/http/wire/server.ts';
-import { idle, serve, utf8 } from './served.ts';
+import type { FetchApp } from '../../src/http/wire/server.ts';
+import { idle, listen, serve, utf8 } from './served.ts';
 
 const MAX_TOKENS = 200;
 
@@ -40,8 +40,7 @@ for (const stream of [true, false]) {
         (env as HttpBindings).incoming.socket.once('close', onClosed);
         return served.app.fetch(request, env);
       };
-      const server = await startServer({ fetch }, { host: '127.0.0.1', port: 0 });
-      after(() => server.close(0));
+      const server = await listen({ fetch });
       const socket = connect(server.port, '127.0.0.1');
       socket.on('error', () => {}).resume();
       let runs = 0;
@@ -62,8 +61,7 @@ const TABLE = '/proc/net/tcp';
 const skip = existsSync(TABLE) ? false : 'needs Linux';
 
 test('F28: the kernel probes a client that is silent for 10 s', { skip }, async () => {
-  const server = await startServer(serve().app, { host: '127.0.0.1', port: 0 });
-  after(() => server.close(0));
+  const server = await listen(serve().app);
   const socket = connect(server.port, '127.0.0.1');
   after(() => socket.destroy());
   socket.write('GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n');

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { createFsStore } from '../../adapters/store/fs.ts';
-import { watchStore } from '../adapters/published.ts';
+import { POLL_MS, watchStore } from '../adapters/published.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { POLL_MS, type ServedPublished, sayingOf, servePublished } from './published.ts';
+import { type ServedPublished, sayingOf, servePublished } from './published.ts';
 import { idle, readFrames } from './served.ts';
 
 const URL = '/v1/completions';
@@ -137,7 +137,7 @@ describe('a canary', () => {
       assert.equal(response.headers.get('x-lorikeet-alias'), 'prod');
       return response.headers.get('x-lorikeet-version');
     };
-    const count = 400;
+    const count = 160;
     const versions = await Promise.all(Array.from({ length: count }, () => versionFor({})));
     const canary = versions.filter((version) => version === 'zen@2').length;
     const bound = 5 * Math.sqrt(count * 0.25 * 0.75);

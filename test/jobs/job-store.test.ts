@@ -85,11 +85,8 @@ describe('events', () => {
     };
     for (const step of [1, 2, 10, 11, 10]) await jobs.addSamples(job, samplesOf(step, step / 10));
     await jobs.addSamples(job, samplesOf(2, 0.9)); // sent again by a resumed run
-    const all = await jobs.samples(job, Number.POSITIVE_INFINITY, 9);
-    assert.deepEqual(
-      all,
-      [11, 10, 2, 1].map((step) => samplesOf(step, step / 10)),
-    );
+    const newestFirst = [11, 10, 2, 1].map((step) => samplesOf(step, step / 10));
+    assert.deepEqual(await jobs.samples(job, Number.POSITIVE_INFINITY, 9), newestFirst);
     assert.deepEqual(await jobs.samples(job, 10, 1), [samplesOf(2, 0.2)]);
     assert.equal((await jobs.events(job, 9, 9)).length, 0);
   });

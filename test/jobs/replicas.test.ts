@@ -7,24 +7,19 @@ import path from 'node:path';
 import { describe, test } from 'node:test';
 import { createRepository } from '../../adapters/repository/repository.ts';
 import { createMemoryStore } from '../../adapters/store/memory.ts';
-import { createLog } from '../../src/common/log.ts';
 import { systemClock } from '../../src/common/waiting.ts';
-import { createChildRunner } from '../../src/jobs/child-runner.ts';
 import { type JobRunner, RunStop } from '../../src/jobs/runner.ts';
 import { until } from '../until.ts';
-import { BASE, gates, openServer, startServer } from './simulated.ts';
-
-const entry = new URL('./simulated-trainer.mjs', import.meta.url);
+import { BASE, gates, openServer, simulatedRunner, startServer } from './simulated.ts';
 
 /** Notes which jobs were begun, and how. */
 function watched(): { runner: JobRunner; starts: string[] } {
-  const inner = createChildRunner({ log: createLog('silent'), entry });
+  const inner = simulatedRunner();
   const starts: string[] = [];
   return {
     starts,
     runner: {
-      plan: (request, options) => inner.plan(request, options),
-      outlivesServer: inner.outlivesServer,
+      ...inner,
       run(request, stop) {
         starts.push(`${request.jobId} ${request.isResume ? 'on' : 'new'}`);
         return inner.run(request, stop);
@@ -153,7 +148,7 @@ describe('a server that ends', () => {
   test('without time for a checkpoint leaves the job with its last one', async () => {
     const store = createMemoryStore();
     const { folder, open } = gates();
-    const inner = createChildRunner({ log: createLog('silent'), entry });
+    const inner = simulatedRunner();
     const { pause } = new RunStop().signals; // never aborts
     const deaf: JobRunner = {
       ...inner,
@@ -207,10 +202,8 @@ describe('a lease', () => {
     const { aliases } = (await createRepository(store).readAliases('acme', 'colours'))!.aliases;
     assert.deepEqual(aliases['latest'], { version: done.result!.version });
     const steps = (await second.messages(job)).filter((text) => text.startsWith('Step '));
-    assert.deepEqual(
-      steps.map((text) => text.slice(5, 8)),
-      ['1/4', '2/4', '3/4', '4/4'],
-    );
+    const shown = steps.map((text) => text.slice(5, 8));
+    assert.deepEqual(shown, ['1/4', '2/4', '3/4', '4/4']);
   });
 
   test('of a server that is known to be dead is taken over at once', async () => {

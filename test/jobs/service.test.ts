@@ -108,10 +108,8 @@ describe('a job with a fault', () => {
     const { latest, ...others } = found!.aliases.aliases;
     assert.deepEqual(latest, { version: 3 });
     const mine = Object.keys(others).filter((alias) => alias.startsWith(shortId(job.id)));
-    assert.deepEqual(
-      mine.sort(),
-      [3, 4, 5].map((step) => `${shortId(job.id)}.ckpt-step-${step}`),
-    );
+    const aliases = [3, 4, 5].map((step) => `${shortId(job.id)}.ckpt-step-${step}`);
+    assert.deepEqual(mine.sort(), aliases);
     const versions = await createRepository(store).listVersions('acme', 'colours');
     assert.deepEqual(pluck(versions, 'version'), [1, 2, 3, 6, 7, 8]);
   });
@@ -338,15 +336,12 @@ test('a damaged job of one tenant does not stop those of others, and is logged o
   const id = 'ftjob-0190c0ffee00aabbccddeef0';
   await store.put(`.active-jobs/${id}.rival`, new Uint8Array());
   await store.put(`rival/.jobs/${id}/job.json`, Buffer.from('{"schema":1}'));
-  const logged: unknown[] = [];
-  const error = (fields: object) => void logged.push(fields);
+  const logged: { job: string }[] = [];
+  const error = (fields: { job: string }) => void logged.push(fields);
   const server = startServer(store, { log: { ...createLog('silent'), error } as Logger });
   await server.until(await server.create({ steps: 2 }), 'succeeded');
   await server.until(await server.create({ steps: 2 }), 'succeeded');
-  assert.deepEqual(
-    logged.map((fields) => (fields as { job: string }).job),
-    [id],
-  );
+  assert.deepEqual(pluck(logged, 'job'), [id]);
   assert.deepEqual((await server.service.list('rival', { limit: 10 })).items, []);
 });
 

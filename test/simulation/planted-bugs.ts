@@ -12,10 +12,10 @@ import { LocalAdapters } from '../../adapters/tiers/local-adapters.ts';
 import { createLog } from '../../src/common/log.ts';
 import { sleep } from '../../src/common/waiting.ts';
 import type { BatchResult, SlotId } from '../../src/engine/batch.ts';
-import type { StepEngine } from '../../src/scheduler/options.ts';
 import type { FromEngine, ToEngine } from '../../src/scheduler/protocol.ts';
 import { RateLimits } from '../../src/tenants/rate-limits.ts';
-import { type Bug, replaced } from './parts.ts';
+import type { Machine } from './clock.ts';
+import { type Bug, type Parts, replaced } from './parts.ts';
 
 /** A bug, and the invariant that it breaks. */
 export interface PlantedBug {
@@ -28,9 +28,14 @@ export interface PlantedBug {
 
 const log = createLog('silent');
 
-const engineBug = (change: (engine: StepEngine) => Partial<StepEngine>): Bug => ({
-  engine: (engine) => replaced(engine, change(engine)),
-});
+/** Replaces members of one piece. */
+const replacing = <Kind extends keyof Parts>(
+  kind: Kind,
+  change: (part: Parts[Kind], machine: Machine) => Partial<Parts[Kind]>,
+) =>
+  ({
+    [kind]: (part: Parts[Kind], machine: Machine) => replaced(part, change(part, machine)),
+  }) as Bug;
 
 /** Handles one kind of message late. */
 const lateBug = (type: ToEngine['type'], ms: number): Bug => ({
@@ -48,287 +53,171 @@ const eventsBug = (
     post(message.type === 'step' ? { ...message, events: change(message.events) } : message),
 });
 
+const bug = (
+  invariant: string,
+  { seed, what }: Pick<PlantedBug, 'seed' | 'what'>,
+  create: () => Bug,
+): PlantedBug => ({ invariant, seed, what, create });
+
 /** Bugs, in the order of their invariants. */
 export const PLANTED_BUGS: readonly PlantedBug[] = [
-  {
-    invariant: 'I01',
-    what: 'rows decode without their adapter',
-    seed: 3,
-    create: () =>
-      engineBug((engine) => ({
-        run(batch) {
-          if (batch.kind === 'prefill') return engine.run(batch);
-          const rows = batch.rows.map((row) => ({ ...row, adapter: undefined }));
-          return engine.run({ ...batch, rows });
-        },
-      })),
-  },
-  {
-    invariant: 'I02',
-    what: 'a row that is not finite spoils its batch',
-    seed: 21,
-    create: () =>
-      engineBug((engine) => ({ run: async (batch) => spoilAll(await engine.run(batch)) })),
-  },
-  {
-    invariant: 'I03',
-    what: 'a slot is not moved',
-    seed: 4,
-    create: () => engineBug(() => ({ moveSlot() {} })),
-  },
-  {
-    invariant: 'I04',
-    what: 'slots are not zeroed after a failed run',
-    seed: 35,
-    create: () => engineBug(() => ({ zeroSlot() {} })),
-  },
-  {
-    invariant: 'I04',
-    what: 'a terminated run has damaged the tokens that it found',
-    seed: 98,
-    create: () =>
-      engineBug((engine) => ({
-        async run(batch) {
-          try {
-            return await engine.run(batch);
-          } catch (error) {
-            const rows = batch.kind === 'decode' ? batch.rows : [];
-            for (const [i, { pastLength }] of rows.entries())
-              await engine.moveSlot(i as SlotId, i as SlotId, pastLength - 1);
-            throw error;
-          }
-        },
-      })),
-  },
-  {
-    invariant: 'I05',
-    what: 'the cache forgets its leases at once',
-    seed: 10,
-    create: () => ({
-      leases: (cache) =>
-        replaced(cache, {
-          async lease(...args) {
-            const lease = await cache.lease(...args);
-            lease.release();
-            return lease;
-          },
-        }),
-    }),
-  },
-  {
-    invariant: 'I06',
-    what: 'unused adapters stay in their slots',
-    seed: 17,
-    create: () => engineBug(() => ({ detachAdapter() {} })),
-  },
-  {
-    invariant: 'I07',
-    what: 'the last token of a sequence is lost',
-    seed: 4,
-    create: () =>
-      eventsBug((events) =>
-        events.filter(({ type }, i) => type !== 'token' || events[i + 1]?.type !== 'finished'),
-      ),
-  },
-  {
-    invariant: 'I08',
-    what: 'a name that is not found is never answered',
-    seed: 4,
-    create: () => ({
-      registry: (registry) =>
-        replaced(registry, {
-          resolve: (...args) => registry.resolve(...args).catch(() => new Promise(() => {})),
-        }),
-    }),
-  },
-  {
-    invariant: 'I09',
-    what: 'all reserved tokens are given back',
-    seed: 5,
-    create: () => ({
-      limits: (limits) =>
-        replaced(limits, {
-          begin(tenant) {
-            const reservation = limits.begin(tenant);
-            return { ...reservation, end: () => reservation.end(0) };
-          },
-        }),
-    }),
-  },
-  {
-    invariant: 'I10',
-    what: 'a revoked key is still known',
-    seed: 5,
-    create: () => {
-      const known = new Map<string, ReturnType<Parameters<NonNullable<Bug['keys']>>[0]['find']>>();
+  bug('I01', { seed: 3, what: 'rows decode without their adapter' }, () =>
+    replacing('engine', (engine) => ({
+      run(batch) {
+        if (batch.kind === 'prefill') return engine.run(batch);
+        const rows = batch.rows.map((row) => ({ ...row, adapter: undefined }));
+        return engine.run({ ...batch, rows });
+      },
+    })),
+  ),
+  bug('I02', { seed: 21, what: 'a row that is not finite spoils its batch' }, () =>
+    replacing('engine', (engine) => ({ run: async (batch) => spoilAll(await engine.run(batch)) })),
+  ),
+  bug('I03', { seed: 4, what: 'a slot is not moved' }, () =>
+    replacing('engine', () => ({ moveSlot() {} })),
+  ),
+  bug('I04', { seed: 35, what: 'slots are not zeroed after a failed run' }, () =>
+    replacing('engine', () => ({ zeroSlot() {} })),
+  ),
+  bug('I04', { seed: 98, what: 'a terminated run has damaged the tokens that it found' }, () =>
+    replacing('engine', (engine) => ({
+      async run(batch) {
+        try {
+          return await engine.run(batch);
+        } catch (error) {
+          const rows = batch.kind === 'decode' ? batch.rows : [];
+          for (const [i, { pastLength }] of rows.entries())
+            await engine.moveSlot(i as SlotId, i as SlotId, pastLength - 1);
+          throw error;
+        }
+      },
+    })),
+  ),
+  bug('I05', { seed: 10, what: 'the cache forgets its leases at once' }, () =>
+    replacing('leases', (cache) => ({
+      async lease(...args) {
+        const lease = await cache.lease(...args);
+        lease.release();
+        return lease;
+      },
+    })),
+  ),
+  bug('I06', { seed: 17, what: 'unused adapters stay in their slots' }, () =>
+    replacing('engine', () => ({ detachAdapter() {} })),
+  ),
+  bug('I07', { seed: 4, what: 'the last token of a sequence is lost' }, () =>
+    eventsBug((events) =>
+      events.filter(({ type }, i) => type !== 'token' || events[i + 1]?.type !== 'finished'),
+    ),
+  ),
+  bug('I08', { seed: 4, what: 'a name that is not found is never answered' }, () =>
+    replacing('registry', (registry) => ({
+      resolve: (...args) => registry.resolve(...args).catch(() => new Promise(() => {})),
+    })),
+  ),
+  bug('I09', { seed: 5, what: 'all reserved tokens are given back' }, () =>
+    replacing('limits', (limits) => ({
+      begin(tenant) {
+        const reservation = limits.begin(tenant);
+        return { ...reservation, end: () => reservation.end(0) };
+      },
+    })),
+  ),
+  bug('I10', { seed: 5, what: 'a revoked key is still known' }, () => {
+    const known = new Map<string, ReturnType<Parts['keys']['find']>>();
+    return replacing('keys', (keys) => ({
+      find(key) {
+        const found = keys.find(key) ?? known.get(key);
+        if (found) known.set(key, found);
+        return found;
+      },
+    }));
+  }),
+  bug('I10', { seed: 4, what: 'a name that is not found is looked up as another tenant' }, () =>
+    replacing('registry', (registry) => ({
+      resolve: (tenant, model, choice) =>
+        registry
+          .resolve(tenant, model, choice)
+          .catch(() => registry.resolve({ ...tenant, id: 'a' }, model, choice)),
+    })),
+  ),
+  bug('I11', { seed: 2, what: 'each request fetches for itself' }, () => {
+    const { store, objects } = watchedStore();
+    const adapters = replacing('localAdapters', (_, clock) => ({
+      acquire(...args) {
+        const root = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-bug-'));
+        const disks = [new DiskTier({ root, capacityBytes: 2 ** 20, isTemporary: true })];
+        const fetcher = new Fetcher({ store: objects(), log, clock });
+        return new LocalAdapters({ fetcher, disks, clock }).acquire(...args);
+      },
+    }));
+    return { store, ...adapters };
+  }),
+  bug('I12', { seed: 17, what: 'an adapter is loaded within a step' }, () =>
+    replacing('engine', (engine, clock) => ({
+      async attachAdapter(weights) {
+        await sleep(40, { clock });
+        return engine.attachAdapter(weights);
+      },
+    })),
+  ),
+  bug('I15', { seed: 1, what: 'a sequence waits for the next message' }, () => {
+    const held: (() => void)[] = [];
+    return {
+      handle: (handle) => (message) => {
+        for (const release of held.splice(0)) release();
+        if (message.type === 'submit') held.push(() => handle(message));
+        else handle(message);
+      },
+    };
+  }),
+  bug('I16', { seed: 5, what: 'the queue has no limit' }, () => ({
+    admission: () => ({ maxWaiting: 1000 }),
+  })),
+  bug('I17', { seed: 104, what: 'nobody remembers the newest aliases' }, () => {
+    const { store, objects } = watchedStore();
+    const repository = replacing('repository', (_, clock) => ({
+      readAliases: (...args) =>
+        createRepository(objects(), { clock, now: clock.date }).readAliases(...args),
+    }));
+    return { store, ...repository };
+  }),
+  bug('I18', { seed: 1, what: 'the store forgets the weights of a version' }, () =>
+    replacing('store', (store) => ({
+      async put(key, source, options) {
+        if (!key.endsWith('.safetensors')) return store.put(key, source, options);
+        return { key, byteSize: 1, etag: 'none' };
+      },
+    })),
+  ),
+  bug('I19', { seed: 32, what: 'garbage is collected without a period of grace' }, () =>
+    replacing('repository', (repository) => ({
+      collectGarbage: (options) => repository.collectGarbage({ ...options, graceMs: -1 }),
+    })),
+  ),
+  bug('I20', { seed: 2, what: 'a resumed run begins with another state' }, () =>
+    replacing('runner', (runner) => ({
+      run(request, stop) {
+        if (request.isResume) forgetState(request.runDir);
+        return runner.run(request, stop);
+      },
+    })),
+  ),
+  bug('I21', { seed: 49, what: 'an abort takes its time' }, () => lateBug('abort', 10_000)),
+  bug('I22', { seed: 9, what: 'a drain takes its time' }, () => lateBug('drain', 1_000)),
+  bug('I23', { seed: 20, what: 'prefixes of all tenants are one' }, () =>
+    replacing('engine', (engine) => {
+      const prefixes = engine.prefixes!;
       return {
-        keys: (keys) =>
-          replaced(keys, {
-            find(key) {
-              const found = keys.find(key) ?? known.get(key);
-              if (found) known.set(key, found);
-              return found;
-            },
-          }),
+        prefixes: replaced(prefixes, {
+          chainOf: (user, ids) => prefixes.chainOf({ ...user, scope: 'all' }, ids),
+        }),
       };
-    },
-  },
-  {
-    invariant: 'I10',
-    what: 'a name that is not found is looked up as another tenant',
-    seed: 4,
-    create: () => ({
-      registry: (registry) =>
-        replaced(registry, {
-          resolve: (tenant, model, choice) =>
-            registry
-              .resolve(tenant, model, choice)
-              .catch(() => registry.resolve({ ...tenant, id: 'a' }, model, choice)),
-        }),
     }),
-  },
-  {
-    invariant: 'I11',
-    what: 'each request fetches for itself',
-    seed: 2,
-    create: () => {
-      const { store, objects } = watchedStore();
-      return {
-        store,
-        localAdapters: (adapters, clock) =>
-          replaced(adapters, {
-            acquire(...args) {
-              const root = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-bug-'));
-              const disks = [new DiskTier({ root, capacityBytes: 2 ** 20, isTemporary: true })];
-              const fetcher = new Fetcher({ store: objects(), log, clock });
-              return new LocalAdapters({ fetcher, disks, clock }).acquire(...args);
-            },
-          }),
-      };
-    },
-  },
-  {
-    invariant: 'I12',
-    what: 'an adapter is loaded within a step',
-    seed: 17,
-    create: () => ({
-      engine: (engine, clock) =>
-        replaced(engine, {
-          async attachAdapter(weights) {
-            await sleep(40, { clock });
-            return engine.attachAdapter(weights);
-          },
-        }),
-    }),
-  },
-  {
-    invariant: 'I15',
-    what: 'a sequence waits for the next message',
-    seed: 1,
-    create: () => {
-      const held: (() => void)[] = [];
-      return {
-        handle: (handle) => (message) => {
-          for (const release of held.splice(0)) release();
-          if (message.type === 'submit') held.push(() => handle(message));
-          else handle(message);
-        },
-      };
-    },
-  },
-  {
-    invariant: 'I16',
-    what: 'the queue has no limit',
-    seed: 5,
-    create: () => ({ admission: () => ({ maxWaiting: 1000 }) }),
-  },
-  {
-    invariant: 'I17',
-    what: 'nobody remembers the newest aliases',
-    seed: 104,
-    create: () => {
-      const { store, objects } = watchedStore();
-      return {
-        store,
-        repository: (repository, clock) =>
-          replaced(repository, {
-            readAliases: (...args) =>
-              createRepository(objects(), { clock, now: clock.date }).readAliases(...args),
-          }),
-      };
-    },
-  },
-  {
-    invariant: 'I18',
-    what: 'the store forgets the weights of a version',
-    seed: 1,
-    create: () => ({
-      store: (store) =>
-        replaced(store, {
-          async put(key, source, options) {
-            if (!key.endsWith('.safetensors')) return store.put(key, source, options);
-            return { key, byteSize: 1, etag: 'none' };
-          },
-        }),
-    }),
-  },
-  {
-    invariant: 'I19',
-    what: 'garbage is collected without a period of grace',
-    seed: 32,
-    create: () => ({
-      repository: (repository) =>
-        replaced(repository, {
-          collectGarbage: (options) => repository.collectGarbage({ ...options, graceMs: -1 }),
-        }),
-    }),
-  },
-  {
-    invariant: 'I20',
-    what: 'a resumed run begins with another state',
-    seed: 2,
-    create: () => ({
-      runner: (runner) =>
-        replaced(runner, {
-          run(request, stop) {
-            if (request.isResume) forgetState(request.runDir);
-            return runner.run(request, stop);
-          },
-        }),
-    }),
-  },
-  {
-    invariant: 'I21',
-    what: 'an abort takes its time',
-    seed: 49,
-    create: () => lateBug('abort', 10_000),
-  },
-  {
-    invariant: 'I22',
-    what: 'a drain takes its time',
-    seed: 9,
-    create: () => lateBug('drain', 1_000),
-  },
-  {
-    invariant: 'I23',
-    what: 'prefixes of all tenants are one',
-    seed: 20,
-    create: () =>
-      engineBug((engine) => {
-        const prefixes = engine.prefixes!;
-        return {
-          prefixes: replaced(prefixes, {
-            chainOf: (user, ids) => prefixes.chainOf({ ...user, scope: 'all' }, ids),
-          }),
-        };
-      }),
-  },
-  {
-    invariant: 'I24',
-    what: 'minutes are those of a clock that jumps',
-    seed: 4,
-    create: () => ({ limits: (_limits, machine) => new RateLimits(machine.date) }),
-  },
+  ),
+  bug('I24', { seed: 4, what: 'minutes are those of a clock that jumps' }, () => ({
+    limits: (_limits, machine) => new RateLimits(machine.date),
+  })),
 ];
 
 function spoilAll(result: BatchResult): BatchResult {

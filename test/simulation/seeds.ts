@@ -10,12 +10,6 @@ export function storyOf(seed: number): Story {
   return fc.sample(stories, { seed, numRuns: 1 })[0]!;
 }
 
-/** Runs one seed. Throws its violation. */
-export async function runSeed(seed: number): Promise<void> {
-  const { violation } = await runStory(storyOf(seed));
-  if (violation) throw violation;
-}
-
 /** Says what a seed violates, and how to repeat it. */
 export function explain(seed: number, violation: Error): string {
   return `${violation.message}\nRepeat it: npm run simulate -- --seed ${seed}`;
