@@ -27,7 +27,7 @@ const FACTS = [
 /** Tokens of the part of a prompt that one measurement covers. */
 const PART_TOKENS = 2048;
 /** Of the documentation, with this tokenizer. */
-const CHARACTERS_PER_TOKEN = 3.5;
+const CHARACTERS_PER_TOKEN = 3.3;
 /** Questions, template and answers. */
 const ROOM_TOKENS = 512;
 
