@@ -22,7 +22,7 @@ async function checks(text: string, use: Use = {}) {
   const source = Buffer.from(text);
   const facts = { filename: 'rows.jsonl', purpose: 'fine-tune' as const };
   const meta = await files.create('acme', { source, byteSize: source.length, ...facts });
-  const check = new RowChecks({ files, clock: systemClock }, limits);
+  const check = new RowChecks({ files, clock: systemClock }, { timeMs: 60_000, ...limits });
   return () => check.check('acme', meta, { param, objective });
 }
 

@@ -107,6 +107,13 @@ test('a stored draft comes back without the bytes of its files', () => {
   assert.deepEqual(restored(draft), { ...draft, files: { training: stored } });
   const { files } = restored({ ...draft, files: { validation: { ...FILE, id: '' } } });
   assert.match(files.validation!.problem, /Choose the file again/);
-  for (const text of [null, '1', 'null', '{"model": "", "typed": {}, "files": [null, null]}'])
+  const older = JSON.stringify({ ...draft, files: [stored] });
+  for (const text of [
+    null,
+    '1',
+    'null',
+    '{"model": "", "typed": {}, "files": [null, null]}',
+    older,
+  ])
     assert.equal(parseDraft(text), EMPTY_DRAFT);
 });

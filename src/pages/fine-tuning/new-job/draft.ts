@@ -136,7 +136,7 @@ const LEFT = 'The page was left during the upload. Choose the file again.';
 export function parseDraft(text: string | null): JobDraft {
   const stored = parseJson(text ?? '') as JobDraft | null | undefined;
   // An older version stored an array of files.
-  if (!stored?.files || !isMethod(stored.method)) return EMPTY_DRAFT;
+  if (!stored?.files || Array.isArray(stored.files) || !isMethod(stored.method)) return EMPTY_DRAFT;
   const files = Object.entries(stored.files).map(([place, { file: _, ...rest }]) => {
     return [place, { ...rest, problem: rest.problem || (rest.id === '' ? LEFT : '') }];
   });
