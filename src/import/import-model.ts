@@ -39,7 +39,7 @@ export async function importModel(
   const { hub, onProgress, signal, quantization, doubleQuantization } = options;
   const { label, name, location } = parseSource(source);
   checkOutDir(outDir, label);
-  if (options.ropeScaling) checkRopeScaling(options.ropeScaling);
+  const ropeScaling = options.ropeScaling && checkedScaling(options.ropeScaling);
   const checkpoint = await openSource(location, {
     hub,
     signal,
@@ -47,26 +47,31 @@ export async function importModel(
   });
   const settings = { quantization, doubleQuantization, onProgress, signal };
   using _open = checkpoint.tensors;
-  const scaled = withRopeScaling(checkpoint, options.ropeScaling);
+  const scaled = withRopeScaling(checkpoint, ropeScaling);
   return await writeArtifact(scaled, outDir, { ...settings, source: label, name });
 }
 
 /** The kinds that extend a context. */
 const EXTENDING = ['linear', 'llama3', 'yarn', 'longrope'];
 
-/** A parameter that is ignored would serve a context that the base cannot read. Their values are checked with the config. */
-function checkRopeScaling(scaling: Readonly<Record<string, unknown>>): void {
-  const { type: oldName, rope_type: type = oldName, factor } = scaling;
-  const unknown = Object.keys(scaling).find((key) => !ROPE_KEYS.has(key));
+/**
+ * A parameter that is ignored would serve a context that the base cannot read. Values are checked with the config. `type` is the older
+ * name of `rope_type`.
+ */
+function checkedScaling(scaling: Readonly<Record<string, unknown>>): typeof scaling {
+  const { type, rope_type = type, ...rest } = scaling;
+  const { factor } = rest;
+  const unknown = Object.keys(rest).find((key) => !ROPE_KEYS.has(key));
   const fault =
     unknown !== undefined
       ? `there is no ${unknown}`
-      : !EXTENDING.includes(String(type))
+      : !EXTENDING.includes(String(rope_type))
         ? `rope_type must be one of ${EXTENDING.join(', ')}`
-        : type !== 'longrope' && !(typeof factor === 'number' && factor > 1)
+        : rope_type !== 'longrope' && !(typeof factor === 'number' && factor > 1)
           ? 'factor must be a number above 1'
           : undefined;
   if (fault !== undefined) throw new UsageError(`--rope-scaling: ${fault}`);
+  return { ...rest, rope_type };
 }
 
 /** Replaces the scaling of the rotary embedding, and extends the context by its factor. */
