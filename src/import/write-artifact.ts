@@ -54,7 +54,11 @@ export async function writeArtifact(
   options: ArtifactOptions,
 ): Promise<ArtifactInfo> {
   checkOutDir(outDir, options.source);
-  return buildFolder(outDir, (temporary) => fillFolder(checkpoint, temporary, options));
+  return buildFolder(outDir, async (temporary) => {
+    const info = await fillFolder(checkpoint, temporary, options);
+    checkOutDir(outDir, options.source); // another import may have finished
+    return info;
+  });
 }
 
 /** Throws `UsageError` if the folder is neither free nor an artifact of this source. */

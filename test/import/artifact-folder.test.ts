@@ -1,11 +1,11 @@
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { FileError, UsageError } from '../../src/common/errors.ts';
 import { fromFloat32, type Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
-import { readArtifact } from '../../src/import/artifact.ts';
+import { readArtifact, readArtifactInfo } from '../../src/import/artifact.ts';
 import { importModel } from '../../src/import/import-model.ts';
 import { embeddingName, headName } from '../../src/model/names.ts';
 import { temporaryFolder } from '../fixtures.ts';
@@ -154,6 +154,15 @@ test('a folder with other content is rejected, an artifact of the same source is
   for (const outDir of ['', file])
     await assert.rejects(importModel(createSource('twice'), outDir, NF4), /^UsageError: --out: /);
   assert.ok(existsSync(path.join(foreign, 'thesis.txt')));
+});
+
+test('an import does not replace what another one put there meanwhile', async () => {
+  const [first, out] = [path.join(work, 'out-first'), path.join(work, 'out-both')];
+  await importModel(createSource('first'), first, NF4);
+  const onProgress = () => cpSync(first, out, { recursive: true });
+  const second = importModel(createSource('second'), out, { ...NF4, onProgress });
+  await assert.rejects(second, /^UsageError: --out: .* something other than an artifact of second/);
+  assert.equal(readArtifactInfo(out).source, 'first');
 });
 
 test('an aborted import leaves no folder', async () => {
