@@ -2,7 +2,6 @@
 import { existsSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { ConfigError, FileError, UsageError } from '../common/errors.ts';
-import { readRegular, SMALL_FILE_BYTES } from '../common/regular-file.ts';
 import { MAX_RANK } from '../contracts/training-settings.ts';
 import { formOf, slotBytes } from '../engine/adapters/slot-form.ts';
 import { KvCache } from '../engine/kv-cache.ts';
@@ -14,6 +13,7 @@ import {
   downloadBytes,
   findInCatalogue,
 } from '../import/catalogue.ts';
+import { readJson } from '../import/folder.ts';
 import { builtFolders, discardChecksums, findFault } from '../import/serving-cache.ts';
 import { type DecoderConfig, parseDecoderConfig } from '../model/config.ts';
 import type { KvType } from '../model/kv-attention.ts';
@@ -182,9 +182,13 @@ function decoderConfigOf({ model, home }: Config, configFile: string | undefined
 
 function readDecoderConfig(file: string): DecoderConfig {
   try {
-    return parseDecoderConfig(JSON.parse(readRegular(file, SMALL_FILE_BYTES).toString()));
+    return parseDecoderConfig(readJson(path.dirname(file), path.basename(file)));
   } catch (error) {
-    throw new ConfigError(`${file}: ${(error as Error).message}`);
+    const { field, message } = error as FileError;
+    const isOfFile = field === path.basename(file);
+    throw new ConfigError(
+      isOfFile ? `${file}${message.slice(field.length)}` : `${file}: ${message}`,
+    );
   }
 }
 

@@ -1,15 +1,16 @@
 // The keys of transformers' `config.json` that decide what a decoder computes. Unknown keys are kept and ignored.
 import { z } from 'zod';
 import { FileError } from '../common/errors.ts';
+import { describeIssue } from '../common/schema-errors.ts';
 
 const positive = z.number().int().positive();
 /** The limits are far above every known model (one with 1T parameters has 61 layers of width 7168), but protect memory. */
 const MAX_LAYERS = 1024;
 const upTo = (max: number) => positive.max(max, `is not from 1 to ${max}`);
 const tokenId = z.number().int().nonnegative();
-const factor = z.number().positive('must be above 0');
+const factor = z.number().positive();
 /** Its logarithm divides. */
-const theta = z.number().gt(1, 'must be above 1');
+const theta = z.number().gt(1);
 
 const ropeSchema = z.looseObject({
   rope_type: z.string().optional(),
@@ -93,7 +94,7 @@ export type ConfigJson = z.infer<typeof configSchema>;
 
 /** Checks the types and limits of a `config.json`. Throws `FileError` naming the invalid key. */
 export function parseConfigJson(json: unknown): ConfigJson {
-  const result = configSchema.safeParse(json);
+  const result = configSchema.safeParse(json, { reportInput: true, error: describeIssue });
   if (result.success) return result.data;
   const issue = result.error.issues[0]!;
   throw new FileError(issue.path.join('.') || 'config.json', issue.message);

@@ -185,7 +185,9 @@ async function* csvRows(
       yield { ...line, text: undefined, fault: `names the column ${twin} twice` };
       return;
     }
-    if (!isHeader) yield text === undefined ? { ...line, text } : { ...line, ...toRow(text) };
+    if (text === undefined) yield { ...line, text };
+    else if (!isHeader) yield { ...line, ...toRow(text) };
+    if (isHeader && text === undefined) return; // without names no row has a form
     isHeader = false;
   }
 

@@ -462,6 +462,13 @@ test('empty cells are the lack of a value, and a column that is named twice is r
   }
 });
 
+test('a header that is not UTF-8 is the fault of its line', async () => {
+  const table = Buffer.from('caf\xe9,instruction,output\na,b,c\n', 'latin1');
+  const rows: unknown[] = [];
+  for await (const { number, text } of readRows(Readable.from([table]))) rows.push([number, text]);
+  assert.deepEqual(rows, [[1, undefined]]);
+});
+
 test('columns without a name are those of an index, or of a spreadsheet', async () => {
   for (const table of ['\tinstruction\toutput\n0\ta\tb\n', 'instruction,output,,\na,b,,\n']) {
     const [text] = await textsOf(readRows(chunksOf(table, 7)));
