@@ -11,24 +11,24 @@ import { CHILD_PROGRAMS } from './programs.mjs';
 
 const root = path.resolve(import.meta.dirname, '..');
 
+/** A module that starts a program (`src/common/fork-program.ts`). */
+const STARTS_PROGRAM = /\bprogramUrl\('/;
+
 /**
- * Each module keeps its address, from which it finds files. A module that starts programs next to it gets the address that it would
- * have as a separate file of the bundle, so that they start from there.
+ * Each module keeps its address, from which it finds files. One that starts a program gets the address that it would have as a separate
+ * file of the bundle, so that the program starts from there.
  * @param {string} outdir
  */
 const addressesIn = (outdir) =>
   ownAddresses((file, text) => {
     const built = path.join(outdir, path.relative(root, file).replace(/\.ts$/, '.js'));
-    const address = STARTS_PROGRAMS.test(text) ? built : file;
+    const address = STARTS_PROGRAM.test(text) ? built : file;
     return {
       url: JSON.stringify(pathToFileURL(address).href),
       dirname: JSON.stringify(path.dirname(file)),
       filename: JSON.stringify(file),
     };
   });
-
-/** They run as their parent does: from sources, or bundled. */
-const STARTS_PROGRAMS = /\bimport\.meta\.url\.endsWith\('\.ts'\)/;
 
 /**
  * Bundles TypeScript files below the root, with source maps, into a folder that is removed when this process exits.

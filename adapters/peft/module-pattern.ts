@@ -2,6 +2,7 @@
 // expressions run in `pattern-worker.ts`, off the serving thread.
 
 import { ServeError } from '../../src/common/errors.ts';
+import { programUrl } from '../../src/common/fork-program.ts';
 import { JobProcess } from '../../src/common/job-process.ts';
 import { invalidAdapter, quoteValue } from './refusal.ts';
 
@@ -153,8 +154,7 @@ export const NO_MATCH = -2;
 /** A match of `layers_pattern` without the layer's number. */
 export const NO_LAYER = -1;
 
-const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const WORKER = new URL(`./pattern-worker.${EXTENSION}`, import.meta.url);
+const WORKER = programUrl('./pattern-worker', import.meta.url);
 
 const evaluations = new JobProcess<EvaluationResult>('adapter patterns', WORKER, {
   deadlineMs: 1000, // a configuration's expressions usually take 5 ms; a busy machine needs more

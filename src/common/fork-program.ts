@@ -8,6 +8,14 @@ interface ProgramOptions extends ForkOptions {
 }
 
 /**
+ * Returns the address of a program, given without its extension: a source file next to sources, and a built one next to built ones.
+ * @param from the `import.meta.url` of the module that starts it
+ */
+export function programUrl(path: string, from: string): URL {
+  return new URL(`${path}.${from.endsWith('.ts') ? 'ts' : 'js'}`, from);
+}
+
+/**
  * Forks the program at `entry`: a built one, or a source file, which tsx loads if Node cannot. When this process ends, the child is
  * killed.
  */

@@ -1,4 +1,5 @@
 // Starts a server's engine process.
+import { programUrl } from '../common/fork-program.ts';
 import type { Logger } from '../common/log.ts';
 import { withResolvers } from '../common/waiting.ts';
 import type { PrefixEvent } from '../contracts/engine.ts';
@@ -10,10 +11,7 @@ import type { EngineHostOptions } from './engine.ts';
 import { DRAIN_DEADLINE_MS } from './opened-parts.ts';
 import { engineOptions, type PreparedBase } from './prepared-base.ts';
 
-const ENGINE_PROGRAM = new URL(
-  `../engine-process.${import.meta.url.endsWith('.ts') ? 'ts' : 'js'}`,
-  import.meta.url,
-);
+const ENGINE_PROGRAM = programUrl('../engine-process', import.meta.url);
 
 /** The engine process of a server. */
 export interface ServingEngine {

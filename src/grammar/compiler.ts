@@ -1,5 +1,6 @@
 // Compiles constraints for the engine, off the server's event loop: in child processes with limits on time and memory.
 import { ServeError } from '../common/errors.ts';
+import { programUrl } from '../common/fork-program.ts';
 import { JobProcess } from '../common/job-process.ts';
 import type { Caller } from '../common/turn-queue.ts';
 import type { CompiledConstraint, Constraint } from '../contracts/generation.ts';
@@ -11,8 +12,7 @@ export type CompileResult =
   | { readonly compiled: CompiledConstraint }
   | { readonly fault: { readonly message: string; readonly path: string } };
 
-const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const WORKER = new URL(`./compiler-worker.${EXTENSION}`, import.meta.url);
+const WORKER = programUrl('./compiler-worker', import.meta.url);
 
 /**
  * Constraints are compiled one after the other, alternating between tenants. Constraints up to this length have a separate

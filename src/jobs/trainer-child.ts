@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { type CpuTime, readCpuTime } from '../common/cpu-time.ts';
-import { forkProgram } from '../common/fork-program.ts';
+import { forkProgram, programUrl } from '../common/fork-program.ts';
 import type { Logger } from '../common/log.ts';
 import { memoryGroups } from '../common/memory-limit.ts';
 import type {
@@ -287,8 +287,7 @@ interface ForkOptions {
   readonly serialization?: 'advanced';
 }
 
-const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const TRAINER = new URL(`../../trainer/main.${EXTENSION}`, import.meta.url);
+const TRAINER = programUrl('../../trainer/main', import.meta.url);
 
 /**
  * Forks the trainer. If the parent is killed, the channel closes and the trainer ends. If the parent ends in another way, it

@@ -1,6 +1,7 @@
 // Tokenizes long texts and renders long conversations in a separate process, because both would block the event loop: 32,000
 // characters take up to 100 ms. The process loads the model's tokenizer and template from its folder.
 import { type PlainError, ServeError } from '../common/errors.ts';
+import { programUrl } from '../common/fork-program.ts';
 import { JobProcess } from '../common/job-process.ts';
 import type { Caller } from '../common/turn-queue.ts';
 import type { AddedTokens } from '../contracts/added-tokens.ts';
@@ -28,8 +29,7 @@ export type PromptJob = PromptModel &
 /** Token ids, or why there are none. The ids are a typed array, which crosses the channel much faster. */
 export type PromptResult = { readonly ids: Uint32Array } | { readonly error: PlainError };
 
-const EXTENSION = import.meta.url.endsWith('.ts') ? 'ts' : 'js';
-const WORKER = new URL(`./prompt-worker.${EXTENSION}`, import.meta.url);
+const WORKER = programUrl('./prompt-worker', import.meta.url);
 
 const LIMITS = {
   /** The largest body takes 2 s, and loading a tokenizer of 256,000 tokens takes 1 s. */
