@@ -1,5 +1,6 @@
 // Issues of zod schemas, added by checks that read a whole value.
 import type { z } from 'zod';
+
 /** Collects the issues of a check. */
 export type Refine = z.RefinementCtx;
 

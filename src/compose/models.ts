@@ -159,7 +159,7 @@ function servingNeed(
   const more = {
     sequences: kvCache - ofSequences,
     prefixCache,
-    adapterCache: cachedAdapters > 1 ? Math.max(0, adapterCache - adapter) : 0,
+    adapterCache: cachedAdapters > 1 ? adapterCache - adapter : 0,
     adapterSlots: runningAdapters > 1 ? slotsOf(runningAdapters + reservedSlots) - slotsOf(1) : 0,
   };
   const most = Object.values(more).reduce((sum, bytes) => sum + bytes, needed);

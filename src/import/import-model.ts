@@ -60,17 +60,14 @@ const EXTENDING = ['linear', 'llama3', 'yarn', 'longrope'];
  */
 function checkedScaling(scaling: Readonly<Record<string, unknown>>): typeof scaling {
   const { type, rope_type = type, ...rest } = scaling;
-  const { factor } = rest;
+  const refusal = (fault: string) => new UsageError(`--rope-scaling: ${fault}`);
   const unknown = Object.keys(rest).find((key) => !ROPE_KEYS.has(key));
-  const fault =
-    unknown !== undefined
-      ? `there is no ${unknown}`
-      : !EXTENDING.includes(String(rope_type))
-        ? `rope_type must be one of ${EXTENDING.join(', ')}`
-        : rope_type !== 'longrope' && !(typeof factor === 'number' && factor > 1)
-          ? 'factor must be a number above 1'
-          : undefined;
-  if (fault !== undefined) throw new UsageError(`--rope-scaling: ${fault}`);
+  if (unknown !== undefined) throw refusal(`there is no ${unknown}`);
+  if (!EXTENDING.includes(String(rope_type)))
+    throw refusal(`rope_type must be one of ${EXTENDING.join(', ')}`);
+  const { factor } = rest;
+  if (rope_type !== 'longrope' && !(typeof factor === 'number' && factor > 1))
+    throw refusal('factor must be a number above 1');
   return { ...rest, rope_type };
 }
 

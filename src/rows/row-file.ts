@@ -49,7 +49,7 @@ function rowFormatOf(head: Uint8Array): RowFormat {
   if (isParquet(head)) return { kind: 'parquet' };
   if (start.startsWith('{')) return { kind: 'lines' };
   if (start.startsWith('[')) return { kind: 'list' };
-  const header = readHeader(text.replace(/^[\r\n]+/u, '')); // a leading tab is an empty name
+  const header = readHeader(text.replace(/^[^\S\t]+/u, '')); // a leading tab is an empty name
   return header ? { kind: 'csv', ...header } : { kind: 'lines' };
 }
 
@@ -181,13 +181,12 @@ async function* csvRows(
   const twin = fields.find((field, i) => field !== '' && fields.indexOf(field) < i);
   let isHeader = true;
   for await (const { text, ...line } of splitRecords(chunks, { delimiter, maxBytes })) {
-    if (isHeader && twin !== undefined) {
-      yield { ...line, text: undefined, fault: `names the column ${twin} twice` };
+    if (isHeader && (twin !== undefined || text === undefined)) {
+      const fault = twin === undefined ? {} : { fault: `names the column ${twin} twice` };
+      yield { ...line, text: undefined, ...fault };
       return;
     }
-    if (text === undefined) yield { ...line, text };
-    else if (!isHeader) yield { ...line, ...toRow(text) };
-    if (isHeader && text === undefined) return; // without names no row has a form
+    if (!isHeader) yield text === undefined ? { ...line, text } : { ...line, ...toRow(text) };
     isHeader = false;
   }
 

@@ -16,7 +16,7 @@ const POLL_MS = 10_000;
 export function Users({ name }: { readonly name: string }) {
   const usage = useMemo(() => {
     const read = (path: string) =>
-      requestJson<UsagePage>(`${path}&models=${name}`, { isQuiet: true });
+      requestJson<UsagePage>(`${path}&models=${encodeURIComponent(name)}`, { isQuiet: true });
     return query(() => readDays(firstDay(DAYS), DAYS, read));
   }, [name]);
   useEffect(() => usage.follow(POLL_MS), [usage]);
