@@ -8,7 +8,7 @@ const positive = z.number().int().positive();
 const MAX_LAYERS = 1024;
 const upTo = (max: number) => positive.max(max, `is not from 1 to ${max}`);
 const tokenId = z.number().int().nonnegative();
-/** Far above every known model. The graphs compute in float32, where 1e39 is infinite. */
+/** Far above every known model. In float32, which the graphs compute in, 1e39 is infinite. */
 const MAX_FACTOR = 1e12;
 const factor = z.number().positive().max(MAX_FACTOR);
 /** Its logarithm divides. */
