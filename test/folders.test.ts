@@ -3,11 +3,14 @@ import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import {
   existsSync,
+  lstatSync,
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from 'node:fs';
 import path from 'node:path';
@@ -67,6 +70,25 @@ test('a rename that fails restores the existing folder, which may do instead', a
   assert.deepEqual(readdirSync(path.dirname(folder)), ['folder']);
 });
 
+test('a link to a folder stays one when the folder is replaced', async (t) => {
+  const work = temporaryFolder(t);
+  const [folder, link] = [path.join(work, 'folder'), path.join(work, 'link')];
+  await buildFolder(folder, withText('first'));
+  symlinkSync(folder, link);
+  await buildFolder(link, withText('second'));
+  assert.equal(readText(folder), 'second');
+  assert.ok(lstatSync(link).isSymbolicLink());
+});
+
+test('the error of a full disk names the folder', async (t) => {
+  const folder = path.join(temporaryFolder(t), 'folder');
+  const full = () => Promise.reject(Object.assign(new Error('ENOSPC: write'), { code: 'ENOSPC' }));
+  const error = await buildFolder(folder, full).catch((caught: unknown) => caught);
+  assert.ok(
+    describeFailure(error).text.startsWith(`lorikeet: Cannot write ${folder}: the disk is`),
+  );
+});
+
 test('a folder that the system refuses to create is an error that says so', { skip }, async () => {
   const error = await makeFolder('/proc/x/y').catch((caught: unknown) => caught);
   const { text, exitCode } = describeFailure(error);
@@ -114,4 +136,8 @@ test('what a killed process left of a build is removed, but not the build of one
   for (const name of [left, ...kept]) mkdirSync(path.join(work, name));
   await buildFolder(folder, withText('next'));
   assert.deepEqual(readdirSync(work).sort(), ['folder', ...kept].sort());
+  // Killed between two renames, a process leaves the folder under another name.
+  renameSync(folder, path.join(work, `${left}-former`));
+  await assert.rejects(buildFolder(folder, () => Promise.reject(new Error('no network'))));
+  assert.equal(readText(folder), 'next');
 });

@@ -35,7 +35,8 @@ function toFailure(faults: readonly string[], exitCode: number): Failure {
 
 const OTHER_FOLDER =
   'Set LORIKEET_HOME, or the option that names this folder, to a folder that can be written.';
-const MORE_ROOM = 'Free some space there, or set LORIKEET_HOME to a folder on another disk.';
+const MORE_ROOM =
+  'Free some space there, or set LORIKEET_HOME, or the option that names this folder, to a folder on another disk.';
 
 /** The system's code → why a folder cannot be written, what to do, and the exit code. */
 const UNWRITABLE: Readonly<Record<string, readonly [why: string, cure: string, exit: number]>> = {

@@ -1,7 +1,18 @@
 // Creates folders, and builds folders that readers see either complete or not at all.
 import { hash } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { lstat, mkdir, mkdtemp, open, readdir, rename, rm, rmdir, stat } from 'node:fs/promises';
+import {
+  lstat,
+  mkdir,
+  mkdtemp,
+  open,
+  readdir,
+  realpath,
+  rename,
+  rm,
+  rmdir,
+  stat,
+} from 'node:fs/promises';
 import path from 'node:path';
 import { isDiskFull } from './errors.ts';
 import { hasProcessEnded, MACHINE } from './process-id.ts';
@@ -84,17 +95,18 @@ export async function isAbandoned(folder: string): Promise<boolean> {
 
 /**
  * Creates the folder `dir`, or replaces it: `fill` writes the content to a temporary folder, which is then renamed. On failure
- * an existing folder stays unchanged. Removes what a killed process left of an earlier build.
+ * an existing folder stays unchanged. A link to a folder stays a link. Removes what a killed process left of an earlier build.
  * @param isUsable whether a folder that another process created meanwhile is just as good. Default: it is not.
  */
 export async function buildFolder<T>(
-  dir: string,
+  given: string,
   fill: (temporary: string) => Promise<T>,
   isUsable: (dir: string) => boolean = () => false,
 ): Promise<T> {
-  const prefix = `${path.resolve(dir)}.tmp-${hash('sha256', MACHINE).slice(0, 8)}-`;
+  const dir = await realpath(given).catch(() => path.resolve(given));
+  const prefix = `${dir}.tmp-${hash('sha256', MACHINE).slice(0, 8)}-`;
   const temporary = `${prefix}${process.pid}`;
-  await removeAbandoned(prefix);
+  await removeAbandoned(dir, prefix);
   await makeFolder(temporary);
   try {
     const result = await fill(temporary);
@@ -102,25 +114,34 @@ export async function buildFolder<T>(
       if (!isUsable(dir)) throw error;
     });
     return result;
+  } catch (error) {
+    if (isDiskFull(error)) (error as NodeJS.ErrnoException).path ??= dir; // a write reports no path
+    throw error;
   } finally {
     await rm(temporary, { recursive: true, force: true });
   }
 }
 
 /** Processes of other machines may still be building in a shared folder. */
-async function removeAbandoned(prefix: string): Promise<void> {
+async function removeAbandoned(dir: string, prefix: string): Promise<void> {
   const parent = path.dirname(prefix);
   await makeFolder(parent);
   for (const name of await readdir(parent)) {
     const folder = path.join(parent, name);
     const pid = Number.parseInt(folder.slice(prefix.length), 10);
-    if (folder.startsWith(prefix) && (pid === process.pid || hasProcessEnded(pid)))
-      await rm(folder, { recursive: true, force: true });
+    if (!folder.startsWith(prefix) || (pid !== process.pid && !hasProcessEnded(pid))) continue;
+    // Killed between two renames, a process left the former folder under this name only.
+    if (folder.endsWith(FORMER) && !existsSync(dir))
+      await rename(folder, dir).catch(() => {}); // another process was first
+    else await rm(folder, { recursive: true, force: true });
   }
 }
 
+/** The suffix of a folder that is being replaced. */
+const FORMER = '-former';
+
 async function replace(dir: string, replacement: string): Promise<void> {
-  const former = `${replacement}-former`;
+  const former = replacement + FORMER;
   const hadFormer = await rename(dir, former).then(
     () => true,
     (error: NodeJS.ErrnoException) => {

@@ -50,8 +50,7 @@ export function shardNames(index: unknown): string[] {
 }
 
 function openWeights(dir: string): TensorSource {
-  if (existsSync(path.join(dir, WEIGHTS_FILE)))
-    return openSafetensors(path.join(dir, WEIGHTS_FILE));
+  if (existsSync(path.join(dir, WEIGHTS_FILE))) return openShard(dir, WEIGHTS_FILE);
   if (!existsSync(path.join(dir, INDEX_FILE))) {
     throw new FileError(
       WEIGHTS_FILE,
@@ -63,12 +62,22 @@ function openWeights(dir: string): TensorSource {
   try {
     for (const name of shardNames(index)) {
       if (!existsSync(path.join(dir, name))) throw new FileError(name, 'is absent');
-      shards.push(openSafetensors(path.join(dir, name)));
+      shards.push(openShard(dir, name));
     }
     return joinShards(shards);
   } catch (error) {
     for (const shard of shards) shard.close();
     throw error;
+  }
+}
+
+/** The parser's errors name the header or a tensor, which may be in any shard. */
+function openShard(dir: string, name: string): TensorSource {
+  try {
+    return openSafetensors(path.join(dir, name));
+  } catch (error) {
+    if (!(error instanceof FileError) || error.field === name) throw error;
+    throw new FileError(name, error.message, { cause: error });
   }
 }
 

@@ -120,7 +120,8 @@ function packTensor(tensor: Tensor): Uint8Array {
   return packed;
 }
 
-function finiteAbsmax(name: string, tensor: Tensor): Float32Array {
+/** Returns the largest magnitude of each block of a float tensor. Throws `FileError` if a value is not finite. */
+export function finiteAbsmax(name: string, tensor: Tensor): Float32Array {
   const absmax = new Float32Array(Math.ceil(elementCount(tensor.shape) / NF4_BLOCK));
   for (const [start, values] of piecesOf(tensor)) {
     absmax.set(blockAbsmax(values), start / NF4_BLOCK);

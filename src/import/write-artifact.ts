@@ -1,11 +1,11 @@
 // Writes an artifact from any checkpoint.
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, realpathSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { setImmediate } from 'node:timers/promises';
 import { UsageError } from '../common/errors.ts';
 import { buildFolder } from '../common/folders.ts';
-import { byteLength, type FloatDType, type TensorSource } from '../common/tensor.ts';
+import { byteLength, type FloatDType, isFloat, type TensorSource } from '../common/tensor.ts';
 import { type WritableTensors, writeSafetensors } from '../formats/safetensors.ts';
 import { parseDecoderConfig } from '../model/config.ts';
 import { embeddingName } from '../model/names.ts';
@@ -21,7 +21,7 @@ import { isDoubleQuantized, isNf4, quantizationConfig } from './bitsandbytes.ts'
 import { type Checkpoint, checkTensors, isLinearWeight } from './checkpoint.ts';
 import { CONFIG_FILE, WEIGHTS_FILE } from './folder.ts';
 import { unpackCheckpoint } from './packed/unpack.ts';
-import { denseView, keptView, quantizedView } from './quantize.ts';
+import { denseView, finiteAbsmax, keptView, quantizedView } from './quantize.ts';
 
 /** A step of an import. */
 type ImportPhase = 'download' | 'quantize' | 'write';
@@ -66,6 +66,10 @@ export function checkOutDir(outDir: string, source: string): void {
   if (outDir === '') throw new UsageError('--out: must not be empty');
   if (!existsSync(outDir)) return;
   if (!statSync(outDir).isDirectory()) throw new UsageError(`--out: ${outDir} is a file`);
+  if (!isReplaceable(realpathSync(outDir)))
+    throw new UsageError(
+      `--out: ${outDir} is a mount point or the current folder, which an import cannot replace. Choose a new folder inside it.`,
+    );
   const entries = readdirSync(outDir);
   if (entries.length === 0) return;
   if (!entries.includes(INFO_FILE) || readArtifactInfo(outDir).source !== source) {
@@ -73,6 +77,11 @@ export function checkOutDir(outDir: string, source: string): void {
       `--out: ${outDir} holds something other than an artifact of ${source}. Choose an empty or new folder.`,
     );
   }
+}
+
+/** Whether the system can rename the folder, and no shell is left in a folder that was removed. */
+function isReplaceable(dir: string): boolean {
+  return dir !== process.cwd() && statSync(dir).dev === statSync(path.dirname(dir)).dev;
 }
 
 async function fillFolder(
@@ -146,7 +155,7 @@ async function createTensorView(
   });
 }
 
-/** Wraps a view: reading a tensor adds it to the digest and reports progress. */
+/** Wraps a view: reading a tensor checks that it is finite, adds it to the digest and reports progress. */
 function digested(
   view: WritableTensors,
   digest: ArtifactDigest,
@@ -158,6 +167,7 @@ function digested(
     infos: view.infos,
     read(name) {
       const tensor = view.read(name);
+      if (isFloat(tensor.dtype)) finiteAbsmax(name, tensor);
       digest.addTensor(name, tensor);
       done += tensor.data.length;
       onProgress?.({ phase: 'write', done, total });

@@ -8,9 +8,11 @@ const positive = z.number().int().positive();
 const MAX_LAYERS = 1024;
 const upTo = (max: number) => positive.max(max, `is not from 1 to ${max}`);
 const tokenId = z.number().int().nonnegative();
-const factor = z.number().positive();
+/** Far above every known model. In float32, which the graphs compute in, 1e39 is infinite. */
+const MAX_FACTOR = 1e12;
+const factor = z.number().positive().max(MAX_FACTOR);
 /** Its logarithm divides. */
-const theta = z.number().gt(1);
+const theta = z.number().gt(1).max(MAX_FACTOR);
 
 const ropeSchema = z.looseObject({
   rope_type: z.string().optional(),
@@ -60,7 +62,7 @@ const configSchema = z.looseObject({
   head_dim: upTo(4096).nullish(),
   vocab_size: upTo(2 ** 22),
   max_position_embeddings: upTo(2 ** 30),
-  rms_norm_eps: z.number().positive(),
+  rms_norm_eps: z.number().positive().max(1),
   rope_theta: theta.optional(),
   rope_local_base_freq: theta.optional(),
   rope_scaling: ropesSchema.nullish(),

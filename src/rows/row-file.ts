@@ -119,6 +119,9 @@ export async function* readRows(
   }
 }
 
+/** A row group is in memory as a whole, and a file of 300 bytes can announce billions of rows. Writers make groups of at most this. */
+const MAX_GROUP_ROWS = 2 ** 20;
+
 /** Yields the rows of a Parquet file, one row group in memory at a time. Rejects with the reason if the file is damaged. */
 export async function* readParquet(file: string): AsyncGenerator<Line> {
   const [{ asyncBufferFromFile, parquetMetadataAsync, parquetReadObjects }, { compressors }] =
@@ -127,6 +130,8 @@ export async function* readParquet(file: string): AsyncGenerator<Line> {
   const metadata = await parquetMetadataAsync(buffer);
   let number = 0;
   for (const { num_rows: count } of metadata.row_groups) {
+    if (count < 0 || count > MAX_GROUP_ROWS)
+      throw new Error(`a row group has ${count} rows; at most ${MAX_GROUP_ROWS} are read`);
     const range = { rowStart: number, rowEnd: number + Number(count) };
     const rows = await parquetReadObjects({ file: buffer, metadata, ...range, compressors });
     for (const row of rows) yield { number: ++number, text: JSON.stringify(row, toJson) };

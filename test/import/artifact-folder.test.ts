@@ -81,6 +81,13 @@ test('tables of frequencies and a tied head that was saved as a copy are left ou
 type Spoil = Parameters<typeof createSource>[1];
 const zeros = (...shape: number[]) =>
   fromFloat32(new Float32Array(shape.reduce((a, b) => a * b)), shape, 'F32');
+const spoiled =
+  (name: string, value: number): Spoil =>
+  (tensors) => {
+    const { shape } = tensors.get(name)!;
+    const values = new Float32Array(shape.reduce((a, b) => a * b)).fill(value);
+    tensors.set(name, fromFloat32(values, shape, 'F32'));
+  };
 const query = 'model.layers.0.self_attn.q_proj.weight';
 const refused: Record<string, [field: string, spoil: Spoil]> = {
   'a missing tensor': [query, (tensors) => tensors.delete(query)],
@@ -102,11 +109,9 @@ const refused: Record<string, [field: string, spoil: Spoil]> = {
     headName,
     (tensors) => tensors.set(headName, zeros(16, 64)),
   ],
-  'a weight that is not finite': [
-    query,
-    (tensors) =>
-      tensors.set(query, fromFloat32(new Float32Array(64 * 64).fill(Number.NaN), [64, 64], 'F32')),
-  ],
+  'a weight that is not finite': [query, spoiled(query, Number.NaN)],
+  'a norm that is not finite': ['model.norm.weight', spoiled('model.norm.weight', Infinity)],
+  'an embedding that is not finite': [embeddingName, spoiled(embeddingName, Number.NaN)],
   'an unknown family': [
     'model_type',
     (_, config) => {
@@ -154,6 +159,8 @@ test('a folder with other content is rejected, an artifact of the same source is
   for (const outDir of ['', file])
     await assert.rejects(importModel(createSource('twice'), outDir, NF4), /^UsageError: --out: /);
   assert.ok(existsSync(path.join(foreign, 'thesis.txt')));
+  const here = importModel(createSource('twice'), '.', NF4);
+  await assert.rejects(here, /^UsageError: --out: \. is a mount point or the current folder/);
 });
 
 test('an import does not replace what another one put there meanwhile', async () => {

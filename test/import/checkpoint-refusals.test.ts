@@ -69,8 +69,18 @@ const folders: Record<string, [field: string, files: Map<string, Uint8Array>]> =
     }),
   ],
   'weights that are not safetensors': [
-    'header',
+    'model.safetensors',
     tinyFiles().set('model.safetensors', text('PK'.repeat(99))),
+  ],
+  'a damaged shard': [
+    'b.safetensors',
+    withIndex(mapOf('a.safetensors', 'b.safetensors'), {
+      'a.safetensors': tinyTensors(),
+    }).set('b.safetensors', serializeSafetensors(tinyTensors()).subarray(0, -9)),
+  ],
+  'a number that overflows in float32': [
+    'rms_norm_eps',
+    tinyFiles().set('config.json', text(JSON.stringify({ ...TINY_CONFIG, rms_norm_eps: 1e308 }))),
   ],
 };
 

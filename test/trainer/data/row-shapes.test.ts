@@ -499,6 +499,13 @@ test('the source is ended when the rows are not wanted any more', async () => {
 /** Two row groups of TRL's chat format, written by pyarrow with zstd and snappy. */
 const PARQUET = path.join(import.meta.dirname, 'rows.parquet');
 
+/** One prompt and one completion, repeated by their run lengths. */
+const TWO_BILLION_ROWS =
+  'UEFSMRUEFRIVEkwVAhUAAAAFAAAAaGVsbG8VABUOFQ4sFYDQrPMOFRAVBhUGAAABgNCs8w4AFQQVEhUSTBUCFQAAAA' +
+  'UAAAB3b3JsZBUAFQ4VDiwVgNCs8w4VEBUGFQYAAAGA0KzzDgAVAhk8SAZzY2hlbWEVBAAVDCUAGAZwcm9tcHQlAAAV' +
+  'DCUAGApjb21wbGV0aW9uJQAAFoDQrPMOGRwZLCYIHBUMGTUAEAYZGAZwcm9tcHQVABaA0KzzDhZkFmQmNCYIAAAmbB' +
+  'wVDBk1ABAGGRgKY29tcGxldGlvbhUAFoDQrPMOFmQWZCaYASZsAAAWyAEWgNCs8w4AAJUAAABQQVIx';
+
 test('Parquet is read by the trainer, and left to it by readers of a stream', async (t) => {
   const bytes = readFileSync(PARQUET);
   await assert.rejects(textsOf(readRows(chunksOf(bytes, 64))), ParquetError);
@@ -517,4 +524,7 @@ test('Parquet is read by the trainer, and left to it by readers of a stream', as
   const damaged = path.join(temporaryFolder(t), 'damaged.parquet');
   writeFileSync(damaged, bytes.subarray(0, 200));
   await assert.rejects(loadDataset(damaged, { encode, maxLength: 9 }), /is damaged Parquet/);
+  writeFileSync(damaged, Buffer.from(TWO_BILLION_ROWS, 'base64'));
+  const tooMany = /is damaged Parquet: a row group has 2000000000 rows; at most 1048576 are read/;
+  await assert.rejects(loadDataset(damaged, { encode, maxLength: 9 }), tooMany);
 });
