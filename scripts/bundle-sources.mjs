@@ -7,7 +7,7 @@ import process from 'node:process';
 import { pathToFileURL } from 'node:url';
 import { build } from 'esbuild';
 import { ownAddresses } from './own-addresses.mjs';
-import { CHILD_PROGRAMS } from './programs.mjs';
+import { CHILD_PROGRAMS, TEST_PROGRAMS } from './programs.mjs';
 
 const root = path.resolve(import.meta.dirname, '..');
 
@@ -30,6 +30,26 @@ const addressesIn = (outdir) =>
     };
   });
 
+/** Packages of hundreds of files, which the process of each test would open. */
+const LARGE_PACKAGE = /^(?:zod|hono|@bufbuild\/protobuf|@hono\/[\w-]+)(?:\/|$)/;
+
+/**
+ * Refers to bundles of packages in a folder, and collects the names of the packages. They are not in the same bundle as our modules:
+ * esbuild does not keep the order of side effects between chunks, but `@hono/zod-openapi` must extend zod first.
+ * @param {string} folder
+ * @param {Set<string>} names
+ * @returns {import('esbuild').Plugin}
+ */
+const packagesIn = (folder, names) => ({
+  name: 'bundled packages',
+  setup({ onResolve }) {
+    onResolve({ filter: LARGE_PACKAGE }, ({ path: name }) => {
+      names.add(name);
+      return { path: path.join(folder, `${name}.js`), external: true };
+    });
+  },
+});
+
 /**
  * Bundles TypeScript files below the root, with source maps, into a folder that is removed when this process exits.
  * @param {readonly string[]} entries relative to the root
@@ -40,20 +60,33 @@ export async function bundleSources(entries) {
   await mkdir(cache, { recursive: true });
   const outdir = mkdtempSync(path.join(cache, 'bundle-'));
   process.once('exit', () => rmSync(outdir, { recursive: true, force: true }));
-  await build({
+  const packages = path.join(outdir, 'packages');
+  /** @type {Set<string>} */
+  const names = new Set();
+  /** @type {import('esbuild').BuildOptions} */
+  const options = {
     absWorkingDir: root,
-    entryPoints: [...entries, ...CHILD_PROGRAMS],
-    outdir,
-    outbase: '.',
     bundle: true,
     splitting: true,
     format: 'esm',
     platform: 'node',
     target: 'node20.19',
+    logLevel: 'warning',
+  };
+  await build({
+    ...options,
+    entryPoints: [...entries, ...CHILD_PROGRAMS, ...TEST_PROGRAMS],
+    outdir,
+    outbase: '.',
     packages: 'external',
     sourcemap: 'linked',
-    plugins: [addressesIn(outdir)],
-    logLevel: 'warning',
+    sourcesContent: false, // each process would parse it
+    plugins: [packagesIn(packages, names), addressesIn(outdir)],
+  });
+  await build({
+    ...options,
+    entryPoints: [...names].map((name) => ({ in: name, out: name })),
+    outdir: packages,
   });
   return entries.map((entry) => path.join(outdir, entry.replace(/\.ts$/, '.js')));
 }

@@ -17,7 +17,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { describeFailure, EXIT } from '../src/common/failure.ts';
 import { buildFolder, makeFolder } from '../src/common/folders.ts';
-import { runLorikeet } from './e2e/program.ts';
+import { runMain } from './cli/command.ts';
 import { temporaryFolder } from './fixtures.ts';
 
 const skip = existsSync('/proc/self') ? false : 'this machine has no /proc';
@@ -101,24 +101,24 @@ test('a folder that the system refuses to create is an error that says so', { sk
 
 for (const args of [['serve'], ['import', 'models/toy', '--out', '/proc/x/base']]) {
   const name = `lorikeet ${args[0]} ends if its folder cannot be created`;
-  test(name, { skip, timeout: 60_000 }, async () => {
-    const { code, error } = await runLorikeet(args, '/proc/x');
-    assert.equal(code, EXIT.config, error);
-    assert.match(error, /^lorikeet: Cannot write \/proc\/x: no folder can be created there/m);
+  test(name, { skip }, () => {
+    const { status, stderr } = runMain(args, { LORIKEET_HOME: '/proc/x' });
+    assert.equal(status, EXIT.config, stderr);
+    assert.match(stderr, /^lorikeet: Cannot write \/proc\/x: no folder can be created there/m);
   });
 }
 
 for (const name of ['cache', 'store', '.']) {
-  test(`lorikeet serve ends if ${name} in its folder is a file`, async (t) => {
+  test(`lorikeet serve ends if ${name} in its folder is a file`, (t) => {
     const home = path.join(temporaryFolder(t), 'home');
     const file = path.join(home, name);
     mkdirSync(path.dirname(file), { recursive: true });
     writeFileSync(file, '');
     const args = ['serve', '--port', '0', '--model', 'models/toy'];
-    const { code, error } = await runLorikeet(args, home);
-    assert.equal(code, EXIT.config, error);
+    const { status, stderr } = runMain(args, { LORIKEET_HOME: home });
+    assert.equal(status, EXIT.config, stderr);
     assert.match(
-      error,
+      stderr,
       /^lorikeet: .*(a file is in the way \((EEXIST|ENOTDIR)\)|not a directory)/m,
     );
   });

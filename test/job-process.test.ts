@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { getPriority } from 'node:os';
 import { test } from 'node:test';
+import { programUrl } from '../src/common/fork-program.ts';
 import { JobProcess } from '../src/common/job-process.ts';
 
-const PROGRAM = new URL('job-program.ts', import.meta.url);
+const PROGRAM = programUrl('./job-program', import.meta.url);
 const ECHO = JSON.stringify('echo');
 
 test('a job that never ends is stopped by the clock, and the next one is answered', async () => {

@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import path from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
+import { programUrl } from '../src/common/fork-program.ts';
+import { argumentsOf } from './node-program.ts';
 
-const PROGRAM = ['--import', 'tsx', path.resolve('test/log-program.ts')];
+const PROGRAM = argumentsOf(programUrl('./log-program', import.meta.url));
 
 /** Node's own pipes to child processes are sockets, as journald's are. The shell's are pipes, as those of containers. */
 const KINDS = {

@@ -2,10 +2,12 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { test } from 'node:test';
+import { programUrl } from '../src/common/fork-program.ts';
 import { temporaryFolder } from './fixtures.ts';
+import { argumentsOf } from './node-program.ts';
 
 test('a store and a page that failed for lack of file descriptors work again afterwards', (t) => {
-  const program = ['--import', import.meta.resolve('tsx'), 'test/starved-program.ts'];
+  const program = argumentsOf(programUrl('./starved-program', import.meta.url));
   const args = ['-c', 'ulimit -n 128 && exec "$@"', 'sh', process.execPath, ...program];
   const output = execFileSync('sh', [...args, temporaryFolder(t)], {
     encoding: 'utf8',

@@ -3,9 +3,9 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
-import { runCommandLine } from '../../src/cli/command-line.ts';
 import { writeAdapter } from '../adapters/repository/shelf.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { runCommand } from './command.ts';
 
 /** A folder with a store in it, and the command on that. */
 function shop(t: TestContext) {
@@ -13,18 +13,8 @@ function shop(t: TestContext) {
   const store = path.join(home, 'store');
   mkdirSync(store);
   async function run(line: string) {
-    const outcome = { code: -1, out: '', error: '' };
     const place = line.includes('--store') ? [] : ['--store', store];
-    const args = ['adapters', ...line.split(' '), ...place];
-    outcome.code = await runCommandLine(args, {
-      out: (text) => {
-        outcome.out += text;
-      },
-      error: (text) => {
-        outcome.error += text;
-      },
-    });
-    return outcome;
+    return runCommand(['adapters', ...line.split(' '), ...place]);
   }
   return { home, store, run, adapter: (seed: number) => writeAdapter(home, seed) };
 }

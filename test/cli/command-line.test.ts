@@ -3,7 +3,6 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { test } from 'node:test';
-import { fileURLToPath } from 'node:url';
 import { runCommandLine } from '../../src/cli/command-line.ts';
 import type { Programs } from '../../src/cli/programs.ts';
 import { ConfigError, FileError } from '../../src/common/errors.ts';
@@ -11,6 +10,7 @@ import type { ServingImport } from '../../src/compose/imported-base.ts';
 import type { TrainerRequest } from '../../src/contracts/training-messages.ts';
 import type { Config } from '../../src/settings/config.ts';
 import { temporaryFolder } from '../fixtures.ts';
+import { MAIN } from './command.ts';
 
 interface Outcome {
   code: number;
@@ -226,8 +226,7 @@ for (const args of [
 ]) {
   test(`without a reader of its output, ${args.join(' ')} ends quietly`, async (t) => {
     const env = { ...process.env, LORIKEET_HOME: temporaryFolder(t) };
-    const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
-    const child = spawn(process.execPath, ['--import', 'tsx', main, ...args], { env });
+    const child = spawn(process.execPath, [...MAIN, ...args], { env });
     child.stdout.destroy();
     let errors = '';
     child.stderr.on('data', (text) => {
@@ -242,9 +241,8 @@ test('a command that fails ends the process, even if something was left open', {
   timeout: 60_000,
 }, async (t) => {
   const env = { ...process.env, LORIKEET_HOME: temporaryFolder(t) };
-  const main = fileURLToPath(new URL('../../src/main.ts', import.meta.url));
   const leak = 'data:text/javascript,setInterval(() => {}, 1e6)';
-  const args = ['--import', leak, '--import', 'tsx', main, 'serve', '--model', 'missing'];
+  const args = ['--import', leak, ...MAIN, 'serve', '--model', 'missing'];
   const child = spawn(process.execPath, args, { env, stdio: ['ignore', 'ignore', 'pipe'] });
   t.after(() => child.kill('SIGKILL'));
   const [exitCode] = await once(child, 'close');

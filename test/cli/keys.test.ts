@@ -1,27 +1,15 @@
 // lorikeet keys: made, listed, revoked; what is printed once and what never.
 import assert from 'node:assert/strict';
-import { spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { describe, test } from 'node:test';
-import { runCommandLine } from '../../src/cli/command-line.ts';
 import { createKeyDigest } from '../../src/tenants/api-key.ts';
 import { KeyRing } from '../../src/tenants/key-ring.ts';
 import { parseKeysFile } from '../../src/tenants/keys-file.ts';
 import { scratchFolder } from '../tenants/keys.ts';
+import { runCommand, runMain } from './command.ts';
 
-async function keys(file: string, ...args: string[]) {
-  const outcome = { code: -1, out: '', error: '' };
-  outcome.code = await runCommandLine(['keys', ...args, '--keys', file], {
-    out: (text) => {
-      outcome.out += text;
-    },
-    error: (text) => {
-      outcome.error += text;
-    },
-  });
-  return outcome;
-}
+const keys = (file: string, ...args: string[]) => runCommand(['keys', ...args, '--keys', file]);
 
 const newFile = () => path.join(scratchFolder(), 'keys.json');
 const readKeys = (file: string) => parseKeysFile(readFileSync(file, 'utf8'));
@@ -121,18 +109,16 @@ describe('lorikeet keys', () => {
   });
 
   test('the program itself does not open a server to a network without keys: exit 78', () => {
-    const env = { ...process.env, LORIKEET_HOME: scratchFolder() };
-    const command = [path.resolve('bin/lorikeet.mjs'), 'serve', '--host', '0.0.0.0'];
-    const { stderr, status } = spawnSync(process.execPath, command, { env, encoding: 'utf8' });
+    const environment = { LORIKEET_HOME: scratchFolder() };
+    const { stderr, status } = runMain(['serve', '--host', '0.0.0.0'], environment);
     assert.equal(status, 78);
     assert.match(stderr, /^lorikeet: --host: 0\.0\.0\.0 is reached from other machines, .*\n$/);
   });
 
   test('the program itself keeps them in the data folder, hashed with the pepper of the environment', () => {
     const home = scratchFolder();
-    const env = { ...process.env, LORIKEET_HOME: home, LORIKEET_KEY_PEPPER: 'salt' };
-    const command = [path.resolve('bin/lorikeet.mjs'), 'keys', 'create', '--tenant', 'acme'];
-    const { stdout, status } = spawnSync(process.execPath, command, { env, encoding: 'utf8' });
+    const environment = { LORIKEET_HOME: home, LORIKEET_KEY_PEPPER: 'salt' };
+    const { stdout, status } = runMain(['keys', 'create', '--tenant', 'acme'], environment);
     assert.equal(status, 0);
     const file = readKeys(path.join(home, 'keys.json'));
     assert.equal(new KeyRing(file, createKeyDigest('salt')).find(stdout.trim())?.id, 'acme');

@@ -5,7 +5,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { CATALOGUE_NAMES, configOfShape, findInCatalogue } from '../../src/import/catalogue.ts';
 import { parameterCount } from '../../src/model/names.ts';
-import { runLorikeet } from '../e2e/program.ts';
+import { runCommand } from '../cli/command.ts';
 import { temporaryFolder } from '../fixtures.ts';
 
 /** From the hub's safetensors metadata; without tied heads. */
@@ -36,12 +36,13 @@ test('every base on the hub has the published number of parameters', () => {
   assert.deepEqual(Object.fromEntries(counts), PUBLISHED);
 });
 
-test('the list shows sizes, and the bases that are on this disk, also from elsewhere', async (t) => {
-  const home = temporaryFolder(t);
+test('the list shows sizes, and the bases that are on this disk, also from elsewhere', async () => {
+  const home = temporaryFolder();
+  process.env['LORIKEET_HOME'] = home;
   for (const name of ['mine', 'smollm2-135m-instruct']) {
     cpSync('models/toy', path.join(home, 'models', name), { recursive: true });
   }
-  const { out, code, error } = await runLorikeet(['models', '--json'], home);
+  const { out, code, error } = await runCommand(['models', '--json']);
   assert.equal(code, 0, error);
   const models = JSON.parse(out) as {
     name: string;
@@ -54,7 +55,7 @@ test('the list shows sizes, and the bases that are on this disk, also from elsew
   assert.deepEqual(models.find(({ name }) => name === 'mine')?.built, []);
   const qwen = models.find(({ name }) => name === 'qwen2.5-0.5b-instruct');
   assert.equal(qwen?.download, 2 * PUBLISHED['Qwen/Qwen2.5-0.5B-Instruct']!);
-  const table = await runLorikeet(['models'], home);
+  const table = await runCommand(['models']);
   assert.match(
     table.out,
     /^qwen2\.5-7b-instruct +32,768 +15\.2 GB +7\.7 GB +5\.5 GB +4\.8 GB .*Apache-2\.0$/m,

@@ -7,9 +7,11 @@ import { parseDecoderConfig } from '../../src/model/config.ts';
 import { rowLinears } from '../../src/model/row-weights.ts';
 import { WEIGHTS_MODES } from '../../src/model/serving-weights.ts';
 import { TARGETS_OF } from '../../src/model/target-modules.ts';
-import { runLorikeet } from '../e2e/program.ts';
+import { runCommand } from '../cli/command.ts';
 import { ensureServingFiles } from '../ensure-serving-files.ts';
 import { SMOLLM2, temporaryFolder, tinyAdapter, tinyModel } from '../fixtures.ts';
+
+process.env['LORIKEET_HOME'] = temporaryFolder();
 
 const ASKED = {
   weights: 'int8',
@@ -72,8 +74,8 @@ test('the figures of docs/sizing.md are those of SmolLM2-135M', () => {
   }
 });
 
-test('it answers for a config.json alone, and names the flag at fault', async (t) => {
-  const run = (...args: string[]) => runLorikeet(['size', ...args], temporaryFolder(t));
+test('it answers for a config.json alone, and names the flag at fault', async () => {
+  const run = (...args: string[]) => runCommand(['size', ...args]);
   const toy = await run('--config', 'models/toy/config.json', '--json', '--slots', '2');
   assert.equal(toy.code, 0, toy.error);
   const { cache, cacheSlot } = JSON.parse(toy.out);
@@ -98,12 +100,10 @@ test('it answers for a config.json alone, and names the flag at fault', async (t
   }
 });
 
-test('the needed memory holds the requested sequences, and what more buys adds up', async (t) => {
+test('the needed memory holds the requested sequences, and what more buys adds up', async () => {
   const reportOf = async (...args: string[]) => {
-    const { out, error } = await runLorikeet(
-      ['size', '--model', 'smollm2-135m-instruct', '--max-seq', '2048', '--json', ...args],
-      temporaryFolder(t),
-    );
+    const flags = ['--model', 'smollm2-135m-instruct', '--max-seq', '2048', '--json', ...args];
+    const { out, error } = await runCommand(['size', ...flags]);
     assert.equal(error, '');
     return JSON.parse(out);
   };
@@ -119,10 +119,10 @@ test('the needed memory holds the requested sequences, and what more buys adds u
   }
 });
 
-test('more buys only adapters that the cache and the slots hold', async (t) => {
+test('more buys only adapters that the cache and the slots hold', async () => {
   const last = async (...args: string[]) => {
     const flags = ['size', '--model', 'llama-3.2-1b-instruct', ...args];
-    const { out, code, error } = await runLorikeet(flags, temporaryFolder(t));
+    const { out, code, error } = await runCommand(flags);
     assert.equal(code, 0, error);
     return out.slice(out.indexOf('Needed: '));
   };
@@ -137,9 +137,9 @@ function activationsOf(...[a, b]: readonly { memory: { parts: { activations: num
   return a!.memory.parts.activations - b!.memory.parts.activations;
 }
 
-test('it answers for a base of the catalogue that is not on the disk, and tells the least from the most', async (t) => {
+test('it answers for a base of the catalogue that is not on the disk, and tells the least from the most', async () => {
   const args = ['size', '--model', 'qwen2.5-1.5b-instruct', '--weights', 'int4'];
-  const { out, code, error } = await runLorikeet(args, temporaryFolder(t));
+  const { out, code, error } = await runCommand(args);
   assert.equal(code, 0, error);
   const [, needed, most] =
     /^Needed: (\S+) GB for 1 sequence of [\s\S]*^More buys, up to (\S+) GB: /m.exec(out) ?? [];

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { fork } from 'node:child_process';
 import { once } from 'node:events';
 import { describe, test } from 'node:test';
 import { ConfigError } from '../../src/common/errors.ts';
+import { forkProgram } from '../../src/common/fork-program.ts';
 import type { PrefixEvent } from '../../src/contracts/engine.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { referenceTokens, request, source } from '../scheduler/fake-engine.ts';
@@ -178,8 +178,7 @@ describe('the supervisor of the engine process', { concurrency: 3 }, () => {
   });
 
   test('a process ends when its server is gone', async () => {
-    const execArgv = ['--import', import.meta.resolve('tsx')];
-    const child = fork(entry, ['{}'], { execArgv, serialization: 'advanced' });
+    const child = forkProgram(entry, ['{}'], { serialization: 'advanced' });
     await once(child, 'message');
     child.disconnect();
     assert.deepEqual(await once(child, 'exit'), [0, null]);

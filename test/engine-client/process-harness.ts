@@ -1,4 +1,5 @@
 import type { TestContext } from 'node:test';
+import { programUrl } from '../../src/common/fork-program.ts';
 import { createLog } from '../../src/common/log.ts';
 import { LOCAL_TENANT } from '../../src/contracts/tenant.ts';
 import { createProcessClient, type EngineClient } from '../../src/engine-client/client.ts';
@@ -7,7 +8,7 @@ import type { EngineEvent } from '../../src/scheduler/protocol.ts';
 import { isTerminal } from '../../src/scheduler/sequence.ts';
 import { request, source } from '../scheduler/fake-engine.ts';
 
-export const entry = new URL('./fixtures/fake-engine-process.ts', import.meta.url);
+export const entry = programUrl('./fake-engine-program', import.meta.url);
 
 /** First prompt tokens that make the fixture fail. */
 export const [CRASH, HANG, WEDGE, GAP, THROW, LATE_CRASH, LATE_HANG] = [

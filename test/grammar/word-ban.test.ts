@@ -145,7 +145,7 @@ for (const [name, folder] of Object.entries(TOKENIZERS)) {
     const random = seeded(11);
     const ids = idsByText({ ...tokenizer, tokenBytes: (id) => tokenizer.tokenBytes(id) });
     const spelled = [...ids.keys()].filter((text) => /^ [A-Za-z]{2,}$/.test(text));
-    const step = Math.ceil(spelled.length / (name === 'the toy base' ? 100 : 200));
+    const step = Math.ceil(spelled.length / (name === 'the toy base' ? 100 : 60));
     const words = spelled.filter((_, i) => i % step === 0).map((text) => text.trim());
     const walk = new Walk(tokenizer, ids, random);
     const lists = [...words.map((word) => [word]), ...HARD];

@@ -1,10 +1,10 @@
 // Runs the load generator's process and collects what it reports.
 import { once } from 'node:events';
-import { forkProgram } from '../../src/common/fork-program.ts';
+import { forkProgram, programUrl } from '../../src/common/fork-program.ts';
 import { postJson } from '../api.ts';
 import { goldenKey, type Outcome, type Plan, promptOf, type Source } from './traffic.ts';
 
-const PROGRAM = new URL('generator-program.ts', import.meta.url);
+const PROGRAM = programUrl('./generator-program', import.meta.url);
 
 /** A generator at work. */
 export interface Generator {

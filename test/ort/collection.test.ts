@@ -2,11 +2,12 @@
 // cleanly.
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
-import path from 'node:path';
 import test from 'node:test';
+import { programUrl } from '../../src/common/fork-program.ts';
 import { RunOptions } from '../../src/ort/binding.ts';
 import { createSession } from '../../src/ort/session.ts';
 import { hostTensor } from '../../src/ort/tensor.ts';
+import { argumentsOf } from '../node-program.ts';
 import { matmul, matmulModel, weightModel, wholeNumbers } from './models.ts';
 
 const gc = globalThis.gc;
@@ -94,8 +95,8 @@ test('tensors of several gigabytes are zeros that take no memory yet', () => {
 for (const ending of ['at the end of the program', 'by process.exit during a run']) {
   for (const threads of ['own threads', 'shared threads']) {
     test(`a process with live sessions on ${threads} exits cleanly ${ending}`, () => {
-      const script = path.join(import.meta.dirname, 'exit-program.ts');
-      const args = ['--import', 'tsx', script, ending, threads];
+      const program = argumentsOf(programUrl('./exit-program', import.meta.url));
+      const args = [...program, ending, threads];
       const child = spawnSync(process.execPath, args, { encoding: 'utf8', timeout: 60_000 });
       const { status, signal, stdout } = child;
       assert.deepEqual([status, signal, stdout], [0, null, 'ran\n'], child.stderr);

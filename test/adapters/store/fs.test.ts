@@ -1,11 +1,12 @@
 // The driver over a folder keeps what every store promises, and its own: several processes, crashes, links.
 import assert from 'node:assert/strict';
-import { type ChildProcess, execFileSync, fork } from 'node:child_process';
+import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
 import fs from 'node:fs';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { createFsStore } from '../../../adapters/store/fs.ts';
+import { forkProgram, programUrl } from '../../../src/common/fork-program.ts';
 import { temporaryFolder } from '../../fixtures.ts';
 import {
   assertRefusesKey,
@@ -31,8 +32,7 @@ function openFolder(t: TestContext) {
 
 /** Another process on the same folder; see fs-program.ts. */
 function startProcess(t: TestContext, ...args: string[]): ChildProcess {
-  const program = path.resolve('test/adapters/store/fs-program.ts');
-  const child = fork(program, args, { execArgv: ['--import', import.meta.resolve('tsx')] });
+  const child = forkProgram(programUrl('./fs-program', import.meta.url), args, {});
   t.after(() => child.kill('SIGKILL'));
   return child;
 }

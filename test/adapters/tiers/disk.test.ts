@@ -14,7 +14,9 @@ import {
   DiskTier,
   type OpenFile,
 } from '../../../adapters/tiers/disk.ts';
+import { programUrl } from '../../../src/common/fork-program.ts';
 import { temporaryFolder } from '../../fixtures.ts';
+import { argumentsOf } from '../../node-program.ts';
 import { type Published, pieces, publishedVersion } from './published.ts';
 
 const WEIGHTS = 'adapter_model.safetensors';
@@ -224,8 +226,8 @@ test('F22: what another process evicts at the same moment makes room as well', a
 
 test('F22: two processes on one folder: nothing mixed, nothing lost, no more than the capacity', async (t) => {
   const { root, tier } = setUp(t, { capacityBytes: 6 * 1200 });
-  const program = new URL('disk-writer.ts', import.meta.url).pathname;
-  const child = spawn(process.execPath, ['--import', 'tsx', program, root, String(6 * 1200)], {
+  const program = argumentsOf(programUrl('./disk-program', import.meta.url));
+  const child = spawn(process.execPath, [...program, root, String(6 * 1200)], {
     stdio: ['ignore', 'pipe', 'inherit'],
   });
   t.after(() => child.kill('SIGKILL'));
