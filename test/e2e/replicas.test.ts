@@ -158,7 +158,7 @@ async function fromEach(fleet: Fleet, pattern: RegExp): Promise<number[]> {
 test('replicas that are restarted one after the other cost a client that never retries nothing', async () => {
   const { fleet, golden } = opened!;
   const load = startLoad(
-    Array.from({ length: 9 }, (_, i) => (n: number) => {
+    Array.from({ length: 4 }, (_, i) => (n: number) => {
       const model = MODELS[(i + n) % MODELS.length]!;
       return complete(fleet.url, { model, isStream: i % 2 === 0 });
     }),
@@ -216,7 +216,7 @@ test('replicas that are killed at random: a retrying client loses nothing, and a
       }
     }
   };
-  const load = startLoad([whole, whole, whole, whole, streaming, streaming, streaming, streaming]);
+  const load = startLoad([whole, whole, streaming, streaming]);
   await moveThings(fleet, (count) => load.after(count));
   const answers = await load.end();
   assertGolden(answers, golden);
