@@ -38,6 +38,8 @@ const MAX_RATIO = 3;
 const MAX_MS = 5000;
 /** Refusals that are waited for: they take turns, a second and a new worker each. */
 const AWAITED = 2;
+/** Between two requests of the other tenant. */
+const THINKING_MS = 50;
 
 const home = mkdtempSync(path.join(tmpdir(), 'lorikeet-attacks-'));
 const adapters = path.join(home, 'adapters');
@@ -111,6 +113,7 @@ async function watch(attack: Promise<unknown>) {
     do {
       const { gapsMs } = await stream(server.url, { model: 'fine', maxTokens: 60, key: good });
       seen['gap']!.push(...gapsMs);
+      await delay(THINKING_MS);
     } while (!isOver);
   };
   const looking = async (place: string) => {
@@ -120,7 +123,7 @@ async function watch(attack: Promise<unknown>) {
       await response.arrayBuffer();
       assert.equal(response.status, 200);
       seen[place]!.push(performance.now() - startMs);
-      await delay(20);
+      await delay(THINKING_MS);
     } while (!isOver);
   };
   await Promise.all([streaming(), looking('/v1/models'), looking('/livez'), attack]);
@@ -148,7 +151,7 @@ describe('costly adapters', { skip }, () => {
     const args = ['--adapters', adapters, '--adapter-cache', `${CACHE_BYTES}`];
     server = await startServing(['--model', 'models/toy', ...args], home);
     await stream(server.url, { model: 'fine', maxTokens: 20, key: good });
-    alone = await watch(delay(3000));
+    alone = await watch(delay(1000));
   });
   after(async () => {
     if (server) assert.equal(await server.stop(), 0);

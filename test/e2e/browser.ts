@@ -15,6 +15,7 @@ import {
   type Page,
 } from 'playwright-core';
 import { skipUnlessLong, testUnless } from '../shared.ts';
+import { until } from '../until.ts';
 import { type Serving, startServing } from './program.ts';
 
 const executablePath = process.env['CHROMIUM'] ?? '/usr/bin/chromium';
@@ -217,7 +218,8 @@ export async function measureLoads(
     await page.goto('about:blank'); // else another fragment of the same page would not load it again
     const start = performance.now();
     await page.goto(url);
-    while ((await page.locator('.loading:visible').count()) > 0);
+    const isLoading = async () => (await page.locator('.loading:visible').count()) > 0;
+    await until(`${url} to load`, async () => !(await isLoading()), { pollMs: 50 });
     const ms = performance.now() - start;
     await page.waitForLoadState('networkidle');
     loads.push({ shift: await page.evaluate<number>('shift'), ms });

@@ -9,6 +9,7 @@
 import assert from 'node:assert/strict';
 import path from 'node:path';
 import type { TestContext } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { type AdapterRepository, createRepository } from '../../adapters/repository/repository.ts';
 import type { ObjectStore } from '../../adapters/store/store.ts';
 import { postJson, streamedText } from '../api.ts';
@@ -26,6 +27,8 @@ import { writeToyAdapter } from './toy-adapter.ts';
 
 const STREAMS = 3;
 const STREAM_TOKENS = 60;
+/** Between two streams of a client: they show that nothing ends, not how much fits. */
+const THINKING_MS = 300;
 
 export interface Asked {
   readonly status: number;
@@ -128,6 +131,7 @@ function keepStreaming(url: string, expected: string): { stop(refusal?: string):
       assert.deepEqual([status, text], [200, expected]);
       assert.notEqual(tier, 'store');
       count++;
+      await delay(THINKING_MS);
     }
   };
   const all = Promise.all(Array.from({ length: STREAMS }, stream));

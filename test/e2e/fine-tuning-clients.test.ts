@@ -3,7 +3,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { cp } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import path from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { temporaryFolder } from '../fixtures.ts';
@@ -18,7 +17,7 @@ const EXAMPLE = path.resolve('examples/train-then-serve');
 const BATCH = 8;
 /** Rows for training, validation and testing, and the share that the model must answer exactly. The whole job is what the example promises. */
 const WHOLE = { train: 320, validation: 64, test: 200, wanted: 0.75 };
-const SHORT = { train: 64, validation: 24, test: 24, wanted: 0.1 };
+const SHORT = { train: 40, validation: 10, test: 16, wanted: 0.1 };
 /** The share that the base answers exactly: none or a single row, which depends on the processor's rounding. */
 const UNTRAINED_AT_MOST = 0.02;
 
@@ -65,9 +64,7 @@ async function runExample(t: TestContext, client: Client): Promise<void> {
     const rows = readFileSync(file, 'utf8').split('\n').slice(0, job[split]);
     writeFileSync(file, `${rows.join('\n')}\n`);
   }
-  // Nobody else is served meanwhile: the trainer may have all of the cores.
-  const threads = `--train-threads=${availableParallelism()}`;
-  const server = await serveFor(t, ['--model', base.dir, threads], await preparedHome(base.dir, t));
+  const server = await serveFor(t, ['--model', base.dir], await preparedHome(base.dir, t));
   const baseUrl = `${server.url}/v1`;
   const env = { ...process.env, OPENAI_BASE_URL: baseUrl, OPENAI_API_KEY: 'none' };
   const [{ stdout }, seen] = await Promise.all([

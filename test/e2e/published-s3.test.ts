@@ -20,6 +20,9 @@ const skip = await prepareS3Server();
 const test = testUnless(skip);
 const server = skip ? undefined : await startS3Server({ after });
 const ZEN = { tenant: 'local', name: 'zen' };
+// By its address: in a bundle of this test, it would look for the sources elsewhere.
+const { bundleSources } = await import(path.resolve('scripts/bundle-sources.mjs'));
+const [PUBLISH]: [string] = await bundleSources(['test/e2e/publish-program.ts']);
 let shelves = 0;
 
 /** A process of Node with these settings alone. */
@@ -42,8 +45,7 @@ function openShelf(t: { after(fn: () => unknown): void }) {
     home,
     store,
     repository: createRepository(store),
-    publish: (...args: string[]) =>
-      start('--import', 'tsx', 'test/e2e/publish-program.ts', ...args),
+    publish: (...args: string[]) => start(PUBLISH, ...args),
     lorikeet: (...args: string[]) => start('bin/lorikeet.mjs', 'adapters', ...args),
   };
 }

@@ -3,7 +3,6 @@
 import { existsSync, mkdirSync, readFileSync, symlinkSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
-import type { TestContext } from 'node:test';
 import { digestAdapterFiles } from '../../adapters/peft/files.ts';
 import { createLog } from '../../src/common/log.ts';
 import { createEngineHost } from '../../src/compose/engine.ts';
@@ -72,7 +71,7 @@ export async function preparedHome(
 }
 
 export async function serve(
-  t: TestContext,
+  t: { after(fn: () => unknown): void },
   artifactDir: string,
   weights: WeightsMode,
 ): Promise<EngineClient> {

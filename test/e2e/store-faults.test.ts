@@ -209,6 +209,10 @@ test('F24, T33: SIGTERM while an adapter is fetched refuses its request and lets
   stage.proxy.script = (request) => (isWeights(request) ? { kind: 'silent' } : undefined);
   const cold = stage.ask('cold');
   await until('the fetch to begin', () => stage.proxy.requests.filter(isWeights).length > 1);
+  await until('a stream', async () => {
+    const metrics = await (await fetch(`${stage.serving.url}/metrics`)).text();
+    return /^vllm:num_requests_running\{[^}]*\} [1-9]/m.test(metrics);
+  });
   const streamed = stage.stopStreams('overloaded'); // those under way go on
   const stopped = stage.serving.stop();
   const { status, code } = await cold;
