@@ -1,4 +1,4 @@
-// The real base and real adapters: quality as recorded.
+// The real base and real adapters: quality as recorded, and a mixed batch that changes nobody's tokens.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import path from 'node:path';
@@ -52,8 +52,8 @@ async function windowsNll(client: EngineClient, windows: readonly (readonly numb
 const skipLong = skip || skipUnlessLong;
 // The difference is 0.005, with a standard error of 0.0008 for 30 windows and of 0.003 for 5 (docs/decisions/0012).
 const quality = isLong ? { count: 30, limit: 0.008 } : { count: 5, limit: 0.015 };
-/** Recorded prompts of each adapter. */
-const PROMPTS = isLong ? 20 : 2;
+/** Recorded prompts of each adapter, and tokens of requests that are asked together and alone. */
+const [PROMPTS, MAX_TOKENS] = isLong ? [20, 24] : [2, 8];
 /** Exact weights, which several tests share. */
 const exact = skip ? undefined : await serve({ after }, dir, 'f32');
 
@@ -113,4 +113,18 @@ test('int8 keeps the task metrics within 2% of the recorded ones', {
   const want: number = readJson(adapters!, 'wordnet', 'metrics.json').after.exact_match;
   t.diagnostic(`wordnet: exact match ${share}, recorded ${want}`);
   assert.ok(share >= want * 0.98, `exact match ${share}, recorded ${want}`);
+});
+
+test('I01: 32 mixed requests get the tokens that each gets alone', {
+  skip: skipLong,
+}, async () => {
+  const client = exact!;
+  const run = async (i: number) => {
+    const name = [undefined, ...NAMES][i % 5];
+    const adapter = name === undefined ? undefined : await trainedAdapter(name);
+    const promptIds = recorded(name ?? 'zen')[i % 20]!.prompt_ids;
+    return (await generate(client, adapter, { promptIds, maxTokens: MAX_TOKENS })).tokenIds;
+  };
+  const together = await Promise.all(Array.from({ length: 32 }, (_, i) => run(i)));
+  for (const [i, tokenIds] of together.entries()) assert.deepEqual(tokenIds, await run(i));
 });
