@@ -1,11 +1,14 @@
 // Command lines: what reaches the commands, and the exit code and text of each wrong one.
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
+import { cpSync, symlinkSync } from 'node:fs';
+import path from 'node:path';
 import { test } from 'node:test';
 import { runCommandLine } from '../../src/cli/command-line.ts';
 import type { Programs } from '../../src/cli/programs.ts';
 import { ConfigError, FileError } from '../../src/common/errors.ts';
+import { VERSION } from '../../src/common/version.ts';
 import type { ServingImport } from '../../src/compose/imported-base.ts';
 import type { TrainerRequest } from '../../src/contracts/training-messages.ts';
 import type { Config } from '../../src/settings/config.ts';
@@ -310,4 +313,14 @@ test('the short help lists the common options and says how many more there are',
 test('required options are marked', async () => {
   assert.match((await run(['merge', '--help'])).out, /--adapter <dir> .*\(required\)/);
   assert.match((await run(['train', '--help'])).out, /--model <text> [^-]*\(required, here or/);
+});
+
+test('a checkout without a build runs its sources', (t) => {
+  const checkout = temporaryFolder(t);
+  cpSync('bin', path.join(checkout, 'bin'), { recursive: true });
+  for (const name of ['adapters', 'node_modules', 'package.json', 'src', 'trainer'])
+    symlinkSync(path.resolve(name), path.join(checkout, name));
+  const args = [path.join(checkout, 'bin/lorikeet.mjs'), '--version'];
+  const { stdout, stderr } = spawnSync(process.execPath, args, { encoding: 'utf8' });
+  assert.deepEqual([stdout.trim(), stderr], [VERSION, '']);
 });
