@@ -271,7 +271,7 @@ test('an empty chat has no button to its end', async (t) => {
   await send(page, 'Hello');
   await answers.push('a line\n\n'.repeat(60));
   await answers.finish();
-  await page.locator('#send-button').waitFor();
+  await page.locator('.answer .facts', { hasText: 'token' }).waitFor(); // the chat grows no more
   await untilTrue(page, 'scrollY > 400');
   await page.mouse.move(300, 200);
   await page.mouse.wheel(0, -400);

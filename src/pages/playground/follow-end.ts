@@ -19,7 +19,10 @@ export function useFollowEnd(area: RefObject<HTMLElement | null>) {
   };
   const scrollToEnd = () => {
     isFollowing.current = true;
-    if (path.value.length > 0) scrollBy({ top: Math.max(0, distance()), behavior: 'instant' });
+    // A scroll by nothing would end one that the user has just begun.
+    if (path.value.length > 0 && distance() > 0) {
+      scrollBy({ top: distance(), behavior: 'instant' });
+    }
     lastY.current = scrollY; // or a user who scrolls up while the chat grows would seem to scroll down
     look();
   };
