@@ -116,8 +116,9 @@ function parseSource(source: string): Source {
     const name = path.posix.basename(source);
     return { label: source, name, location: { kind: 'hub', id: source } };
   }
+  const fault = source === '' ? 'the source is empty' : `${source}: no such model`;
   throw new UsageError(
-    `${source}: no such model. Give a folder, a .gguf file, a hub id (org/name) or one of ${CATALOGUE_NAMES.join(', ')}.`,
+    `${fault}. Give a folder, a .gguf file, a hub id (org/name) or one of ${CATALOGUE_NAMES.join(', ')}.`,
   );
 }
 

@@ -6,10 +6,12 @@ import { setImmediate } from 'node:timers/promises';
 import { UsageError } from '../common/errors.ts';
 import { buildFolder } from '../common/folders.ts';
 import { byteLength, type FloatDType, isFloat, type TensorSource } from '../common/tensor.ts';
+import { readGenerationConfig } from '../contracts/generation-config.ts';
 import { type WritableTensors, writeSafetensors } from '../formats/safetensors.ts';
 import { parseDecoderConfig } from '../model/config.ts';
 import { embeddingName } from '../model/names.ts';
 import { NF4_BLOCK, NF4_CODEBOOK } from '../quant/nf4.ts';
+import { loadTokenizer } from '../tokenizer/tokenizer.ts';
 import {
   ArtifactDigest,
   type ArtifactInfo,
@@ -94,17 +96,20 @@ async function fillFolder(
   const names = [...checkTensors(checkpoint.tensors, config).keys()];
   const packing = findPacking(checkpoint.tensors, names, options);
   const digest = new ArtifactDigest();
-  await writeSafetensors(
-    path.join(dir, WEIGHTS_FILE),
-    digested(await createTensorView(checkpoint.tensors, names, packing, options), digest, options),
-    { metadata: { format: 'pt' }, signal: options.signal },
-  );
   const configBytes = new TextEncoder().encode(outputConfig(checkpoint, packing));
   const files = new Map(checkpoint.files).set(CONFIG_FILE, configBytes);
   for (const [name, bytes] of files) {
     await writeFile(path.join(dir, name), bytes);
     digest.addFile(name, bytes);
   }
+  // A server would refuse them only after the minutes that an import takes.
+  await loadTokenizer(dir);
+  await readGenerationConfig(dir);
+  await writeSafetensors(
+    path.join(dir, WEIGHTS_FILE),
+    digested(await createTensorView(checkpoint.tensors, names, packing, options), digest, options),
+    { metadata: { format: 'pt' }, signal: options.signal },
+  );
   const info = artifactInfo(options, packing, digest.hex());
   await writeFile(path.join(dir, INFO_FILE), `${JSON.stringify(info, null, 2)}\n`);
   return info;

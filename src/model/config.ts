@@ -43,7 +43,6 @@ export interface DecoderConfig extends FamilyTraits {
   /** A soft cap c replaces x by c * tanh(x / c). */
   readonly attentionSoftcap?: number;
   readonly logitsSoftcap?: number;
-  readonly bosTokenId?: number;
   readonly eosTokenIds: readonly number[];
 }
 
@@ -76,7 +75,6 @@ export function parseDecoderConfig(json: unknown): DecoderConfig {
     logitsScale: family.logitsScale?.(raw) ?? 1,
     ...(attentionSoftcap != null ? { attentionSoftcap } : {}),
     ...(logitsSoftcap != null ? { logitsSoftcap } : {}),
-    ...(raw.bos_token_id != null ? { bosTokenId: raw.bos_token_id } : {}),
     eosTokenIds: Array.isArray(eos) ? eos : [eos],
   };
 }

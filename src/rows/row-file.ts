@@ -1,6 +1,7 @@
 // Reads the rows of a file as texts of JSON, whatever the file is: JSON lines, a JSON list, CSV or Parquet. The content tells,
 // because names of uploaded files do not always. Cells of CSV are split here, because Papa Parse takes quadratic time for some quotes.
 import type { FileHandle } from 'node:fs/promises';
+import { setImmediate } from 'node:timers/promises';
 import { type Line, splitElements, splitLines, splitRecords } from './lines.ts';
 import { ROW_COLUMNS } from './row-shapes.ts';
 
@@ -14,8 +15,6 @@ const FOREIGN = [
   ['tar', 257, [0x75, 0x73, 0x74, 0x61, 0x72]],
   ['UTF-16', 0, [0xff, 0xfe]],
   ['UTF-16', 0, [0xfe, 0xff]],
-  ['UTF-16', 0, [0x7b, 0x00]],
-  ['UTF-16', 0, [0x00, 0x7b]],
 ] as const;
 const FORMATS = 'JSON lines, a JSON list or CSV in UTF-8, or Parquet';
 const PARQUET = 'PAR1';
@@ -83,10 +82,16 @@ export async function readHead(file: FileHandle): Promise<Buffer> {
 
 /** Tells which other format a file has by its first bytes. Undefined: none that is known. */
 export function foreignFault(head: Uint8Array): string | undefined {
-  const found = FOREIGN.find(([, offset, bytes]) =>
-    Buffer.from(bytes).equals(head.subarray(offset, offset + bytes.length)),
-  );
-  return found && `is ${found[0]}; expected ${FORMATS}`;
+  const [name] =
+    FOREIGN.find(([, offset, bytes]) =>
+      Buffer.from(bytes).equals(head.subarray(offset, offset + bytes.length)),
+    ) ?? (isMarklessUtf16(head) ? ['UTF-16'] : []);
+  return name && `is ${name}; expected ${FORMATS}`;
+}
+
+/** Whether one of the first two bytes is 0: every file of rows begins with ASCII. */
+function isMarklessUtf16([first, second]: Uint8Array): boolean {
+  return second !== undefined && (first === 0) !== (second === 0);
 }
 
 function isJsonObject(text: string): boolean {
@@ -121,6 +126,8 @@ export async function* readRows(
 
 /** A row group is in memory as a whole, and a file of 300 bytes can announce billions of rows. Writers make groups of at most this. */
 const MAX_GROUP_ROWS = 2 ** 20;
+/** Rows that are read before signals and other requests get a turn. */
+const ROWS_PER_TURN = 256;
 
 /** Yields the rows of a Parquet file, one row group in memory at a time. Rejects with the reason if the file is damaged. */
 export async function* readParquet(file: string): AsyncGenerator<Line> {
@@ -134,7 +141,10 @@ export async function* readParquet(file: string): AsyncGenerator<Line> {
       throw new Error(`a row group has ${count} rows; at most ${MAX_GROUP_ROWS} are read`);
     const range = { rowStart: number, rowEnd: number + Number(count) };
     const rows = await parquetReadObjects({ file: buffer, metadata, ...range, compressors });
-    for (const row of rows) yield { number: ++number, text: JSON.stringify(row, toJson) };
+    for (const row of rows) {
+      yield { number: ++number, text: JSON.stringify(row, toJson) };
+      if (number % ROWS_PER_TURN === 0) await setImmediate();
+    }
   }
 }
 

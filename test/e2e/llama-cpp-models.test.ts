@@ -57,7 +57,7 @@ test('every family: a file of llama.cpp has the configuration and the tensors of
  * for all lengths.
  */
 function sayable(config: DecoderConfig, family: string): string {
-  const hidden = ['bosTokenId', 'eosTokenIds', ...(HIDDEN[family] ?? [])];
+  const hidden = ['eosTokenIds', ...(HIDDEN[family] ?? [])];
   return JSON.stringify(
     config,
     (key, value) => {

@@ -57,6 +57,14 @@ const folders: Record<string, [field: string, files: Map<string, Uint8Array>]> =
     'head_dim',
     tinyFiles().set('config.json', text(JSON.stringify({ ...TINY_CONFIG, head_dim: 12 }))),
   ],
+  'a tokenizer.json that is cut off': [
+    'tokenizer.json',
+    tinyFiles().set('tokenizer.json', text('{"model":{"vocab":{')),
+  ],
+  'defaults out of range': [
+    'generation_config.json: temperature',
+    tinyFiles().set('generation_config.json', text('{"temperature":-5}')),
+  ],
   'an index without a map': [indexFile, withIndex('{}')],
   'an index that leaves its folder': [indexFile, withIndex(mapOf('../secret.safetensors'))],
   'an index that names no safetensors': [indexFile, withIndex(mapOf('pytorch_model.bin'))],

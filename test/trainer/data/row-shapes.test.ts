@@ -6,7 +6,7 @@ import { Readable } from 'node:stream';
 import { test } from 'node:test';
 import Papa from 'papaparse';
 import { splitElements, splitRecords } from '../../../src/rows/lines.ts';
-import { ParquetError, readRows } from '../../../src/rows/row-file.ts';
+import { ParquetError, readParquet, readRows } from '../../../src/rows/row-file.ts';
 import { parseRow, RowNotes } from '../../../src/rows/row-schema.ts';
 import { createToolTemplate } from '../../../src/tools/tool-template.ts';
 import { createRowEncoder } from '../../../trainer/data/encode-row.ts';
@@ -527,4 +527,23 @@ test('Parquet is read by the trainer, and left to it by readers of a stream', as
   writeFileSync(damaged, Buffer.from(TWO_BILLION_ROWS, 'base64'));
   const tooMany = /is damaged Parquet: a row group has 2000000000 rows; at most 1048576 are read/;
   await assert.rejects(loadDataset(damaged, { encode, maxLength: 9 }), tooMany);
+});
+
+/** One text, repeated by its run length. Written by pyarrow. */
+const THOUSAND_ROWS =
+  'UEFSMRUEFRIVEkwVAhUAEgAABQAAAGhlbGxvFQAVCBUILBXQDxUQFQYVBhwAAAAB0A8AFQQZLDUAGAZzY2hlbWEVAgAV' +
+  'DCUAGAR0ZXh0JQBMHAAAABbQDxkcGRwmABwVDBk1AAYQGRgEdGV4dBUAFtAPFl4WXiY2JggpLBUEFQAVAgAVABUQFQIA' +
+  'PBaQThkGGQYAAAAWXhbQDyYIFl4AKCBwYXJxdWV0LWNwcC1hcnJvdyB2ZXJzaW9uIDI2LjAuMRkcHAAAAJQAAABQQVIx';
+
+test('signals and requests get a turn between the rows of a row group', async (t) => {
+  const file = path.join(temporaryFolder(t), 'rows.parquet');
+  writeFileSync(file, Buffer.from(THOUSAND_ROWS, 'base64'));
+  let turns = 0;
+  const turnOfRow: number[] = [];
+  for await (const { text } of readParquet(file)) {
+    assert.equal(text, '{"text":"hello"}');
+    if (turnOfRow.push(turns) === 1) setImmediate(() => turns++);
+  }
+  assert.equal(turnOfRow.length, 1000);
+  assert.deepEqual([turnOfRow[0], turnOfRow.at(-1)], [0, 1]);
 });
