@@ -41,7 +41,7 @@ test('a store that is lost comes back from its copy, and so does a version that 
   rmSync(store, { recursive: true });
   mkdirSync(store);
   copy(backup, store);
-  const args = ['--model', 'models/toy', '--slots', '2', '--threads', '1', '--store', store];
+  const args = ['--model', 'models/toy', '--slots', '2', '--store', store];
   const serving = await serveFor(t, args, folder);
   const response = await postJson(`${serving.url}/v1/completions`, {
     model: 'zen:stable',

@@ -64,7 +64,7 @@ async function runPlan(t: TestContext, { adapters, lines: count, kills }: Plan):
   const names = Array.from({ length: adapters }, (_, i) => `adapter-${i}`);
   for (const [i, name] of names.entries()) writeToyAdapter(path.join(folder, 'all', name), i + 1);
   const home = path.join(folder, 'home');
-  const options = ['--slots', '8', '--threads', '1', '--batch-invariant', 'on'];
+  const options = ['--slots', '8', '--batch-invariant', 'on'];
   const args = ['--model', 'models/toy', '--adapters', path.join(folder, 'all'), ...options];
   let server: Serving = await startServing(args, home);
   t.after(() => server.stop());

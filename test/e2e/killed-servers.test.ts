@@ -18,7 +18,7 @@ const skip = process.platform === 'linux' ? false : 'kills a session that setsid
 const [POINTS, PARTS] = process.env['LORIKEET_E2E_LONG'] ? [20, 5] : [4, 1];
 /** Of the points, some are killed again while they recover. */
 const SECOND_KILLS = 0.25;
-const ARGS = ['--model', 'models/toy', '--slots', '2', '--threads', '1'];
+const ARGS = ['--model', 'models/toy', '--slots', '2'];
 const ROWS = 16;
 const EPOCHS = 2;
 const BATCH = 4;

@@ -59,7 +59,7 @@ test('T05, I17: an alias that moves under fifty streams of two servers: each str
   };
   const servers = await Promise.all(
     ['a', 'b'].map((name) => {
-      const args = ['--model', 'models/toy', '--weights', 'f32', '--slots', '8', '--threads', '1'];
+      const args = ['--model', 'models/toy', '--weights', 'f32', '--slots', '8'];
       return startServing(args, path.join(folder, name), environment);
     }),
   );

@@ -106,9 +106,9 @@ export function spawnLorikeet(
 ) {
   // Drops all of the caller's settings, including those of tests such as LORIKEET_PYTHON.
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('LORIKEET_'));
-  // Tests run beside other tests, which leave the idle class nothing.
-  const priority = { LORIKEET_TRAIN_PRIORITY: 'nice' };
-  const own = { LORIKEET_HOME: home, HF_HUB_OFFLINE: '1', ...priority, ...environment };
+  // Tests run beside other tests, which leave the idle class nothing, and need the core on which idle threads would spin.
+  const beside = { LORIKEET_TRAIN_PRIORITY: 'nice', LORIKEET_THREADS: '1' };
+  const own = { LORIKEET_HOME: home, HF_HUB_OFFLINE: '1', ...beside, ...environment };
   const env = { ...Object.fromEntries(inherited), ...own };
   const [program, ...rest] = [...launcher, process.execPath, COMMAND, ...args];
   const child = spawn(program!, rest, {

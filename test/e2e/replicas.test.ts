@@ -22,7 +22,7 @@ const REPLICAS = 3;
 const POLL_MS = 500;
 /** A request that takes longer on a toy has not ended. */
 const REQUEST_TIMEOUT_MS = 60_000;
-const ARGS = ['--model', 'models/toy', '--weights', 'f32', '--slots', '4', '--threads', '1'];
+const ARGS = ['--model', 'models/toy', '--weights', 'f32', '--slots', '4'];
 const ZEN = { tenant: 'local', name: 'zen' };
 const TONE = { tenant: 'local', name: 'tone' };
 const MODELS = ['base', 'zen:prod', 'tone', 'zen@1'];

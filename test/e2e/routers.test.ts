@@ -39,7 +39,7 @@ async function startServers(t: TestContext): Promise<readonly Server[]> {
     Array.from({ length: SERVERS }, async (_, i) => {
       const metricsPort = await freePort();
       const model = ['--model', TOY, '--adapters', adapters, '--weights', 'f32'];
-      const limits = ['--slots', '8', '--threads', '1', '--metrics-port', `${metricsPort}`];
+      const limits = ['--slots', '8', '--metrics-port', `${metricsPort}`];
       const serving = await startServing([...model, ...limits], path.join(home, `${i}`));
       return { serving, metricsPort };
     }),

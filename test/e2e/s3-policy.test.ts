@@ -127,7 +127,7 @@ test('a server with the server policy serves, trains and tidies up; with the rea
   const pushed = await adapters('operator', 'push', folder, '--name', 'zen', '--tenant', 'local');
   assert.equal(pushed.code, 0, pushed.error);
   const start = async (user: User, rest: Record<string, string> = {}) => {
-    const args = ['--model', 'models/toy', '--slots', '4', '--threads', '1'];
+    const args = ['--model', 'models/toy', '--slots', '4'];
     const env = { ...environment(user), ...rest };
     const serving = await serveFor(t, args, path.join(home, `serves-${user}`), env);
     return new OpenAI({ baseURL: `${serving.url}/v1`, apiKey: 'none', maxRetries: 0 });

@@ -141,7 +141,7 @@ test('the command shares limits with --limits, and answers without Redis', { ski
     keys,
     JSON.stringify(keysFileOf([key], { acme: { limits: { requestsPerMinute: 30 } } })),
   );
-  const args = ['--model', 'models/toy', '--keys', keys, '--threads', '1', '--limits', redis.url];
+  const args = ['--model', 'models/toy', '--keys', keys, '--limits', redis.url];
   const starting = Array.from({ length: PROCESSES }, (_, i) =>
     startServing(args, path.join(home, `${i}`), { LORIKEET_METRICS_OPEN: '1' }),
   );

@@ -37,7 +37,9 @@ export function runnerOf(
   const cache = new KvCache(config, { slotCount, maxSeqLength, memory, scales });
   const limits = { capacity: slotCount, capacityBytes: 2 ** 30 };
   const slots = new AdapterSlots(config, limits, memory);
-  const sessions = new GraphSessions(served, maxSeqLength, { runtime: { provider }, memory });
+  // Idle threads would spin, while another test needs the core.
+  const runtime = { provider, intraOpThreads: 1 };
+  const sessions = new GraphSessions(served, maxSeqLength, { runtime, memory });
   t.after(() => sessions.release());
   return { config, cache, slots, runner: new ModelRunner({ config, sessions, cache, slots }) };
 }

@@ -29,7 +29,8 @@ export class CopyGraphs {
   get(name: string, build: () => Uint8Array): CopyGraph {
     let graph = this.#graphs.get(name);
     if (!graph) {
-      const session = createSessionSync(build(), { provider: this.provider });
+      // The device copies. Threads of the host would be one per core and graph.
+      const session = createSessionSync(build(), { provider: this.provider, intraOpThreads: 1 });
       graph = { session, binding: session.createBinding() };
       this.#graphs.set(name, graph);
     }
