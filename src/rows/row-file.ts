@@ -18,6 +18,7 @@ const FOREIGN = [
   ['UTF-16', 0, [0x00, 0x7b]],
 ] as const;
 const FORMATS = 'JSON lines, a JSON list or CSV in UTF-8, or Parquet';
+const LINES_ONLY = 'JSON lines in UTF-8';
 const PARQUET = 'PAR1';
 
 /** A Parquet file begins with its columns and ends with their description, so it cannot be read as a stream. */
@@ -59,7 +60,8 @@ export async function startFault(
   { isLines }: { isLines: boolean },
 ): Promise<string | undefined> {
   const head = await readHead(file);
-  const foreign = foreignFault(head);
+  const formats = isLines ? LINES_ONLY : FORMATS;
+  const foreign = foreignFault(head, formats);
   if (foreign !== undefined) return foreign;
   if (!isLines && rowFormatOf(head).kind !== 'lines') return undefined;
   const isWhole = head.length < HEAD_BYTES;
@@ -68,11 +70,11 @@ export async function startFault(
     .replace(/^\ufeff/u, '')
     .split('\n');
   const first = lines.findIndex((line) => line.trim() !== '');
-  if (first < 0) return isWhole ? `is empty; expected ${FORMATS}` : undefined;
+  if (first < 0) return isWhole ? `is empty; expected ${formats}` : undefined;
   // With one row among them, these are rows, and the job or batch lists all bad ones.
   const whole = isWhole ? lines : lines.slice(0, -1);
   if (first >= whole.length || whole.some(isJsonObject)) return undefined;
-  return `line ${first + 1} is not a JSON object; expected ${FORMATS}`;
+  return `line ${first + 1} is not a JSON object; expected ${formats}`;
 }
 
 /** Returns the first bytes of a file. */
@@ -82,11 +84,11 @@ export async function readHead(file: FileHandle): Promise<Buffer> {
 }
 
 /** Tells which other format a file has by its first bytes. Undefined: none that is known. */
-export function foreignFault(head: Uint8Array): string | undefined {
+export function foreignFault(head: Uint8Array, formats = FORMATS): string | undefined {
   const found = FOREIGN.find(([, offset, bytes]) =>
     Buffer.from(bytes).equals(head.subarray(offset, offset + bytes.length)),
   );
-  return found && `is ${found[0]}; expected ${FORMATS}`;
+  return found && `is ${found[0]}; expected ${formats}`;
 }
 
 function isJsonObject(text: string): boolean {
