@@ -143,8 +143,8 @@ export class JobService {
     { after, limit }: PageQuery,
   ): Promise<Page<StepSamples>> {
     const job = await this.get(tenant, id);
+    if (after !== undefined && !/^\d+$/.test(after)) throw unknownAfter();
     const step = after === undefined ? Number.POSITIVE_INFINITY : Number(after);
-    if (Number.isNaN(step)) throw unknownAfter();
     const samples = await this.#context.jobs.samples(job, step, limit + 1);
     return { items: samples.slice(0, limit), hasMore: samples.length > limit };
   }

@@ -17,6 +17,7 @@ const FOREIGN = [
   ['UTF-16', 0, [0xfe, 0xff]],
 ] as const;
 const FORMATS = 'JSON lines, a JSON list or CSV in UTF-8, or Parquet';
+const LINES_ONLY = 'JSON lines in UTF-8';
 const PARQUET = 'PAR1';
 
 /** A Parquet file begins with its columns and ends with their description, so it cannot be read as a stream. */
@@ -58,7 +59,8 @@ export async function startFault(
   { isLines }: { isLines: boolean },
 ): Promise<string | undefined> {
   const head = await readHead(file);
-  const foreign = foreignFault(head);
+  const formats = isLines ? LINES_ONLY : FORMATS;
+  const foreign = foreignFault(head, formats);
   if (foreign !== undefined) return foreign;
   if (!isLines && rowFormatOf(head).kind !== 'lines') return undefined;
   const isWhole = head.length < HEAD_BYTES;
@@ -67,11 +69,11 @@ export async function startFault(
     .replace(/^\ufeff/u, '')
     .split('\n');
   const first = lines.findIndex((line) => line.trim() !== '');
-  if (first < 0) return isWhole ? `is empty; expected ${FORMATS}` : undefined;
+  if (first < 0) return isWhole ? `is empty; expected ${formats}` : undefined;
   // With one row among them, these are rows, and the job or batch lists all bad ones.
   const whole = isWhole ? lines : lines.slice(0, -1);
   if (first >= whole.length || whole.some(isJsonObject)) return undefined;
-  return `line ${first + 1} is not a JSON object; expected ${FORMATS}`;
+  return `line ${first + 1} is not a JSON object; expected ${formats}`;
 }
 
 /** Returns the first bytes of a file. */
@@ -81,12 +83,12 @@ export async function readHead(file: FileHandle): Promise<Buffer> {
 }
 
 /** Tells which other format a file has by its first bytes. Undefined: none that is known. */
-export function foreignFault(head: Uint8Array): string | undefined {
+export function foreignFault(head: Uint8Array, formats = FORMATS): string | undefined {
   const [name] =
     FOREIGN.find(([, offset, bytes]) =>
       Buffer.from(bytes).equals(head.subarray(offset, offset + bytes.length)),
     ) ?? (isMarklessUtf16(head) ? ['UTF-16'] : []);
-  return name && `is ${name}; expected ${FORMATS}`;
+  return name && `is ${name}; expected ${formats}`;
 }
 
 /** Whether one of the first two bytes is 0: every file of rows begins with ASCII. */

@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import { spawnSync } from 'node:child_process';
 import { readdirSync } from 'node:fs';
+import { connect as connectSocket } from 'node:net';
+import { text } from 'node:stream/consumers';
 import { describe, test } from 'node:test';
 import { gzipSync } from 'node:zlib';
 import OpenAI, { toFile } from 'openai';
@@ -10,7 +12,7 @@ import type { FileObject } from '../../src/contracts/fine-tuning-api.ts';
 import { listKeys, wrapStore } from '../adapters/store/wrapped-store.ts';
 import { serveKeyed } from './keyed.ts';
 import { connect } from './openai-client.ts';
-import { assertRefused, readError, readOk, serve } from './served.ts';
+import { assertRefused, listen, readError, readOk, serve } from './served.ts';
 import { type FilesSideOptions, filesSide } from './with-jobs.ts';
 
 const MULTIPART = { 'content-type': 'multipart/form-data; boundary=x' };
@@ -118,6 +120,12 @@ describe('an upload', () => {
     ['a long field', withParts(['x', 'y'.repeat(1025)]), 'x'],
     ['another purpose', form(LINES, { purpose: 'vision' }), 'purpose'],
     ['an expiry of a minute', form(LINES, expiringAfter(60)), 'expires_after[seconds]'],
+    [
+      'an anchor alone',
+      withParts(['expires_after[anchor]', 'created_at']),
+      'expires_after[seconds]',
+    ],
+    ['seconds alone', withParts(['expires_after[seconds]', '3600']), 'expires_after[anchor]'],
   ];
   for (const [what, body, param, code = 'invalid_request', status = 400] of refused) {
     test(`is refused: ${what}`, async () => {
@@ -217,20 +225,45 @@ test('an upload is refused if a part has no name', async () => {
   }
 });
 
+const UPLOAD = 'POST /v1/files HTTP/1.1\r\nContent-Type: multipart/form-data; boundary=x';
+const purposePart = '--x\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n';
+const fileHead = '--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n';
+const twice = `${purposePart}${purposePart}${fileHead}`.padEnd(2 ** 20);
+const COMPLETION = 'POST /v1/completions HTTP/1.1\r\nContent-Type: application/json';
+const chunks = `10000\r\n${' '.repeat(2 ** 16)}\r\n`.repeat(32);
+const REFUSED_MIDWAY: readonly [what: string, status: number, head: string, body: string][] = [
+  ['an upload', 400, `${UPLOAD}\r\nContent-Length: ${twice.length}`, twice],
+  ['chunks', 413, `${COMPLETION}\r\nTransfer-Encoding: chunked`, `${chunks}0\r\n\r\n`],
+];
+for (const [what, status, head, body] of REFUSED_MIDWAY) {
+  test(`T12: a connection takes the next request after a refused body: ${what}`, async () => {
+    const { port } = await listen(serveFiles().app);
+    const socket = connectSocket(port, '127.0.0.1');
+    const next = 'GET /livez HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n';
+    socket.write(`${head}\r\nHost: localhost\r\n\r\n${body}${next}`);
+    const statuses = (await text(socket)).match(/(?<=HTTP\/1\.1 )\d+/g);
+    assert.deepEqual(statuses, [`${status}`, '200']);
+  });
+}
+
 describe('an uploaded file', () => {
   test('that holds no rows is refused with the line', async () => {
     const { upload } = serveFiles();
-    for (const [content, reason] of [
+    const all = 'JSON lines, a JSON list or CSV in UTF-8, or Parquet';
+    for (const [content, reason, formats = all, purpose = 'fine-tune'] of [
       ['', 'is empty'],
       ['\n \r\n', 'is empty'],
       ['no JSON at all', 'line 1 is not a JSON object'],
       ['\n\n1\n[]', 'line 3 is not a JSON object'],
       ['color,size\na,b\n', 'line 1 is not a JSON object'],
+      ['', 'is empty', 'JSON lines in UTF-8', 'batch'],
+      ['PK\x03\x04', 'is zip', 'JSON lines in UTF-8', 'batch'],
+      ['[{}]', 'line 1 is not a JSON object', 'JSON lines in UTF-8', 'batch'],
     ] as const) {
-      const response = await upload(form(content));
+      const response = await upload(form(content, { purpose }));
       const { message, param } = await readError(response);
       assert.deepEqual([response.status, param], [400, 'file'], content);
-      assert.ok(message.startsWith(`file: ${reason}; expected JSON lines`), message);
+      assert.equal(message, `file: ${reason}; expected ${formats}`);
     }
   });
 
@@ -252,10 +285,14 @@ describe('an uploaded file', () => {
     for (const content of ['\ufeff{}\r\n\r\n', '\n{}', long]) {
       assert.equal((await upload(form(content))).status, 200, content);
     }
-    const body = new FormData();
-    body.append('file', new Blob([LINES]), '../../etc/passwd');
-    body.append('purpose', 'fine-tune');
-    assert.equal((await readOk<FileObject>(await upload(body))).filename, 'passwd');
+    for (const [name, expected] of [
+      ['../../etc/passwd', 'passwd'],
+      ['😀'.repeat(200), '😀'.repeat(127)],
+    ] as const) {
+      const body = form(LINES);
+      body.set('file', new Blob([LINES]), name);
+      assert.equal((await readOk<FileObject>(await upload(body))).filename, expected);
+    }
   });
 
   test('of a tenant with as many files as it may have is refused until one is deleted', async () => {

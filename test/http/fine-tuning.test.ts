@@ -489,7 +489,13 @@ describe('lists', () => {
       [`/${id}/events`, `after=${ofOther}`, 'after'],
       [`/${id}/checkpoints`, 'after=nonsense', 'after'],
       [`/${id}/samples`, 'after=nonsense', 'after'],
+      [`/${id}/samples`, 'after=', 'after'],
+      [`/${id}/samples`, 'after=-1', 'after'],
       [`/${id}/samples`, 'step=3', 'step'],
+      ['', 'metadatax=1', 'metadatax'],
+      ['', 'metadata[]=1', 'metadata'],
+      ['', `metadata[${'k'.repeat(65)}]=1`, `metadata[${'k'.repeat(55)}`],
+      ['', 'metadata=null&metadata[a]=1', 'metadata'],
       ['', 'after=nonsense', 'after'],
       ['', `after=ftjob-${'f'.repeat(24)}`, 'after'],
     ]) {

@@ -51,7 +51,9 @@ async function* parquetRows(file: string): AsyncGenerator<Line> {
   const rows = readParquet(file);
   while (true) {
     const { done, value } = await rows.next().catch((error: Error) => {
-      throw new DatasetError(path.basename(file), `is damaged Parquet: ${error.message}`);
+      // The reader refuses with plain errors. Others, such as a TypeError, are about its code.
+      const detail = error.name === 'Error' ? `: ${error.message}` : '';
+      throw new DatasetError(path.basename(file), `is damaged Parquet${detail}`);
     });
     if (done) return;
     yield value;

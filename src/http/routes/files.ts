@@ -1,6 +1,7 @@
 // /v1/files: uploads for jobs and batches, and the files that these produced. A tenant sees only its own.
 import { z } from '@hono/zod-openapi';
 import { fieldError } from '../../common/errors.ts';
+import { addIssue } from '../../common/schema-issues.ts';
 import {
   isUploadPurpose,
   UPLOAD_PURPOSES,
@@ -25,18 +26,26 @@ import { toListResponse } from './api-objects.ts';
 const PATH = '/v1/files';
 const MAX_LIMIT = 10_000;
 
+const ANCHOR = 'expires_after[anchor]';
+const SECONDS = 'expires_after[seconds]';
+
 /** The form's fields as clients send them. */
-const uploadFields = z.strictObject({
-  // OpenAI's other purposes belong to features that this server lacks.
-  purpose: z.custom<UploadPurpose>(isUploadPurpose, {
-    error: ({ input }) =>
-      input === undefined
-        ? 'is required'
-        : 'must be fine-tune or batch; files have no other use here',
-  }),
-  'expires_after[anchor]': z.literal('created_at').optional(),
-  'expires_after[seconds]': integerText(...FILE_LIFE_S).optional(),
-});
+const uploadFields = z
+  .strictObject({
+    // OpenAI's other purposes belong to features that this server lacks.
+    purpose: z.custom<UploadPurpose>(isUploadPurpose, {
+      error: ({ input }) =>
+        input === undefined
+          ? 'is required'
+          : 'must be fine-tune or batch; files have no other use here',
+    }),
+    [ANCHOR]: z.literal('created_at', 'must be created_at').optional(),
+    [SECONDS]: integerText(...FILE_LIFE_S).optional(),
+  })
+  .superRefine(({ [ANCHOR]: anchor, [SECONDS]: seconds }, ctx) => {
+    if (anchor !== undefined && seconds === undefined) addIssue(ctx, 'is required', [SECONDS]);
+    if (anchor === undefined && seconds !== undefined) addIssue(ctx, 'is required', [ANCHOR]);
+  });
 
 /** The form as the API's document shows it. */
 const uploadForm = z
@@ -114,7 +123,7 @@ async function toNewFile({ fields, file }: UploadForm) {
   const values = validateBody(uploadFields, Object.fromEntries(fields));
   if (!file) throw fieldError('file', 'is required');
   await checkFileStart(file.path, values.purpose);
-  const seconds = values['expires_after[seconds]'];
+  const seconds = values[SECONDS];
   return {
     source: { file: file.path },
     byteSize: file.byteSize,

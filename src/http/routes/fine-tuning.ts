@@ -67,7 +67,7 @@ export function addFineTuningRoutes(app: App, deps: Deps, jobs: JobsSide): void 
     query: jobListQuery,
     response: json(fineTuningJobListSchema),
     async handle(c, query) {
-      const filter = readMetadataFilter(c.req.query());
+      const filter = readMetadataFilter(query);
       const page = await jobs.service.list(c.var.tenant.id, query, filter);
       return toListResponse(page, toJob);
     },

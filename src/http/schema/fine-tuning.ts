@@ -126,10 +126,12 @@ export const createJobSchema = z
 /** A checked body that creates a job. */
 export type CreateJobBody = z.infer<typeof createJobSchema>;
 
+const METADATA_PARAMETER = /^metadata(?:\[(.{1,64})\])?$/su;
+
 /** The query that lists jobs. `readMetadataFilter` reads its `metadata[key]` parameters. */
 export const jobListQuery = z.looseObject(pageQuery(20)).superRefine((query, ctx) => {
   const unknown = Object.keys(query).filter((name) => {
-    return name !== 'after' && name !== 'limit' && !name.startsWith('metadata');
+    return name !== 'after' && name !== 'limit' && !METADATA_PARAMETER.test(name);
   });
   if (unknown.length === 0) return;
   ctx.addIssue({ code: 'unrecognized_keys', keys: unknown, input: query });
@@ -144,19 +146,18 @@ export const samplesListQuery = z.strictObject(pageQuery(1));
 /** The query that lists checkpoints. */
 export const checkpointListQuery = z.strictObject(pageQuery(10));
 
-const METADATA_PARAMETER = /^metadata\[(.{1,64})\]$/su;
-
 /**
  * Reads `metadata[key]=value` from a query, as OpenAI's clients write it. Returns the pairs that a job must have, null
  * (`metadata=null`) for jobs without metadata, or undefined for all jobs.
  */
-export function readMetadataFilter(query: Readonly<Record<string, string>>): MetadataFilter {
-  if (query['metadata'] === 'null' || query['metadata'] === '') return null;
+export function readMetadataFilter(query: Readonly<Record<string, unknown>>): MetadataFilter {
   const pairs = Object.entries(query).flatMap(([name, value]) => {
     const key = METADATA_PARAMETER.exec(name)?.[1];
-    return key === undefined ? [] : [[key, value] as const];
+    return key === undefined ? [] : [[key, String(value)] as const];
   });
-  if (pairs.length > MAX_METADATA_PAIRS || 'metadata' in query) {
+  const { metadata } = query;
+  if (pairs.length === 0 && (metadata === 'null' || metadata === '')) return null;
+  if (pairs.length > MAX_METADATA_PAIRS || metadata !== undefined) {
     const fault = `must be null or at most ${MAX_METADATA_PAIRS} pairs, as metadata[key]=value`;
     throw fieldError('metadata', fault);
   }

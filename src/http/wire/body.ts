@@ -87,9 +87,19 @@ async function readBytes(
       chunks.push(value);
     }
   } catch (error) {
-    reader.cancel().catch(() => {}); // the sender may already be gone
+    void dropRest(reader);
     throw error instanceof ServeError ? error : endedEarly(error);
   }
+}
+
+/**
+ * Reads the rest of a refused body, so that its connection can take the next request. A cancelled stream would stay paused, and
+ * the HTTP adapter would cut the connection after a while, together with that request.
+ */
+export async function dropRest(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<void> {
+  try {
+    while (!(await reader.read()).done);
+  } catch {} // the sender is gone
 }
 
 /** Returns the error for a body whose sender is gone. */

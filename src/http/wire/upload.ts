@@ -12,7 +12,7 @@ import { diskRefusal, fieldError, ServeError } from '../../common/errors.ts';
 import { makeFolder } from '../../common/folders.ts';
 import { formatFileSize } from '../../common/format-bytes.ts';
 import { deadline, unlessAborted } from '../../common/waiting.ts';
-import { checkMediaType, endedEarly } from './body.ts';
+import { checkMediaType, dropRest, endedEarly } from './body.ts';
 
 /** The bounds of uploads. */
 export interface UploadOptions {
@@ -171,7 +171,7 @@ async function feed(
     parser.end();
     await unlessAborted(finished, idle.signal);
   } catch (error) {
-    reader?.cancel().catch(() => {}); // the sender may already be gone
+    if (reader) void dropRest(reader);
     parser.destroy();
     throw error;
   }
@@ -192,7 +192,8 @@ async function saveFile(
 ): Promise<UploadedFile> {
   await pipeline(stream, createWriteStream(file), { signal });
   if (stream.truncated) throw tooLarge(maxFileBytes);
-  const name = (filename ?? '').replace(/\p{C}/gu, '').slice(0, MAX_FILENAME_LENGTH);
+  // The cut may halve a surrogate pair, which is in \p{C}.
+  const name = (filename ?? '').slice(0, MAX_FILENAME_LENGTH).replace(/\p{C}/gu, '');
   return { path: file, filename: name || 'file', byteSize: stream.bytesRead };
 }
 

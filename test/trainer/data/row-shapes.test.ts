@@ -524,6 +524,10 @@ test('Parquet is read by the trainer, and left to it by readers of a stream', as
   const damaged = path.join(temporaryFolder(t), 'damaged.parquet');
   writeFileSync(damaged, bytes.subarray(0, 200));
   await assert.rejects(loadDataset(damaged, { encode, maxLength: 9 }), /is damaged Parquet/);
+  for (const content of ['PAR1', 'PAR1\0\0\0\0PAR1']) {
+    writeFileSync(damaged, content);
+    await assert.rejects(loadDataset(damaged, { encode, maxLength: 9 }), /is damaged Parquet$/);
+  }
   writeFileSync(damaged, Buffer.from(TWO_BILLION_ROWS, 'base64'));
   const tooMany = /is damaged Parquet: a row group has 2000000000 rows; at most 1048576 are read/;
   await assert.rejects(loadDataset(damaged, { encode, maxLength: 9 }), tooMany);
