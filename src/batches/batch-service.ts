@@ -22,10 +22,9 @@ export class BatchService {
   /** Creates a batch. Throws `ServeError` if its file cannot be used, or if the tenant has too many batches. */
   async create(tenant: string, request: NewBatch): Promise<BatchRecord> {
     const { batches, files, base, createId, now, maxActive } = this.#context;
-    await batches.refuseFrom(maxActive, tenant);
     await files.getUpload(tenant, request.inputFile, { param: 'input_file_id', purpose: 'batch' });
     const name = { tenant, id: createId('batch'), base };
-    const batch = await batches.create(newBatch(name, request, now()));
+    const batch = await batches.createBelow(maxActive, newBatch(name, request, now()));
     this.#wake(batch.id);
     return batch;
   }

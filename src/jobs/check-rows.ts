@@ -46,6 +46,8 @@ const LIMITS: RowCheckLimits = { timeMs: 2_000, maxBytes: 64 * 2 ** 20 };
 const MAX_LINE_BYTES = 64 * 1024;
 /** Milliseconds of work between two turns of the event loop. */
 const SLICE_MS = 3;
+/** Splitting this much takes about a slice, even if it is all blank lines. */
+const PIECE_BYTES = 4096;
 
 /** The lines of a file so far. */
 interface RowCheckResult {
@@ -115,15 +117,11 @@ export class RowChecks {
     const { signal } = late;
     try {
       const { body } = await this.#files.open(tenant, id, { signal });
-      const lines = readRows(bounded(body, this.#limits.maxBytes), MAX_LINE_BYTES);
-      let sliceEndMs = this.#clock.now() + SLICE_MS;
-      for await (const line of lines) {
+      const slices = new Slices(this.#clock, endMs);
+      const pieces = toPieces(body, this.#limits.maxBytes, slices);
+      for await (const line of readRows(pieces, MAX_LINE_BYTES)) {
         addLine(result, line, objective);
-        const nowMs = this.#clock.now();
-        if (nowMs >= endMs) return { ...result, isWhole: false };
-        if (nowMs < sliceEndMs) continue;
-        await setImmediate();
-        sliceEndMs = this.#clock.now() + SLICE_MS;
+        await slices.rest();
       }
       return result;
     } catch (error) {
@@ -175,15 +173,41 @@ export function excessDetail(examples: number, { param, objective }: RowUse): st
 /** A limit was reached before the end of the file. */
 class BoundReached extends Error {}
 
-/** Throws `BoundReached` in place of the chunk that exceeds the bound. */
-async function* bounded(
+/** Gives the event loop a turn after each slice of work. */
+class Slices {
+  readonly #clock: Clock;
+  readonly #endMs: number;
+  #sliceEndMs: number;
+
+  constructor(clock: Clock, endMs: number) {
+    this.#clock = clock;
+    this.#endMs = endMs;
+    this.#sliceEndMs = clock.now() + SLICE_MS;
+  }
+
+  /** Waits if the slice is over. Throws `BoundReached` if the time is over. */
+  async rest(): Promise<void> {
+    const nowMs = this.#clock.now();
+    if (nowMs >= this.#endMs) throw new BoundReached();
+    if (nowMs < this.#sliceEndMs) return;
+    await setImmediate();
+    this.#sliceEndMs = this.#clock.now() + SLICE_MS;
+  }
+}
+
+/** Yields a file in pieces with rests between them. Throws `BoundReached` in place of the chunk that exceeds the bound. */
+async function* toPieces(
   chunks: AsyncIterable<Uint8Array>,
   maxBytes: number,
+  slices: Slices,
 ): AsyncGenerator<Uint8Array> {
   let byteSize = 0;
   for await (const chunk of chunks) {
     byteSize += chunk.length;
     if (byteSize > maxBytes) throw new BoundReached();
-    yield chunk;
+    for (let start = 0; start < chunk.length; start += PIECE_BYTES) {
+      yield chunk.subarray(start, start + PIECE_BYTES);
+      await slices.rest();
+    }
   }
 }

@@ -55,22 +55,22 @@ export class JobService {
     const { id: tenant } = owner;
     const earlier = await this.#findRepeated(tenant, repeated);
     if (earlier) return earlier;
+    const { jobs, limits, base, createId, now } = this.#context;
     try {
-      await this.#context.jobs.refuseFrom(this.#context.limits.maxActive, tenant);
+      await jobs.refuseFrom(limits.maxActive, tenant);
       await this.check(owner, newJob);
+      const newId = createId('ftjob');
+      const id = repeated ? await this.#keyUses.take(tenant, repeated, newId) : newId;
+      const state = newState({ tenant, id, base, request: withSeed(newJob), nowMs: now() });
+      const job = await jobs.createBelow(limits.maxActive, state);
+      this.#wake(id);
+      return job;
     } catch (error) {
       // A concurrent request with this key may have created the very job that exceeds the limit.
       const twin = await this.#findRepeated(tenant, repeated);
       if (twin) return twin;
       throw error;
     }
-    const { jobs, base, createId, now } = this.#context;
-    const newId = createId('ftjob');
-    const id = repeated ? await this.#keyUses.take(tenant, repeated, newId) : newId;
-    const request = withSeed(newJob);
-    const job = await jobs.create(newState({ tenant, id, base, request, nowMs: now() }));
-    this.#wake(id);
-    return job;
   }
 
   async #findRepeated(

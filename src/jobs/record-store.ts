@@ -88,6 +88,8 @@ export class RecordStore<R extends LeasedRecord> {
   readonly #marked = new LRUCache<string, { readonly code: number; readonly atMs: number }>(
     entryLimit(MAX_MARKED),
   );
+  /** The last creation of each tenant. The next one waits for it, and counts its record. */
+  readonly #creations = new Map<string, Promise<R>>();
 
   constructor(store: GuardedStore, kind: RecordKind<R>, clock: Clock = systemClock) {
     this.store = store;
@@ -108,6 +110,26 @@ export class RecordStore<R extends LeasedRecord> {
   async create(record: R): Promise<R> {
     await this.store.put(this.#markKey(record), this.#markOf(record));
     return (await this.#records.create(this.#keyOf(record), record)).value;
+  }
+
+  /**
+   * Creates a record. Throws `ServeError` if its tenant has `limit` unfinished ones. Other servers may each see room for one
+   * more.
+   */
+  async createBelow(limit: number, record: R): Promise<R> {
+    const { tenant } = record;
+    const last = this.#creations.get(tenant);
+    const creation = (async () => {
+      await last?.catch(() => {});
+      await this.refuseFrom(limit, tenant);
+      return this.create(record);
+    })();
+    this.#creations.set(tenant, creation);
+    try {
+      return await creation;
+    } finally {
+      if (this.#creations.get(tenant) === creation) this.#creations.delete(tenant);
+    }
   }
 
   /** Returns a record, or undefined if there is none. */
@@ -210,7 +232,7 @@ export class RecordStore<R extends LeasedRecord> {
     return (await this.marks()).filter((mark) => mark.tenant === tenant).length;
   }
 
-  /** Throws `ServeError` if the tenant has this many unfinished records. Concurrent requests may each see room for one more. */
+  /** Throws `ServeError` if the tenant has this many unfinished records. */
   async refuseFrom(limit: number, tenant: string): Promise<void> {
     if ((await this.countActive(tenant)) < limit) return;
     const message = `You have ${limit} unfinished ${this.#kind.plural}, which is the limit. Wait for one to finish, or cancel one.`;

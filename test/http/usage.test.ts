@@ -158,6 +158,7 @@ test('other parameters are refused by their names', async () => {
   for (const [query, param] of [
     ['', 'start_time'],
     [`start_time=${DAY}&bucket_width=1h`, 'bucket_width'],
+    [`start_time=${DAY}&end_time=${DAY}`, 'end_time'],
     [`start_time=${DAY}&group_by=user_id`, 'group_by[0]'],
     [`start_time=${DAY}&limit=32`, 'limit'],
     [`start_time=${DAY}&api_key_ids=a`, 'api_key_ids'],

@@ -254,8 +254,10 @@ describe('its owner', () => {
 
   test('has no more unfinished jobs than the limit', async () => {
     const server = openServer(createMemoryStore(), { limits: { maxActive: 2 } });
-    const first = await server.create();
-    await server.create();
+    const results = await Promise.allSettled([server.create(), server.create(), server.create()]);
+    const statuses = results.map(({ status }) => status);
+    assert.deepEqual(statuses, ['fulfilled', 'fulfilled', 'rejected']);
+    const [first] = (await server.service.list('acme', { limit: 1 })).items;
     await assert.rejects(server.create(), {
       status: 429,
       retryAfterS: 60,
@@ -264,7 +266,7 @@ describe('its owner', () => {
     const rival = { ...ACME, id: 'rival' };
     const trainingFile = await upload(server.files, {}, 'rival');
     await server.service.create(rival, request(trainingFile));
-    await server.service.act('acme', first.id, 'cancel');
+    await server.service.act('acme', first!.id, 'cancel');
     server.worker.start();
     await until('room', () => server.create().catch(() => undefined));
   });
