@@ -50,7 +50,7 @@ export interface InspectableModel extends ProbedModel {
 }
 
 /**
- * Reads the artifact's weights into memory and builds its graphs. The artifact may be closed afterwards.
+ * Reads the weights into memory and builds the graphs. The artifact must stay open, because rows of its embedding may be read later.
  * @throws FileError if the adapter's initial weights do not fit its settings
  */
 export function createTrainModel(artifact: Artifact, options: TrainModelOptions): InspectableModel {

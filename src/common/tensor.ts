@@ -47,25 +47,49 @@ export interface TensorSource extends Disposable {
   readonly infos: ReadonlyMap<string, TensorInfo>;
   /** Throws `FileError` if there is no tensor of that name. */
   read(name: string): Tensor;
+  /** Reads one row of a matrix, without the others if the tensor is stored in a file as it is. Throws like `read`. */
+  readRow(name: string, row: number): Tensor;
   close(): void;
+}
+
+/** How a source reads rows and ends. */
+interface SourceOptions<Info> {
+  /** Absent: rows are cut out of the tensors that `readTensor` returns. */
+  readonly readRow?: (name: string, info: Info, row: number) => Tensor;
+  readonly close?: () => void;
 }
 
 /** Creates a source. `readTensor` gets only names of `infos`. */
 export function createTensorSource<Info extends TensorInfo>(
   infos: ReadonlyMap<string, Info>,
   readTensor: (name: string, info: Info) => Tensor,
-  close: () => void = () => {},
+  { readRow, close = () => {} }: SourceOptions<Info> = {},
 ): TensorSource {
+  const infoOf = (name: string): Info => {
+    const info = infos.get(name);
+    if (!info) throw new FileError(name, 'is missing from the weights');
+    return info;
+  };
   return {
     infos,
-    read(name) {
-      const info = infos.get(name);
-      if (!info) throw new FileError(name, 'is missing from the weights');
-      return readTensor(name, info);
+    read: (name) => readTensor(name, infoOf(name)),
+    readRow(name, row) {
+      const info = infoOf(name);
+      if (readRow) return readRow(name, info, row);
+      const { begin, byteLength, ...rest } = rowExtent(info, row);
+      return { ...rest, data: readTensor(name, info).data.subarray(begin, begin + byteLength) };
     },
     close,
     [Symbol.dispose]: close,
   };
+}
+
+/** Returns the type and shape of a row of a matrix, and the position of its bytes in the matrix. */
+export function rowExtent({ dtype, shape }: TensorInfo, row: number) {
+  const [rows, cols] = shape as readonly [number, number];
+  assert(shape.length === 2 && row < rows, `row ${row} is outside of [${shape}]`);
+  const byteLength = cols * DTYPE_BYTES[dtype];
+  return { dtype, shape: [cols], begin: row * byteLength, byteLength };
 }
 
 /** The product of the dimensions. */

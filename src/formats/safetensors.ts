@@ -7,6 +7,7 @@ import {
   createTensorSource,
   DTYPE_BYTES,
   elementCount,
+  rowExtent,
   type Tensor,
   type TensorSource,
 } from '../common/tensor.ts';
@@ -66,7 +67,12 @@ export function openSafetensors(
   const read = (_: string, { dtype, shape, begin, byteLength }: TensorExtent): Tensor => {
     return { dtype, shape, data: readAt(file, begin, byteLength) };
   };
-  return { ...createTensorSource(tensors, read, () => closeSync(file)), metadata };
+  const readRow = (name: string, matrix: TensorExtent, row: number): Tensor => {
+    const { begin, ...extent } = rowExtent(matrix, row);
+    return read(name, { ...extent, begin: matrix.begin + begin });
+  };
+  const close = () => closeSync(file);
+  return { ...createTensorSource(tensors, read, { readRow, close }), metadata };
 }
 
 /** Tensors to write. */

@@ -94,7 +94,9 @@ function joinShards(shards: readonly TensorSource[]): TensorSource {
   const close = () => {
     for (const shard of shards) shard.close();
   };
-  return createTensorSource(infos, (name) => owners.get(name)!.read(name), close);
+  const readRow = (name: string, _: TensorInfo, row: number) =>
+    owners.get(name)!.readRow(name, row);
+  return createTensorSource(infos, (name) => owners.get(name)!.read(name), { readRow, close });
 }
 
 function readText(dir: string, name: string): string {

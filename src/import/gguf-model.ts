@@ -219,7 +219,7 @@ function createSource({ file, architecture, family, shape }: Source): TensorSour
     const values = permutedHeads ? unpermuteRows(stored, dims, permutedHeads) : stored;
     return fromFloat32(offset ? values.map((value) => value - offset) : values, dims, 'BF16');
   };
-  return createTensorSource(infos, read, () => file.close());
+  return createTensorSource(infos, read, { close: () => file.close() });
 }
 
 /**

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
+import { AssertionError } from '../../src/common/assert.ts';
 import { FileError } from '../../src/common/errors.ts';
 import { type Tensor, toFloat32 } from '../../src/common/tensor.ts';
 import {
@@ -11,6 +12,7 @@ import {
   serializeSafetensors,
   writeSafetensors,
 } from '../../src/formats/safetensors.ts';
+import { openFolder } from '../../src/import/folder.ts';
 import { temporaryFolder } from '../fixtures.ts';
 import { sharedPath, skipUnless } from '../shared.ts';
 
@@ -47,6 +49,35 @@ test('written tensors are read back, in memory and from disk', async () => {
   assert.deepEqual(contents(read), contents(tensors));
   assert.throws(() => opened.read('c.weight'), FileError);
   opened.close();
+});
+
+test('a row is read alone as it is in its matrix, from memory, a file and shards', async () => {
+  const data = Uint8Array.from({ length: 3 * 2 * 2 }, (_, i) => i + 1);
+  const matrix = new Map<string, Tensor>([['m', { dtype: 'BF16', shape: [3, 2], data }]]);
+  const shards = path.join(folder, 'shards');
+  mkdirSync(shards);
+  const [first, second] = ['1.safetensors', '2.safetensors'];
+  await writeSafetensors(path.join(shards, first), memorySource(tensors));
+  await writeSafetensors(path.join(shards, second), memorySource(matrix));
+  const owners = [...[...tensors.keys()].map((name) => [name, first]), ['m', second]];
+  const weight_map = Object.fromEntries(owners);
+  writeFileSync(path.join(shards, 'model.safetensors.index.json'), JSON.stringify({ weight_map }));
+  writeFileSync(path.join(shards, 'config.json'), '{}');
+  const sources = [
+    memorySource(matrix),
+    openSafetensors(path.join(shards, second)),
+    openFolder(shards).tensors,
+  ];
+  for (const source of sources) {
+    for (const row of [0, 1, 2]) {
+      const { dtype, shape, data: found } = source.readRow('m', row);
+      assert.deepEqual([dtype, shape], ['BF16', [2]]);
+      assert.deepEqual([...found], [...data.subarray(4 * row, 4 * row + 4)]);
+    }
+    assert.throws(() => source.readRow('m', 3), AssertionError);
+    assert.throws(() => source.readRow('n', 0), FileError);
+    source.close();
+  }
 });
 
 test('the same tensors give the same bytes in any order, each tensor aligned to its dtype', () => {

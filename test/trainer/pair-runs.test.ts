@@ -107,7 +107,7 @@ test('a plan counts both outputs of a pair and shows them', async (t) => {
   assert.deepEqual(pluck(plan.firstBatch.slice(0, 2), 'side'), ['preferred', 'non_preferred']);
   const learned = plan.firstBatch[1]!.spans.find(({ isLearned }) => isLearned)!;
   assert.match(plan.firstBatch[1]!.text.slice(learned.start, learned.end), /It is red/);
-  const text = planText(run, prepared, artifact);
+  const text = planText(run, prepared, artifact, { bytes: 1e12, source: 'machine' });
   assert.match(text, /32 pairs/);
   assert.match(text, /dpo, loss sigmoid, beta 0.5/);
 });

@@ -155,6 +155,16 @@ test('the recommended run takes as much as the plan says of the same run, and th
   }
 });
 
+test('a plan warns of a run that needs more memory than there is', async (t) => {
+  const data = rows(t, Array(12).fill(chat('What is the sky?', 'It is blue.')));
+  const planIn = async (memory: number) => (await wholePlanOf({ data }, { memory })).text;
+  assert.match(
+    await planIn(1e8),
+    /^Warning {2}there are only 0\.10 GB .* may be killed; use smaller/m,
+  );
+  assert.doesNotMatch(await planIn(1e9), /may be killed/);
+});
+
 test('a recommended run fits although it keeps as many activations as its memory allows', async () => {
   for (const size of ['135M', '1.5B', '8B', '1T']) {
     const recommendIn = async (memory: number) =>

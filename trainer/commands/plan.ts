@@ -188,7 +188,7 @@ export async function planRun(
       `completions: training takes about ${gb(run.memory.total)} with the engine that samples ${size.slots} completions of up to ${size.maxSeqLength} tokens together, and there are ${gb(limit.bytes)} (${limit.source}). Lower completions, completionLength or batchSize, or raise the memory limit.`,
     );
   }
-  return { run, estimated, text: planText(run, prepared, artifact) };
+  return { run, estimated, text: planText(run, prepared, artifact, limit) };
 }
 
 /** Returns the bytes of activations that a run which recomputes may keep on this machine. */

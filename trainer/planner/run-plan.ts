@@ -1,4 +1,6 @@
 // Plans a run before it starts: its rows, steps, adapter, memory and time, as numbers, as text and for the API.
+
+import type { MemoryLimit } from '../../src/common/memory-limit.ts';
 import { elementCount } from '../../src/common/tensor.ts';
 import type { Preference } from '../../src/contracts/preference-settings.ts';
 import type { Sampling } from '../../src/contracts/reinforcement-settings.ts';
@@ -260,7 +262,12 @@ function validationWorkload({ validation, settings, sampling }: PreparedRun): Wo
 }
 
 /** Formats the plan as text. */
-export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifact): string {
+export function planText(
+  plan: RunPlan,
+  prepared: PreparedRun,
+  artifact: Artifact,
+  limit: MemoryLimit,
+): string {
   const { settings, adapter, job, preference, sampling } = prepared;
   const [rows, sequences] = preference
     ? ['pairs', 'pairs']
@@ -312,6 +319,14 @@ export function planText(plan: RunPlan, prepared: PreparedRun, artifact: Artifac
     ],
     ['More', `memory buys: ${moreText(memory.more)}`],
     ['Time', plan.secondsRange.map(duration).join(' to ')],
+    ...(memory.total > limit.bytes
+      ? [
+          [
+            'Warning',
+            `there are only ${gb(limit.bytes)} (${limit.source}), so the run may be killed; use smaller batches, shorter rows or a smaller base`,
+          ],
+        ]
+      : []),
     ...prepared.warnings.map(({ cause, cure }) => ['Warning', `${cause}; ${cure}`]),
   ]
     .map(([name, text]) => `${name!.padEnd(8)} ${text}`)

@@ -1,8 +1,8 @@
 // The base model's weights in memory, as the graphs read them: float32 tensors by graph name. NF4 codes stay packed. The
-// linears of the current segment are unpacked into one scratch buffer, and the next segment's into another. The embedding keeps
-// the checkpoint's type unless a graph reads it, for example because it is also the head.
+// linears of the current segment are unpacked into one scratch buffer, and the next segment's into another. The embedding stays in
+// its file unless a graph reads it, for example because it is also the head.
 
-import { DTYPE_BYTES, decodeFloats, type Tensor, toFloat32 } from '../../src/common/tensor.ts';
+import { decodeFloats, type TensorSource, toFloat32 } from '../../src/common/tensor.ts';
 import { type Artifact, denseValues, readLinear } from '../../src/import/artifact.ts';
 import type { Nf4Linear } from '../../src/import/bitsandbytes.ts';
 import { embeddingName, expectedTensors, headName, weightName } from '../../src/model/names.ts';
@@ -47,8 +47,8 @@ interface BaseWeightsOptions {
 
 /** The frozen weights of the base, unpacked when a graph needs them. */
 export class BaseWeights {
-  /** The embedding in the checkpoint's type, until it is needed in float32. */
-  #embedding: Tensor | undefined;
+  /** Where rows of the embedding are read. */
+  readonly #tensors: TensorSource;
   readonly #dense = new Map<string, OrtTensor<'float32'>>();
   /** Weights in per-token form, by graph input. */
   readonly #rowInt8 = new Map<string, OrtTensor>();
@@ -63,6 +63,7 @@ export class BaseWeights {
 
   constructor(artifact: Artifact, { blocksPerSegment, compute, head, onRead }: BaseWeightsOptions) {
     const { config, tensors } = artifact;
+    this.#tensors = tensors;
     this.#blocksPerSegment = blocksPerSegment;
     this.#targets = targetNames(config);
     const linears = new Map(
@@ -72,11 +73,10 @@ export class BaseWeights {
     for (const [i, [name, shape]] of expected.entries()) {
       onRead?.(i, expected.length);
       if (name === headName && head.matrix !== headName) continue; // a classifier uses its own head instead
+      if (name === embeddingName) continue;
       const module = linears.get(name);
       const linear = module ? readLinear(artifact, module) : undefined;
-      if (name === embeddingName) {
-        this.#embedding = tensors.read(name);
-      } else if (linear && compute === 'int8') {
+      if (linear && compute === 'int8') {
         this.#addRowInt8(name, shape, denseValues(linear));
       } else if (linear?.kind === 'nf4') {
         const { packed, absmax, rows, cols } = linear;
@@ -110,10 +110,10 @@ export class BaseWeights {
 
   /** Returns a float32 weight by its checkpoint name; undefined if it is packed. */
   dense(name: string): OrtTensor<'float32'> | undefined {
-    if (name === embeddingName && this.#embedding) {
-      const values = toFloat32(this.#embedding) as Float32Array<ArrayBuffer>;
-      this.#dense.set(name, hostTensor('float32', this.#embedding.shape, values));
-      this.#embedding = undefined;
+    if (name === embeddingName && !this.#dense.has(name)) {
+      const table = this.#tensors.read(name);
+      const values = toFloat32(table) as Float32Array<ArrayBuffer>;
+      this.#dense.set(name, hostTensor('float32', table.shape, values));
     }
     return this.#dense.get(name);
   }
@@ -121,15 +121,9 @@ export class BaseWeights {
   /** Writes a token's row of the embedding to `into` [D]. */
   embed(id: number, into: Float32Array): void {
     const width = into.length;
-    if (!this.#embedding) {
-      const table = this.#dense.get(embeddingName)!;
-      into.set(table.data.subarray(id * width, (id + 1) * width));
-      return;
-    }
-    const { dtype, data } = this.#embedding;
-    const byteLength = width * DTYPE_BYTES[dtype];
-    const row = data.subarray(id * byteLength, (id + 1) * byteLength);
-    decodeFloats({ dtype, shape: [width], data: row }, into);
+    const table = this.#dense.get(embeddingName);
+    if (table) into.set(table.data.subarray(id * width, (id + 1) * width));
+    else decodeFloats(this.#tensors.readRow(embeddingName, id), into);
   }
 
   /**

@@ -22,17 +22,16 @@ const PACKED = 4.5 / 8;
 /** The linears of the current and the next segment are unpacked. */
 const SCRATCHES = 2;
 
-/** Bytes per weight of an embedding that is only looked up, in nearly all checkpoints. */
-const LOOKED_UP = 2;
-
-/** Returns the bytes of a base's weights. The per-token scales are too few to count. */
+/**
+ * Returns the bytes of a base's weights. The per-token scales are too few to count, and an embedding that is only looked up stays
+ * on the disk.
+ */
 export function weightBytes(config: DecoderConfig, form: WeightForm): WeightBytes {
   const { method, compute, blocksPerSegment } = form;
   const { parameters, linearWeights: linears, layers } = sizeOfConfig(config);
   if (method === 'full') return { held: FLOAT * parameters, scratch: 0 };
   const table = config.vocabSize * config.hiddenSize;
-  const saved = config.tiedEmbeddings ? 0 : (FLOAT - LOOKED_UP) * table;
-  const rest = FLOAT * (parameters - linears) - saved;
+  const rest = FLOAT * (parameters - linears - (config.tiedEmbeddings ? 0 : table));
   if (compute === 'int8') return { held: rest + linears + table, scratch: 0 };
   if (method === 'lora') return { held: rest + FLOAT * linears, scratch: 0 };
   return {

@@ -161,7 +161,7 @@ function unpackedSource(
     if (!linear) return source.read(name);
     return fromFloat32(linear.form.read(source, linear.module), shape, 'F32');
   };
-  return createTensorSource(infos, read, () => source.close());
+  return createTensorSource(infos, read, { close: () => source.close() });
 }
 
 function scaledForms(size: ScaleBlock | undefined): PackedForm[] {
