@@ -18,6 +18,8 @@ export interface Preference {
   readonly labelSmoothing: number;
 }
 
+/** At this value, a margin of 0.1 nats is as good as certainty. */
+const MAX_BETA = 100;
 /** TRL's defaults. */
 export const DEFAULT_PREFERENCE: Preference = { loss: 'sigmoid', beta: 0.1, labelSmoothing: 0 };
 
@@ -32,7 +34,7 @@ export const PREFERENCE_SETTINGS = {
     api: { name: 'method.type' },
   },
   beta: {
-    schema: z.number().positive(),
+    schema: z.number().positive().max(MAX_BETA),
     help: 'dpo: how strongly the model is kept near the one it starts from',
     fallback: String(DEFAULT_PREFERENCE.beta),
     api: {

@@ -25,6 +25,8 @@ export const MAX_LABELS = 1024;
 export const MAX_LABEL_LENGTH = 256;
 /** The largest seed that OpenAI's API allows. */
 const MAX_SEED = 2_147_483_647;
+/** No gradient is clipped at this norm. */
+const MAX_GRADIENT_NORM = 1e12;
 /** Days of training at any speed. More is a typo. */
 const MAX_STEPS = 10_000_000;
 /** The server reads an adapter_config.json of up to 64 KiB, with expressions of up to 2,048 characters. */
@@ -291,7 +293,7 @@ export const TRAINING_SETTINGS = {
     help: 'weight decay, except for norms and biases',
   },
   maxGradNorm: {
-    schema: z.number().positive(),
+    schema: z.number().positive().max(MAX_GRADIENT_NORM),
     default: 1,
     help: 'gradients are clipped to this norm',
   },
