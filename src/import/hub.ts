@@ -260,9 +260,10 @@ function interrupted(id: string, cause: unknown): FetchError {
 function httpError(id: string, cause: HubApiError, commit?: string): FetchError {
   const { statusCode } = cause;
   const isHidden = statusCode === 401 || statusCode === 403 || statusCode === 404;
-  const pin = commit
-    ? `, or its commit ${commit} is gone (\`lorikeet import ${id}\` takes the newest)`
-    : '';
+  const pin =
+    commit && statusCode === 404
+      ? `, or its commit ${commit} is gone (\`lorikeet import ${id}\` takes the newest)`
+      : '';
   const reason = isHidden
     ? `the hub has no such model, or it is private or gated and needs HF_TOKEN${pin} (HTTP ${statusCode})`
     : `the hub answered HTTP ${statusCode}`;

@@ -88,7 +88,16 @@ export function foreignFault(head: Uint8Array, formats = FORMATS): string | unde
     FOREIGN.find(([, offset, bytes]) =>
       Buffer.from(bytes).equals(head.subarray(offset, offset + bytes.length)),
     ) ?? (isMarklessUtf16(head) ? ['UTF-16'] : []);
-  return name && `is ${name}; expected ${formats}`;
+  if (name) return `is ${name}; expected ${formats}`;
+  if (!hasBareCr(head)) return undefined;
+  return 'ends its lines with CR alone; save it with line ends of LF or CRLF';
+}
+
+/** Whether this is CSV whose lines end with CR, as old spreadsheets for the Mac write them. */
+function hasBareCr(head: Uint8Array): boolean {
+  const text = Buffer.from(head).toString();
+  if (!text.includes('\r') || text.includes('\n')) return false;
+  return rowFormatOf(Buffer.from(text.replaceAll('\r', '\n'))).kind === 'csv';
 }
 
 /** Whether one of the first two bytes is 0: every file of rows begins with ASCII. */

@@ -110,6 +110,7 @@ describe('an upload', () => {
     ['gzip', form(gzipSync(LINES)), 'file'],
     ['zip', form(Buffer.from('PK\x03\x04rest', 'latin1')), 'file'],
     ['UTF-16', form(Buffer.from(`\ufeff${LINES}`, 'utf16le')), 'file'],
+    ['CSV with CR', form('prompt,completion\ra,b\r'), 'file'],
     ['UTF-16 without a mark', form(Buffer.from(LINES, 'utf16le')), 'file'],
     ['tar', form(Buffer.from(`${'a'.repeat(257)}ustar`)), 'file'],
     ['too large', form('x'.repeat(LIMIT + 1)), 'file', 'payload_too_large', 413],

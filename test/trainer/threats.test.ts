@@ -93,6 +93,7 @@ const REFUSED: readonly (readonly [name: string, content: string | Uint8Array, s
   ['B61: zip', Buffer.from('PK\u0003\u0004rows'), /is zip/],
   ['B61: UTF-16', Buffer.from(`\ufeff${ROW}`, 'utf16le'), /is UTF-16/],
   ['B61: UTF-16 without a mark', Buffer.from(ROW, 'utf16le'), /is UTF-16/],
+  ['B61: CSV with CR', Buffer.from('prompt,completion\ra,b\r'), /ends its lines with CR alone/],
   ['B61: CSV in UTF-16', Buffer.from('prompt,completion\na,b\n', 'utf16le'), /is UTF-16/],
   ['B61: Latin-1', Buffer.from(chat('é', 'è'), 'latin1'), /line 1: is not UTF-8/],
   ['B62: a wrong role', clown, /line 1: messages\[0\]\.role: is not one of/],
