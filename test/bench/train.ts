@@ -2,6 +2,8 @@
 // Environment: LORIKEET_PYTHON (a Python that has torch, transformers and peft), LORIKEET_HOME (where the bases lie; they
 // are imported there if absent). What is missing is skipped and said.
 // Arguments: --method lora|qlora  --compute float32|int8  --rounds N  --steps N  --json FILE
+//   --model DIR (a base that was imported with --quantization none)  --rows N  --length N (of a step)
+//   --only TEXT,… (cases whose title contains one of these)
 
 import { existsSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
@@ -38,13 +40,17 @@ const TARGETS = {
 const options = readOptions({
   method: 'lora',
   compute: 'float32',
+  model: undefined,
+  rows: 8,
+  length: 160,
+  only: '',
   rounds: 3,
   steps: 3,
   json: undefined,
 });
 const method = options.method === 'qlora' ? 'qlora' : 'lora';
 const compute = options.compute === 'int8' ? 'int8' : 'float32';
-const { steps } = options;
+const { rows, length, steps } = options;
 const { LORIKEET_PYTHON: python } = process.env;
 // Lorikeet refuses settings that it does not know.
 delete process.env['LORIKEET_PYTHON'];
@@ -81,6 +87,13 @@ async function main(): Promise<void> {
 }
 
 async function importBase(quantization: 'none' | 'nf4'): Promise<string> {
+  const { model } = options;
+  if (model !== undefined) {
+    if (quantization === 'none') return model;
+    const dir = path.join(scratch, 'nf4');
+    await importModel(model, dir, { quantization, doubleQuantization: true });
+    return dir;
+  }
   const name = quantization === 'none' ? `${MODEL}-unquantized` : MODEL;
   const dir = path.join(loadConfig().home, 'models', name);
   if (existsSync(dir)) return dir;
@@ -105,7 +118,7 @@ function listCases(): Case[] {
   ];
   const whole = ways.map(({ recompute, words, limits }) => ({
     title: `all tokens, activations ${words}`,
-    load: { method, compute, recompute, steps } as const,
+    load: { method, compute, recompute, rows, length, steps } as const,
     speed: atLeast(limits.speed, 'ratio'),
     memory: atMost(limits.memory, 'ratio'),
   }));
@@ -115,11 +128,12 @@ function listCases(): Case[] {
     if (!chat) return [];
     return ways.map(({ recompute, words }) => ({
       title: `answers of ${folder}, activations ${words}`,
-      load: { method, compute, recompute, chat, steps } as const,
+      load: { method, compute, recompute, rows, length, chat, steps } as const,
       speed: CHAT_TARGET,
     }));
   });
-  return [...whole, ...chats];
+  const chosen = options.only.split(',');
+  return [...whole, ...chats].filter(({ title }) => chosen.some((text) => title.includes(text)));
 }
 
 async function note(title: string, measuring: Promise<TrainResult>): Promise<TrainResult> {

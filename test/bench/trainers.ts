@@ -1,5 +1,5 @@
 // The trainers that are compared, each case in a process of its own: its peak memory is that case's alone. Both do one
-// step that is not counted, then as many as asked, on eight sequences: LoRA of rank 16 on all linears.
+// step that is not counted, then as many as asked: LoRA of rank 16 on all linears.
 import { execFile } from 'node:child_process';
 import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
@@ -9,8 +9,6 @@ import { seededRandom } from '../fixtures.ts';
 
 const run = promisify(execFile);
 
-const BATCH = 8;
-const LENGTH = 160;
 const RANK = 16;
 const THREADS = availableParallelism();
 
@@ -20,7 +18,10 @@ export interface TrainCase {
   readonly compute: 'float32' | 'int8';
   /** Activations are computed again in the backward pass: peft's gradient checkpointing. */
   readonly recompute: boolean;
-  /** A JSONL file whose first eight rows are trained, answers only. Absent: 8 x 160 tokens, all of them. */
+  readonly rows: number;
+  /** The most tokens of a row. */
+  readonly length: number;
+  /** A JSONL file whose first rows are trained, answers only. Absent: random rows, all of their tokens. */
   readonly chat?: string;
   /** Optimizer steps that are counted. */
   readonly steps: number;
@@ -35,12 +36,12 @@ export interface TrainResult {
 /** `lorikeet train`, as a user runs it. @param scratch where the job and its run are written */
 export async function measureLorikeet(
   modelDir: string,
-  { method, compute, recompute, chat, steps }: TrainCase,
+  { method, compute, recompute, rows, length, chat, steps }: TrainCase,
   scratch: string,
 ): Promise<TrainResult> {
   const dir = mkdtempSync(path.join(scratch, 'run-'));
   const data = path.join(dir, 'rows.jsonl');
-  writeFileSync(data, chat ? firstRows(chat) : randomRows());
+  writeFileSync(data, chat ? firstRows(chat, rows) : randomRows(rows, length));
   const job = {
     ...{
       model: modelDir,
@@ -52,7 +53,7 @@ export async function measureLorikeet(
       alpha: 2 * RANK,
       threads: THREADS,
     },
-    ...{ batchSize: BATCH, maxLength: LENGTH, shuffle: false, maxSteps: steps + 1 },
+    ...{ batchSize: rows, maxLength: length, shuffle: false, maxSteps: steps + 1 },
     ...{ learningRate: 1e-4, schedule: 'constant', warmupSteps: 0, checkpointEvery: steps + 1 },
   };
   const jobFile = path.join(dir, 'job.json');
@@ -64,7 +65,7 @@ export async function measureLorikeet(
     tokensPerSecond: number;
   }[];
   // The template's newline after an answer is computed but not learned, and peft's rows end before it.
-  const uncounted = chat ? BATCH * counted.length : 0;
+  const uncounted = chat ? rows * counted.length : 0;
   const tokens = counted.reduce((sum, row) => sum + row.tokens, 0) - uncounted;
   const seconds = counted.reduce((sum, row) => sum + row.tokens / row.tokensPerSecond, 0);
   const { data: end } = readLines(path.join(out, 'events.jsonl')).at(-1) as {
@@ -81,13 +82,13 @@ export interface PeftOptions {
   readonly baseDir: string;
 }
 
-/** torch and peft in float32; for `qlora` on weights that went through NF4 once. */
+/** torch and peft in float32; for `qlora` with bitsandbytes. */
 export async function measurePeft(
   { python, script, baseDir }: PeftOptions,
-  { method, recompute, chat, steps }: TrainCase,
+  { method, recompute, rows, length, chat, steps }: TrainCase,
 ): Promise<TrainResult> {
-  const mode = `${method === 'lora' ? 'fp32' : 'deq'}${recompute ? '+ckpt' : ''}`;
-  const sizes = [BATCH, LENGTH, steps].map(String);
+  const mode = `${method === 'lora' ? 'fp32' : 'bnb4'}${recompute ? '+ckpt' : ''}`;
+  const sizes = [rows, length, steps].map(String);
   const { stdout } = await run(python, [script, 'train', mode, ...sizes, ...(chat ? [chat] : [])], {
     env: { ...process.env, BASE: baseDir, THREADS: String(THREADS), HF_HUB_OFFLINE: '1' },
   });
@@ -95,15 +96,15 @@ export async function measurePeft(
   return { tokensPerS: result.tok_s_mean, peakMb: result.peak_rss_mib };
 }
 
-function firstRows(file: string): string {
-  return `${readFileSync(file, 'utf8').split('\n').slice(0, BATCH).join('\n')}\n`;
+function firstRows(file: string, count: number): string {
+  return `${readFileSync(file, 'utf8').split('\n').slice(0, count).join('\n')}\n`;
 }
 
 /** Speed does not depend on what the tokens are. */
-function randomRows(): string {
+function randomRows(count: number, length: number): string {
   const random = seededRandom(0); // -1 to 1
-  return Array.from({ length: BATCH }, () => {
-    const ids = Array.from({ length: LENGTH }, () => Math.floor(10 + 20_000 * (random() + 1)));
+  return Array.from({ length: count }, () => {
+    const ids = Array.from({ length }, () => Math.floor(10 + 20_000 * (random() + 1)));
     return `${JSON.stringify({ input_ids: ids, labels: ids })}\n`;
   }).join('');
 }
