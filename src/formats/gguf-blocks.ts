@@ -3,7 +3,7 @@
 //
 // K-quants are super-blocks of 256 weights in groups of 16 or 32. Each group has a small integer scale and, in some formats, a
 // minimum. The super-block has half-precision factors for the scales and the minima. Only the last subtraction rounds.
-import { type DType, toFloat32 } from '../common/tensor.ts';
+import { type DType, decodeFloats, toFloat32 } from '../common/tensor.ts';
 
 /** The weights of a plain block. */
 const BLOCK = 32;
@@ -42,39 +42,38 @@ function dequantizeQ3(block: Uint8Array, into: Float32Array): void {
 
 /** d, dmin, 8 scales and 8 minima of 6 bits in 12 bytes, and 128 bytes of 4-bit codes. */
 function dequantizeQ4(block: Uint8Array, into: Float32Array): void {
-  fromNibbles(block, into, 16, () => 0);
+  for (let group = 0; group < SUPER_BLOCK / RUN; group++) {
+    const step = halfAt(block, 0) * scaleOf(block, group);
+    const minimum = halfAt(block, 2) * minimumOf(block, group);
+    const [from, shift] = [16 + (group >> 1) * RUN, 4 * (group & 1)];
+    for (let i = 0; i < RUN; i++)
+      into[group * RUN + i] = step * ((block[from + i]! >> shift) & 15) - minimum;
+  }
 }
 
 /** Like Q4_K, with 32 bytes of fifth bits before the codes. */
 function dequantizeQ5(block: Uint8Array, into: Float32Array): void {
-  fromNibbles(block, into, 48, (group, i) => (block[16 + i]! >> group) & 1);
-}
-
-/** @param codes the offset of the first codes */
-function fromNibbles(
-  block: Uint8Array,
-  into: Float32Array,
-  codes: number,
-  fifthBit: (group: number, i: number) => number,
-): void {
-  const [d, dmin] = [halfAt(block, 0), halfAt(block, 2)];
   for (let group = 0; group < SUPER_BLOCK / RUN; group++) {
-    const [scale, minimum] = scaleAndMinimum(block, group);
-    const from = codes + (group >> 1) * RUN;
-    const shift = 4 * (group & 1);
+    const step = halfAt(block, 0) * scaleOf(block, group);
+    const minimum = halfAt(block, 2) * minimumOf(block, group);
+    const [from, shift] = [48 + (group >> 1) * RUN, 4 * (group & 1)];
     for (let i = 0; i < RUN; i++) {
-      const code = ((block[from + i]! >> shift) & 15) | (fifthBit(group, i) << 4);
-      into[group * RUN + i] = d * scale * code - dmin * minimum;
+      const fifth = (block[16 + i]! >> group) & 1;
+      into[group * RUN + i] = step * (((block[from + i]! >> shift) & 15) | (fifth << 4)) - minimum;
     }
   }
 }
 
-/** The first four pairs have one byte per number. The other pairs have their high bits in the top bits of those bytes. */
-function scaleAndMinimum(block: Uint8Array, group: number): [scale: number, minimum: number] {
-  const at = (i: number) => block[4 + i]!;
-  if (group < 4) return [at(group) & 63, at(group + 4) & 63];
-  const low = at(group + 4);
-  return [(low & 15) | ((at(group - 4) >> 6) << 4), (low >> 4) | ((at(group) >> 6) << 4)];
+/** The first four scales have one byte each. The others have their high bits in the top bits of those bytes. */
+function scaleOf(block: Uint8Array, group: number): number {
+  if (group < 4) return block[4 + group]! & 63;
+  return (block[8 + group]! & 15) | ((block[group]! >> 6) << 4);
+}
+
+/** As `scaleOf`, four bytes further on. */
+function minimumOf(block: Uint8Array, group: number): number {
+  if (group < 4) return block[8 + group]! & 63;
+  return (block[8 + group]! >> 4) | ((block[4 + group]! >> 6) << 4);
 }
 
 /** 128 bytes of low nibbles, 64 bytes of 2 high bits, 16 signed scales, and d. */
@@ -104,8 +103,8 @@ export interface BlockFormat {
   /** The number of weights in a block. Rows consist of whole blocks. */
   readonly blockSize: number;
   readonly blockBytes: number;
-  /** Converts `count` weights, a whole number of blocks, to fp32. */
-  dequantize(bytes: Uint8Array, count: number): Float32Array;
+  /** Converts as many weights as `into` has elements, a whole number of blocks, to fp32. */
+  dequantize(bytes: Uint8Array, into: Float32Array): void;
 }
 
 /** ggml's type number → format. */
@@ -137,7 +136,7 @@ function plain(name: DType, blockBytes: number): BlockFormat {
     name,
     blockSize: 1,
     blockBytes,
-    dequantize: (data, count) => toFloat32({ dtype: name, shape: [count], data }),
+    dequantize: (data, into) => decodeFloats({ dtype: name, shape: [into.length], data }, into),
   };
 }
 
@@ -151,12 +150,10 @@ function blocks(
     name,
     blockSize,
     blockBytes,
-    dequantize(bytes, count) {
-      const values = new Float32Array(count);
-      for (let at = 0, out = 0; out < count; at += blockBytes, out += blockSize) {
-        dequantize(bytes, at, values, out);
+    dequantize(bytes, into) {
+      for (let at = 0, out = 0; out < into.length; at += blockBytes, out += blockSize) {
+        dequantize(bytes, at, into, out);
       }
-      return values;
     },
   };
 }

@@ -14,7 +14,7 @@ export interface GgufFile {
   readonly metadata: Readonly<Record<string, unknown>>;
   /** Name → row-major shape. A GGUF file itself lists the axes in reverse order. */
   readonly shapes: ReadonlyMap<string, readonly number[]>;
-  /** Reads a tensor. Throws `FileError` if there is none with that name. */
+  /** Reads a tensor, into memory that the next call uses again. Throws `FileError` if there is none with that name. */
   read(name: string): Float32Array;
   close(): void;
 }
@@ -41,6 +41,7 @@ export async function openGguf(path: string): Promise<GgufFile> {
       const begin = Number(tensorDataOffset + offset);
       tensors.set(name, locateTensor({ name: shorten(name), dims, type: dtype, begin, fileBytes }));
     }
+    let memory = new Float32Array();
     return {
       metadata: plainMetadata(metadata as Record<string, unknown>),
       shapes: new Map([...tensors].map(([name, { shape }]) => [name, shape])),
@@ -48,7 +49,11 @@ export async function openGguf(path: string): Promise<GgufFile> {
         const tensor = tensors.get(name);
         if (!tensor) throw new FileError(name, 'is not in the file');
         const { format, shape, begin, byteLength } = tensor;
-        return format.dequantize(readAt(file, begin, byteLength), elementCount(shape));
+        const count = elementCount(shape);
+        if (memory.length < count) memory = new Float32Array(count);
+        const values = memory.subarray(0, count);
+        format.dequantize(readAt(file, begin, byteLength), values);
+        return values;
       },
       close: () => closeSync(file),
     };

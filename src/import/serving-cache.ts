@@ -2,7 +2,7 @@
 // start checks a sample. A full check reads slowly enough not to disturb running streams.
 import { createHash, hash } from 'node:crypto';
 import { closeSync, existsSync, fstatSync, readdirSync, readSync, statSync } from 'node:fs';
-import { rm, writeFile } from 'node:fs/promises';
+import { open, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { z } from 'zod';
 import {
@@ -106,7 +106,7 @@ export function isBuilt(folder: string): boolean {
 }
 
 /**
- * Reads the folder back and records its checksums.
+ * Writes the weights file to the disk, reads the folder back and records its checksums.
  * @param written SHA-256 of the bytes written to the weights file
  * @throws Error if the file does not contain those bytes, and an `AbortError` once aborted
  */
@@ -116,6 +116,8 @@ export async function recordChecksums(
   signal?: AbortSignal,
 ): Promise<void> {
   const file = path.join(dir, WEIGHTS_FILE);
+  await using handle = await open(file, 'r+');
+  await handle.sync();
   const { sha256, byteSize } = await hashFile(file, { ...(signal && { signal }) });
   if (sha256 !== written) {
     throw new Error(`${file}: the disk returned different bytes than written. Check the disk.`);

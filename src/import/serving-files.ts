@@ -14,7 +14,6 @@ import {
   fusedLinear,
   headLinear,
   type RowLinear,
-  type RowPacking,
   recordsTensor,
   rowLinears,
   rowMatrix,
@@ -40,7 +39,7 @@ import { FUSED_LINEAR_NAMES, fusedTargets, moduleName } from '../model/target-mo
 import { quantizeInt4 } from '../quant/int4.ts';
 import { quantizeNf4 } from '../quant/nf4.ts';
 import { quantizeInt8Rows, repackInt8 } from '../quant/repack.ts';
-import { packRowInt8, quantizeRowInt8 } from '../quant/row-int8.ts';
+import { quantizeRowInt8, type RowPacking } from '../quant/row-int8.ts';
 import { quantizeRowLinear } from '../quant/row-linear.ts';
 import type { LinearInputs } from '../quant/smoothing.ts';
 import { type Artifact, denseValues, type LinearWeights, readLinear } from './artifact.ts';
@@ -186,7 +185,6 @@ async function writeFolder(
     tensors: writer.written,
   };
   await writeFile(path.join(folder, LAYOUT_FILE), JSON.stringify(layout));
-  await handle.sync();
   return writer.digest();
 }
 
@@ -302,9 +300,9 @@ async function* rowTensorsOf(
     const parts = read().map((w) => rows.roundToRecords(denseValues(w), linear.inputs));
     return yield [records, concat(await Promise.all(parts))];
   }
-  const { data, scales } = quantizeRowInt8(read().map(denseValues), linear.inputs);
+  const { data, scales } = quantizeRowInt8(read().map(denseValues), linear.inputs, rows.packing);
   const factors = new Float32Array(linear.inputs).fill(1);
-  const bytes = [packRowInt8(data, linear.inputs), asBytes(scales), asBytes(factors)];
+  const bytes = [data, asBytes(scales), asBytes(factors)];
   for (const [i, tensor] of rowTensors(linear, rows).entries()) yield [tensor, bytes[i]!];
 }
 
@@ -316,17 +314,17 @@ function* calibratedBytes(
 ): Generator<NamedBytes> {
   const { values, groups, floatInputs } = rowMatrix(linear, { packing });
   const floatCount = floatInputs.dims[0]!;
-  const usual = { floats: floatCount, groups };
+  const usual = { floats: floatCount, groups, packing };
   const read32 = () => read().map(denseValues);
   const rounded = quantizeRowLinear(read32, inputs.get(linear.name)!, usual);
   const { length } = rounded.floatInputs;
   if (length > floatCount) floats[linear.name] = length;
   const tensors = rowTensors(linear, { packing, floats });
-  const data = packing === 'packed' ? packRowInt8(rounded.data, linear.inputs) : rounded.data;
+  const { data, scales, factors, floatValues } = rounded;
   const size = data.length / values.length;
   const bytes = [
     ...values.map((_, i) => data.subarray(i * size, (i + 1) * size)),
-    ...[rounded.scales, rounded.factors, rounded.floatInputs, rounded.floatValues].map(asBytes),
+    ...[scales, factors, rounded.floatInputs, floatValues].map(asBytes),
   ];
   for (const [i, tensor] of tensors.entries()) yield [tensor, bytes[i]!];
 }

@@ -2,7 +2,7 @@
 // their fused linears and the output head with them.
 
 import type { ElementType } from '../onnx/graph-builder.ts';
-import { PACKED_BLOCK } from '../quant/row-int8.ts';
+import { PACKED_BLOCK, type RowPacking } from '../quant/row-int8.ts';
 import type { DecoderConfig } from './config.ts';
 import {
   FUSED_LINEAR_NAMES,
@@ -58,11 +58,7 @@ const MAX_HEAD_DIM = 512;
 /** The runtime's product takes four inputs at a time. */
 const GROUP_MULTIPLE = 4;
 
-/**
- * The order of the weights. `plain`: for the runtime's product, one matrix for each group of inputs. `packed`: for our own
- * operator, which takes all groups at once.
- */
-export type RowPacking = 'plain' | 'packed';
+export type { RowPacking };
 
 /** The per-token form of a base. */
 export interface RowForm {
@@ -77,7 +73,7 @@ export interface RowForm {
 export interface RowMatrix {
   /**
    * The smoothed weights, uint8. Rows of float inputs are zero, which is code 128. Plain: [in / groups, out] for each group.
-   * Packed: one tensor, see `packRowInt8`.
+   * Packed: one tensor, see `RowInt8`.
    */
   readonly values: readonly ServingTensor[];
   /** Groups of adjacent inputs that are rounded with separate scales. */

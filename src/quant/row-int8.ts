@@ -1,12 +1,17 @@
-// The per-token form of int8 weights: one scale per output, and the values transposed to [in, out], as ONNX Runtime's
-// MatMulIntegerToFloat reads them. It multiplies activations that have one scale per token row. Sums of integers are exact, so
-// a row's product does not depend on other rows. Pure: arrays in, arrays out.
+// The per-token form of int8 weights: one scale per output, for activations that have one scale per token row. Sums of integers
+// are exact, so a row's product does not depend on other rows. Pure: arrays in, arrays out.
 import { assert } from '../common/assert.ts';
 import { largestMagnitude } from './nf4.ts';
 
-/** A matrix [out, in] in per-token form: weight[o][i] = (data[i * out + o] - 128) * scales[o]. */
+/**
+ * The order of the weights. `plain`: for the runtime's product (MatMulIntegerToFloat), one matrix for each group of inputs.
+ * `packed`: for our own operator, which takes all groups at once.
+ */
+export type RowPacking = 'plain' | 'packed';
+
+/** A matrix [out, in] in per-token form: weight = (code - 128) * scale. */
 export interface RowInt8 {
-  /** [in, out], from 1 to 255 */
+  /** Codes from 1 to 255. Plain: [in, out]. Packed: [ceil(out / 16), in / 4, 16, 4]; missing outputs are zeros, which is code 128. */
   readonly data: Uint8Array;
   /** [out] */
   readonly scales: Float32Array;
@@ -24,12 +29,20 @@ const TILE = 64;
 
 /**
  * Rounds matrices [out, in] symmetrically per output, and stacks them along their outputs. An output with a non-finite value
- * gets an infinite scale, which makes its products non-finite.
+ * gets an infinite scale, which makes its products non-finite. To be packed, `inFeatures` is a multiple of 4.
  */
-export function quantizeRowInt8(matrices: readonly Float32Array[], inFeatures: number): RowInt8 {
+export function quantizeRowInt8(
+  matrices: readonly Float32Array[],
+  inFeatures: number,
+  packing: RowPacking = 'plain',
+): RowInt8 {
   const width = matrices.reduce((sum, values) => sum + values.length / inFeatures, 0);
   assert(Number.isInteger(width), `quantizeRowInt8: rows of ${inFeatures} values`);
-  const data = new Uint8Array(inFeatures * width);
+  const isPacked = packing === 'packed';
+  const blocks = Math.ceil(width / PACKED_BLOCK.outputs);
+  const stored = isPacked ? blocks * PACKED_BLOCK.outputs : width;
+  const data = new Uint8Array(inFeatures * stored);
+  if (stored > width) data.fill(ZERO_POINT, inFeatures * (stored - PACKED_BLOCK.outputs));
   const scales = new Float32Array(width);
   let first = 0;
   for (const values of matrices) {
@@ -40,34 +53,14 @@ export function quantizeRowInt8(matrices: readonly Float32Array[], inFeatures: n
       scales[first + row] = largest / LARGEST_LEVEL;
       inverses[row] = largest > 0 ? LARGEST_LEVEL / largest : 0;
     }
-    transposeRounded(values, inverses, { data, width, first, inFeatures });
+    const round = isPacked ? packRounded : transposeRounded;
+    round(values, inverses, { data, width, first, inFeatures });
     first += rows;
   }
   return { data, scales };
 }
 
-/**
- * Packs codes [in, out] for our own operator: [ceil(out / 16), in / 4, 16, 4]. Missing outputs are zeros. `inFeatures` is a
- * multiple of 4.
- */
-export function packRowInt8(data: Uint8Array, inFeatures: number): Uint8Array {
-  const { outputs, inputs } = PACKED_BLOCK;
-  const width = data.length / inFeatures;
-  const blockBytes = inFeatures * outputs;
-  const packed = new Uint8Array(Math.ceil(width / outputs) * blockBytes).fill(ZERO_POINT);
-  for (let first = 0; first < width; first += outputs) {
-    const count = Math.min(outputs, width - first);
-    const block = packed.subarray((first / outputs) * blockBytes);
-    for (let i = 0; i < inFeatures; i++) {
-      const to = (i - (i % inputs)) * outputs + (i % inputs);
-      const from = i * width + first;
-      for (let o = 0; o < count; o++) block[to + o * inputs] = data[from + o]!;
-    }
-  }
-  return packed;
-}
-
-/** The columns of data [in, width] that a matrix fills, from `first` on. */
+/** The outputs, of `width`, that a matrix fills from `first` on. */
 interface Destination {
   readonly data: Uint8Array;
   readonly width: number;
@@ -97,6 +90,31 @@ function transposeRounded(
         const start = (col + c) * width + first + row;
         for (let r = 0; r < rows; r++) data[start + r] = tile[r * TILE + c]!;
       }
+    }
+  }
+}
+
+function packRounded(
+  values: Float32Array,
+  inverses: Float64Array,
+  { data, first, inFeatures }: Destination,
+): void {
+  const quads = new Uint32Array(data.buffer);
+  const { outputs, inputs } = PACKED_BLOCK; // the codes of four inputs are one number
+  const bias = ZERO_POINT + 0.5; // as above
+  for (let row = 0; row < inverses.length; row++) {
+    const inverse = inverses[row]!;
+    const end = (row + 1) * inFeatures;
+    const within = (first + row) % outputs;
+    let to = ((first + row - within) * inFeatures) / inputs + within;
+    for (let i = row * inFeatures; i < end; i += inputs) {
+      quads[to] =
+        (values[i]! * inverse + bias) |
+        0 |
+        (((values[i + 1]! * inverse + bias) | 0) << 8) |
+        (((values[i + 2]! * inverse + bias) | 0) << 16) |
+        (((values[i + 3]! * inverse + bias) | 0) << 24);
+      to += outputs;
     }
   }
 }

@@ -1,5 +1,5 @@
 // Computes a linear in per-token form, with as many float inputs as it takes to be precise. Pure: arrays in, arrays out.
-import { LARGEST_LEVEL, quantizeRowInt8, type RowInt8, ZERO_POINT } from './row-int8.ts';
+import { LARGEST_LEVEL, quantizeRowInt8, type RowInt8, type RowPacking } from './row-int8.ts';
 import { type LinearInputs, type SmoothedLinear, smoothLinear } from './smoothing.ts';
 
 /** SmolLM2-135M's linears have 0.006 to 0.027. */
@@ -10,21 +10,28 @@ const MEASURED_OUTPUTS = 32;
 /** A linear in per-token form, see `RowInt8` and `SmoothedLinear`. */
 export type RowInt8Linear = RowInt8 & Omit<SmoothedLinear, 'matrices'>;
 
+/** How a linear is rounded. */
+interface RowLinearOptions {
+  /** The smallest number of float inputs. */
+  readonly floats: number;
+  /** The number of groups of inputs that are rounded with separate scales. */
+  readonly groups: number;
+  readonly packing: RowPacking;
+}
+
 /**
  * Smooths and rounds matrices [out, in], stacked along their outputs. Doubles the number of float inputs until the products with
  * the samples are precise.
  * @param readMatrices returns new copies
- * @param floats the smallest number of float inputs
- * @param groups the number of groups of inputs that are rounded with separate scales
  */
 export function quantizeRowLinear(
   readMatrices: () => readonly Float32Array[],
   { maxima, samples }: LinearInputs,
-  { floats, groups }: { readonly floats: number; readonly groups: number },
+  { floats, groups, packing }: RowLinearOptions,
 ): RowInt8Linear {
   for (let count = floats; ; count *= 2) {
     const { matrices, ...smoothed } = smoothLinear(readMatrices(), maxima, count);
-    const linear = { ...smoothed, ...quantizeRowInt8(matrices, maxima.length) };
+    const linear = { ...smoothed, ...quantizeRowInt8(matrices, maxima.length, packing) };
     const rows = samples.map((x) => roundedRow(x, linear.factors, groups));
     if (count >= maxima.length || meanError(linear, matrices, rows) <= MAX_ERROR) return linear;
   }
@@ -51,7 +58,7 @@ function roundedRow(x: Float32Array, factors: Float32Array, groups: number): Rou
 
 /** Returns the error of the rows' products relative to the exact ones, averaged over the rows. */
 function meanError(
-  { data, scales, floatInputs, floatValues }: RowInt8Linear,
+  { scales, floatInputs, floatValues }: RowInt8Linear,
   smoothed: readonly Float32Array[],
   rows: readonly RoundedRow[],
 ): number {
@@ -62,12 +69,13 @@ function meanError(
     for (const matrix of smoothed) {
       for (let start = 0; start < matrix.length; start += step * x.length) {
         const output = first + start / x.length;
+        const scale = scales[output]!;
         let [exact, sum] = [0, 0];
         for (let i = 0; i < x.length; i++) {
           exact += smooth[i]! * matrix[start + i]!;
-          sum += rounded[i]! * (data[i * outputs + output]! - ZERO_POINT);
+          sum += rounded[i]! * (scale && Math.round(matrix[start + i]! / scale));
         }
-        error += (sum * scales[output]! - exact) ** 2;
+        error += (sum * scale - exact) ** 2;
         for (const [k, input] of floatInputs.entries())
           exact += x[Number(input)]! * floatValues[k * outputs + output]!;
         whole += exact ** 2;

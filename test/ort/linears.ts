@@ -1,7 +1,7 @@
 // Linears in per-token form: random ones, our operator for them, and its plain twins in float64.
 import { ownInstructions } from '../../src/ort/own-operators.ts';
 import { hostTensor, type OrtTensor } from '../../src/ort/tensor.ts';
-import { packRowInt8, quantizeRowInt8 } from '../../src/quant/row-int8.ts';
+import { quantizeRowInt8 } from '../../src/quant/row-int8.ts';
 import { seededRandom } from '../fixtures.ts';
 import { expandRecords } from '../quant/plain-records.ts';
 import { runNode } from './one-node.ts';
@@ -212,9 +212,9 @@ function weightInputs(linear: Linear): Record<string, OrtTensor | undefined> {
   const none = { scales: undefined, factors: undefined, indices: undefined, values: undefined };
   if (records)
     return { weights: hostTensor('uint8', [outputs / 16, inputs / 32, 320], records), ...none };
-  const { data, scales } = quantizeRowInt8([linear.weights], inputs);
+  const { data, scales } = quantizeRowInt8([linear.weights], inputs, 'packed');
+  const packed = Uint8Array.from(data);
   const float = (shape: readonly number[], values: Floats) => hostTensor('float32', shape, values);
-  const packed = Uint8Array.from(packRowInt8(data, inputs));
   return {
     weights: hostTensor('uint8', [Math.ceil(outputs / 16), inputs / 4, 16, 4], packed),
     scales: float([outputs], Float32Array.from(scales)),

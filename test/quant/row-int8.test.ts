@@ -22,6 +22,17 @@ function plainRowInt8(matrices: readonly Float32Array[], inFeatures: number): Ro
   return { data, scales: Float32Array.from(largest, (value) => value / 127) };
 }
 
+/** Codes [in, out] as [ceil(out / 16), in / 4, 16, 4]. */
+function plainPacked({ data, scales: { length: outs } }: RowInt8, inFeatures: number): Uint8Array {
+  const packed: number[] = [];
+  for (let block = 0; block < outs; block += 16)
+    for (let quad = 0; quad < inFeatures; quad += 4)
+      for (let o = block; o < block + 16; o++)
+        for (let i = quad; i < quad + 4; i++)
+          packed.push(o < outs ? data[i * outs + o]! : ZERO_POINT);
+  return Uint8Array.from(packed);
+}
+
 const count = fc.integer({ min: 1, max: 150 });
 const value = fc.float({ min: -8, max: 8, noNaN: true });
 
@@ -40,6 +51,22 @@ test('tiles give the same levels and scales as one value at a time', () => {
     }),
     { numRuns: 50 },
   );
+});
+
+test('packed codes are the plain ones in another order', () => {
+  for (const [inFeatures, outs] of [
+    [4, [1]],
+    [8, [16]],
+    [64, [20, 5]],
+    [132, [48, 16, 33]],
+  ] as const) {
+    const matrices = outs.map((out, k) =>
+      Float32Array.from({ length: out * inFeatures }, (_, i) => Math.sin(i * 1.3 + k) * (i % 7)),
+    );
+    const plain = plainRowInt8(matrices, inFeatures);
+    const packed = quantizeRowInt8(matrices, inFeatures, 'packed');
+    assert.deepEqual(packed, { ...plain, data: plainPacked(plain, inFeatures) });
+  }
 });
 
 test('a level is off by at most half a step, and an output of zeros stays zero', () => {

@@ -20,7 +20,7 @@ function quantized(tails: number, groups: number) {
   );
   const maxima = new Float32Array(INPUTS).fill(1);
   const read = () => matrices.map((matrix) => matrix.slice());
-  return quantizeRowLinear(read, { maxima, samples }, { floats: 4, groups });
+  return quantizeRowLinear(read, { maxima, samples }, { floats: 4, groups, packing: 'plain' });
 }
 
 for (const groups of [1, 4]) {
