@@ -72,7 +72,7 @@ test('a file is dropped, corrected, planned and trained, and the adapter answers
   assert.match(await textOf(page.locator('#job-name')), /Numbers\s*succeeded/);
   const label = await page.locator('#loss-chart [role=img]').getAttribute('aria-label');
   assert.match(label ?? '', /step 20, training loss [\d.]+/);
-  assert.ok(await page.locator('#loss-chart canvas').isVisible());
+  await page.locator('#loss-chart canvas').waitFor(); // the page loads the library with the first step
   const events = await page.locator('#events li').allTextContents();
   assert.match(events[0]!, /The job has successfully completed/);
   assert.equal(events.filter((text) => /Step \d+\/20/.test(text)).length, 20);
