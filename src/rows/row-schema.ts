@@ -191,6 +191,7 @@ const MAX_NAME_LENGTH = 64;
 export class RowNotes {
   /** The names of the forms, see `ROW_SHAPES`. */
   readonly shapes = new Set<string>();
+  readonly kinds = new Set<TrainingRow['kind']>();
   /** The keys that nothing reads, such as `messages[].audio`. */
   readonly unknown = new Set<string>();
 
@@ -271,6 +272,12 @@ export function parseRow(line: string, options: RowOptions = {}): TrainingRow {
 }
 
 function toKind(row: object, notes: RowNotes): TrainingRow {
+  const parsed = checkKind(row, notes);
+  notes.kinds.add(parsed.kind);
+  return parsed;
+}
+
+function checkKind(row: object, notes: RowNotes): TrainingRow {
   if (OUTPUTS.some((key) => key in row)) return { kind: 'pair', ...check(pairSchema, row, notes) };
   if ('chosen' in row) return { kind: 'pair', ...check(textPairSchema, row, notes) };
   if ('messages' in row) return { kind: 'chat', ...check(chatSchema, row, notes) };

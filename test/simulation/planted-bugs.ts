@@ -1,7 +1,7 @@
 // One bug for each invariant that the world checks, planted around a real piece. A bug that nobody finds means that a check
 // does not check.
 
-import { mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { createRepository } from '../../adapters/repository/repository.ts';
@@ -143,9 +143,11 @@ export const PLANTED_BUGS: readonly PlantedBug[] = [
   ),
   bug('I11', { seed: 2, what: 'each request fetches for itself' }, () => {
     const { store, objects } = watchedStore();
+    const folder = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-bug-'));
+    process.once('exit', () => rmSync(folder, { recursive: true, force: true }));
     const adapters = replacing('localAdapters', (_, clock) => ({
       acquire(...args) {
-        const root = mkdtempSync(path.join(os.tmpdir(), 'lorikeet-bug-'));
+        const root = mkdtempSync(path.join(folder, 'disk-'));
         const disks = [new DiskTier({ root, capacityBytes: 2 ** 20, isTemporary: true })];
         const fetcher = new Fetcher({ store: objects(), log, clock });
         return new LocalAdapters({ fetcher, disks, clock }).acquire(...args);

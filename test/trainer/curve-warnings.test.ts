@@ -17,6 +17,7 @@ function curve(losses: readonly number[], validations: Record<number, number> = 
 function codesOfRows(rows: readonly StepMetrics[], change: Partial<RunContext> = {}) {
   const context = {
     vocabSize: 49_152,
+    usesTemplate: false,
     totalSteps: rows.length,
     peakRate: 1e-3,
     rank: 16,
@@ -57,9 +58,22 @@ test('beside what the base makes of plain English, a first loss far above speaks
   assert.deepEqual(codesOf([4.8, 4], { baseTextLoss: 2 }), ['template_mismatch']); // of a better base
 });
 
+test('conversations in the template of the base prove nothing by a first loss near guessing', () => {
+  const labels = { vocabSize: 151_936, baseTextLoss: 3.12 }; // measured: 1.5B, one word per answer
+  assert.deepEqual(codesOf([12.1, 6.8], labels), ['template_mismatch']);
+  assert.deepEqual(codesOf([12.1, 6.8], { ...labels, usesTemplate: true }), []);
+});
+
 test('a base that guesses on plain English is the fault itself', () => {
   const [warning] = examineCurves(curve([3, 2]), {
-    ...{ vocabSize: 49_152, totalSteps: 2, peakRate: 1e-3, rank: 16, baseTextLoss: 10.5 },
+    ...{
+      vocabSize: 49_152,
+      usesTemplate: true,
+      totalSteps: 2,
+      peakRate: 1e-3,
+      rank: 16,
+      baseTextLoss: 10.5,
+    },
   });
   assert.equal(warning?.code, 'template_mismatch');
   assert.match(warning.cause, /^the base has a loss of 10\.5 on plain English/);

@@ -89,7 +89,7 @@ test('reports and checks of a long run', () => {
   assert.match(svg, />140000</);
   assert.equal(toResultCsv(rows).split('\n').length, LONG + 2);
   const context = { objective: 'supervised', totalSteps: LONG, peakRate: 1e-3, rank: 16 } as const;
-  const unknown = { vocabSize: undefined, baseTextLoss: undefined };
+  const unknown = { usesTemplate: true, vocabSize: undefined, baseTextLoss: undefined };
   assert.deepEqual(examineCurves(rows, { ...context, ...unknown }), []);
   assert.match(drawn(rows, false), /^ {4}2\.984 ┤·/);
 });

@@ -52,6 +52,8 @@ export interface PreparedRun {
   readonly modelText: ModelText | undefined;
   /** The forms of the training rows, see `ROW_SHAPES`. */
   readonly rowShapes: readonly string[];
+  /** Whether all training rows are conversations, which the base's own template renders. */
+  readonly usesTemplate: boolean;
   readonly warnings: readonly Warning[];
   readonly origin: TrainingOrigin;
   /** Hash of job, base and rows. A checkpoint belongs to one hash. */
@@ -155,6 +157,7 @@ export function prepareRows(
     sampling: samplingOf(job),
     modelText,
     rowShapes: [...(rows.notes?.shapes ?? [])],
+    usesTemplate: [...(rows.notes?.kinds ?? [])].join() === 'chat',
     warnings: [
       ...examineData(rows.train, rows.validation),
       ...examineKeys(rows.notes?.unknown ?? new Set()),

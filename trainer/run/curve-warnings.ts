@@ -36,6 +36,8 @@ export interface RunContext {
   readonly vocabSize: number | undefined;
   /** Absent: supervised. */
   readonly objective?: Objective;
+  /** Whether the rows were rendered by the base's own template. */
+  readonly usesTemplate: boolean;
   readonly totalSteps: number;
   readonly peakRate: number;
   /** The adapter's smallest rank; undefined for `full`. */
@@ -143,8 +145,11 @@ export function examineCurves(rows: readonly StepMetrics[], context: RunContext)
 
 type CurveCheck = (rows: readonly StepMetrics[], context: RunContext) => Warning | undefined;
 
-/** A new adapter changes nothing, so the first loss is the base's. */
-const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
+/**
+ * A new adapter changes nothing, so the first loss is the base's. Rows in the base's own template prove nothing: a model of
+ * 1.5B that would answer in sentences has a loss of 12 on labels of one word, as much as guessing gives.
+ */
+const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss, usesTemplate }) => {
   if (vocabSize === undefined) return undefined;
   const first = rows[0]?.loss ?? 0;
   const guessing = Math.log(vocabSize);
@@ -157,6 +162,7 @@ const templateMismatch: CurveCheck = (rows, { vocabSize, baseTextLoss }) => {
       cure: "it is untrained, or it has another model's tokenizer: check that it is the right base",
     };
   }
+  if (usesTemplate) return undefined;
   const usual = baseTextLoss ?? Number.POSITIVE_INFINITY;
   if (!isGuessing(first) && first < STRANGE_RATIO * usual) return undefined;
   const onText =

@@ -209,7 +209,7 @@ function writtenOf(
 
 /** Returns the loop's inputs from a prepared run. The caller adds the model and the folder. */
 export function toTrainRun(
-  { job, settings, adapter, train, validation, modelText, configHash, preference }: PreparedRun,
+  { job, settings, adapter, train, validation, modelText, ...prepared }: PreparedRun,
   { vocabSize, maxPositions }: DecoderConfig,
 ): Omit<TrainRun, 'model' | 'folder' | 'snapshots' | 'saveResult' | 'reinforcement'> {
   const ranks = [...(adapter?.lora.modules.values() ?? [])].map(({ rank }) => rank);
@@ -223,18 +223,19 @@ export function toTrainRun(
     patience: job.patience,
     train,
     validation,
-    preference,
+    preference: prepared.preference,
     text: probeExample({ modelText, classifies, maxPositions, invocation }),
     classifies,
     context: {
       vocabSize: classifies || objective !== 'supervised' ? undefined : vocabSize,
       objective,
+      usesTemplate: prepared.usesTemplate,
       totalSteps: settings.totalSteps,
       peakRate: settings.schedule.peak,
       rank: ranks.length > 0 ? smallest(ranks) : undefined,
       goal: goalOf({ job, settings }),
     },
-    configHash,
+    configHash: prepared.configHash,
     compute: job.compute,
   };
 }
