@@ -3,6 +3,7 @@ import type { Dirent } from 'node:fs';
 import { lstat, readdir, readFile, rm, rmdir } from 'node:fs/promises';
 import path from 'node:path';
 import { AssertionError } from '../../src/common/assert.ts';
+import { whyUnwritable } from '../../src/common/failure.ts';
 import {
   compareKeys,
   isSegment,
@@ -139,7 +140,9 @@ export async function onDisk<T>(
   } catch (cause) {
     if (cause instanceof StoreError || cause instanceof AssertionError) throw cause;
     signal?.throwIfAborted();
-    const code = errorCode(cause);
+    const { code: given, syscall, path: folder } = cause as NodeJS.ErrnoException;
+    const isUnmade = given === 'ENOENT' && syscall === 'mkdir' && folder !== undefined;
+    const code = (isUnmade && whyUnwritable(folder)) || errorCode(cause);
     const kind = KIND_OF_CODE[code] ?? 'unavailable';
     throw new StoreError(kind, `${what}: ${code}`, { cause });
   }

@@ -109,6 +109,10 @@ function checkLine(
       'body.stream: a batch has no streams; leave it out',
     );
   }
+  if (body['background'] === true) {
+    const message = 'body.background: a batch waits for its responses; leave it out';
+    return fault('invalid_body', 'body.background', message);
+  }
   return { model: body['model'] };
 }
 

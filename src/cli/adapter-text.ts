@@ -45,8 +45,11 @@ function parseSplit(text: string): AliasPointer {
   const split = text.split(',').map((share) => {
     const [, percent, version] = /^(\d{1,3}(?:\.\d{1,3})?):([1-9]\d{0,8})$/.exec(share) ?? [];
     if (!version) throw new UsageError(`--split: ${share} must be PERCENT:VERSION, such as 10:4`);
+    if (!(Number(percent) > 0)) throw new UsageError(`--split: ${share} must be a share above 0%`);
     return { percent: Number(percent), version: Number(version) };
   });
+  if (split.length < 2 || split.length > 4)
+    throw new UsageError('--split: must have two to four shares; for one, give its VERSION');
   const sum = split.reduce((total, { percent }) => total + percent, 0);
   if (Math.abs(sum - 100) > 1e-6) {
     throw new UsageError(`--split: the shares add up to ${sum}%, not to 100%`);

@@ -60,7 +60,8 @@ const UNWRITABLE: Readonly<Record<string, readonly [why: string, cure: string, e
 const WRITE_CODES: ReadonlySet<string> = new Set(['ENOSPC', 'EDQUOT', 'EFBIG', 'EROFS']);
 
 function describeUnwritable(error: unknown): Failure | undefined {
-  const { path: folder = 'to the disk' } = error as NodeJS.ErrnoException;
+  const { path: given, dest } = error as NodeJS.ErrnoException & { readonly dest?: string };
+  const folder = dest ?? given ?? 'to the disk'; // a link's path is its content
   const known = reasonOfUnwritable(error);
   if (!known) return undefined;
   const { reason, cure, exitCode } = known;
@@ -83,8 +84,8 @@ export function reasonOfUnwritable(
   return { reason: `${why} (${code})`, cure, exitCode };
 }
 
-/** A recursive mkdir always reports ENOENT. The nearest existing folder shows the real reason. */
-function whyUnwritable(folder: string): string | undefined {
+/** Returns the code of why a folder cannot be made: a recursive mkdir always reports ENOENT, and the nearest existing folder shows it. */
+export function whyUnwritable(folder: string): string | undefined {
   let existing = path.resolve(folder);
   while (!existsSync(existing)) existing = path.dirname(existing);
   try {

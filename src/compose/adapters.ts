@@ -206,14 +206,16 @@ export class PublishedAdapters {
     const addedTokens = await readAddedTokens(directory);
     if (!addedTokens || addedTokens.tokens.length === 0) return undefined;
     const tokenizer =
-      base === undefined ? undefined : await loadTokenizer(await findBase(base, this.#context));
+      base === undefined
+        ? undefined
+        : await loadTokenizer(await findBase(base, this.#context, '--base'));
     const ownTokens = newTokens(tokenizer ?? { idToToken: () => undefined }, addedTokens);
     return ownTokens.tokens.length > 0 ? ownTokens : undefined;
   }
 
   /** Checks the adapter as a server does before it loads it. Returns the base's digest. */
   async #checkOnBase(files: AdapterFiles, base: string): Promise<string> {
-    using artifact = readArtifact(await findBase(base, this.#context));
+    using artifact = readArtifact(await findBase(base, this.#context, '--base'));
     await parseAdapter(files, artifact.config, adaptedBaseOf(artifact));
     return artifact.info.digest;
   }

@@ -44,19 +44,25 @@ export interface ImportRequest {
 /**
  * Returns the folder of a base, and imports the base if necessary.
  * @param requested a folder or a name. Undefined means the default models, then the toy model.
+ * @param flag is named by the error
  * @throws ConfigError if there is no such model
  */
-export function findBase(requested: string | undefined, context: ProgramContext): Promise<string> {
+export function findBase(
+  requested: string | undefined,
+  context: ProgramContext,
+  flag = '--model',
+): Promise<string> {
   const { config, reporter } = context;
-  return chooseBase(requested, {
+  const sources = {
     modelsDir: path.join(config.home, 'models'),
     toyDir: path.dirname(fileURLToPath(import.meta.resolve('#models/toy/lorikeet.json'))),
     catalogue: CATALOGUE_NAMES,
-    notify: (text) => reporter.notify(text),
-    async importModel(source, outDir) {
+    notify: (text: string) => reporter.notify(text),
+    async importModel(source: string, outDir: string) {
       await importBase({ source, outDir, quantization: 'nf4', doubleQuantization: true }, context);
     },
-  });
+  };
+  return chooseBase(requested, sources, flag);
 }
 
 /**
@@ -66,8 +72,11 @@ export function findBase(requested: string | undefined, context: ProgramContext)
 export async function chooseBase(
   requested: string | undefined,
   sources: BaseSources,
+  flag = '--model',
 ): Promise<string> {
-  return requested === undefined ? chooseDefault(sources) : chooseRequested(requested, sources);
+  return requested === undefined
+    ? chooseDefault(sources)
+    : chooseRequested(requested, sources, flag);
 }
 
 /** Imports a model and shows the progress. Returns the artifact's description. */
@@ -105,7 +114,11 @@ export async function importBase(
   }
 }
 
-async function chooseRequested(requested: string, sources: BaseSources): Promise<string> {
+async function chooseRequested(
+  requested: string,
+  sources: BaseSources,
+  flag: string,
+): Promise<string> {
   const folder = path.resolve(requested);
   if (isArtifact(folder)) return folder;
   if (requested === path.basename(requested)) {
@@ -122,7 +135,7 @@ async function chooseRequested(requested: string, sources: BaseSources): Promise
   const fault = existsSync(folder)
     ? `${folder} is not an imported model. Import it: lorikeet import ${requested} --out DIR`
     : `Neither the folder ${folder} nor the model ${path.join(sources.modelsDir, requested)} exists. Give a folder, or one of the names ${sources.catalogue.join(', ')}.`;
-  throw new ConfigError(`--model: ${fault}`);
+  throw new ConfigError(`${flag}: ${fault}`);
 }
 
 /** After a failed import, names the models that need none: with no way to the hub, the server may have fetched another one. */

@@ -30,9 +30,11 @@ export function runTrainer(
   { signal, onMessage }: TrainerOptions,
 ): Promise<number> {
   const child = forkTrainer(request);
-  signal.addEventListener('abort', () => {
+  const pause = () => {
     if (child.connected) child.send({ type: 'pause' } satisfies PauseMessage);
-  });
+  };
+  signal.addEventListener('abort', pause);
+  if (signal.aborted) pause(); // before this module was loaded
   child.on('message', (message) => onMessage(message as TrainerMessage));
   return new Promise((resolve, reject) => {
     child.on('error', reject);

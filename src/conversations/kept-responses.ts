@@ -98,9 +98,14 @@ export class KeptResponses {
     await this.#replaceOpen(tenant, id, ({ input, response }) => {
       return { input, output: [], response: withMembers(response, { status: 'cancelled' }) };
     });
+    this.#stop(tenant, id);
+    return this.find(tenant, id);
+  }
+
+  /** Ends a generation in the background. */
+  #stop(tenant: string, id: string): void {
     this.#running.get(`${tenant}/${id}`)?.abort();
     this.#running.delete(`${tenant}/${id}`);
-    return this.find(tenant, id);
   }
 
   async #replaceOpen(
@@ -126,9 +131,11 @@ export class KeptResponses {
     return { input, output, response: withMembers(response, { status: 'failed', error: LOST }) };
   }
 
-  /** Removes a response, even a damaged one. Returns whether there was one. */
-  remove(tenant: string, id: string): Promise<boolean> {
-    return this.#records.remove(tenant, id);
+  /** Removes a response, even a damaged one, and ends its generation. Returns whether there was one. */
+  async remove(tenant: string, id: string): Promise<boolean> {
+    const isRemoved = await this.#records.remove(tenant, id);
+    this.#stop(tenant, id);
+    return isRemoved;
   }
 
   /** Deletes the expired responses of all tenants, and the oldest ones beyond a tenant's limits. */

@@ -2,9 +2,14 @@
 // they work below any base path.
 import { createParser } from 'eventsource-parser';
 import type { Model } from '../contracts/openai.ts';
+import { isObject, parseJson } from './json.ts';
 import { apiKey, keyHeaders } from './key.ts';
 
+/** The message of errors with status 0. */
+export const NO_ANSWER = 'The server does not answer.';
 const NO_KEY = 'This needs an API key. Sign in at the top right.';
+/** A proxy or a portal may answer with a page. */
+const UNREADABLE = 'The answer is none of this server: it cannot be read. Is a proxy in between?';
 const BROKEN_STREAM = 'The connection to the server broke off before the end of the answer.';
 
 /** A request that the server refused or did not answer. */
@@ -34,6 +39,8 @@ export interface RequestOptions {
   readonly form?: FormData;
   readonly headers?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal | undefined;
+  /** Fails if the answer takes longer, as if the server were gone. */
+  readonly timeoutMs?: number;
   /** Fails without a key instead of asking for one. */
   readonly isQuiet?: boolean;
   /** Called while the body is sent, with the part that was sent, 0 to 1. */
@@ -47,7 +54,8 @@ export interface RequestOptions {
  * @throws ApiError
  */
 export async function request(path: string, options: RequestOptions = {}): Promise<Response> {
-  const { json, form, headers, signal, isQuiet = false, onProgress } = options;
+  const { json, form, headers, signal, timeoutMs, isQuiet = false, onProgress } = options;
+  const ends = timeoutMs === undefined ? [] : [AbortSignal.timeout(timeoutMs)];
   const hasBody = json !== undefined || form !== undefined;
   const method = options.method ?? (hasBody ? 'POST' : 'GET');
   const send = onProgress ? sendWithProgress(onProgress) : fetch;
@@ -60,11 +68,11 @@ export async function request(path: string, options: RequestOptions = {}): Promi
       ...(json !== undefined && { 'content-type': 'application/json' }),
     },
     ...(hasBody && { body: form ?? JSON.stringify(json) }),
-    ...(signal && { signal }),
+    signal: AbortSignal.any(signal ? [signal, ...ends] : ends),
     cache: 'no-store',
   }).catch((error) => {
     if (signal?.aborted) throw error;
-    throw new ApiError('The server does not answer.');
+    throw new ApiError(NO_ANSWER);
   });
   if (response.ok) return response;
   const error = await toError(response);
@@ -112,7 +120,11 @@ function sendWithProgress(onProgress: (share: number) => void) {
 
 /** Sends a request and returns the parsed body. @throws ApiError */
 export async function requestJson<T>(path: string, options?: RequestOptions): Promise<T> {
-  return (await request(path, options)).json();
+  const response = await request(path, options);
+  return response.json().catch((error: unknown) => {
+    if (isAbort(error)) throw error;
+    throw new ApiError(error instanceof SyntaxError ? UNREADABLE : NO_ANSWER);
+  });
 }
 
 /** Reads data that a page can do without; undefined if that fails. */
@@ -121,8 +133,8 @@ export function readOptional<T>(path: string, options?: RequestOptions): Promise
 }
 
 /** Resolves with a model, or with nothing of it if it cannot be read. */
-export async function readModel(name: string): Promise<Partial<Model>> {
-  return (await readOptional<Model>(`v1/models/${encodeURIComponent(name)}`)) ?? {};
+export async function readModel(name: string, signal?: AbortSignal): Promise<Partial<Model>> {
+  return (await readOptional<Model>(`v1/models/${encodeURIComponent(name)}`, { signal })) ?? {};
 }
 
 async function toError(response: Response): Promise<ApiError> {
@@ -171,8 +183,10 @@ export async function* readEventStream(
           isComplete = true; // the server closes the connection next
           continue;
         }
-        const event = JSON.parse(data);
-        if (event.error) throw new ApiError(event.error.message, event.error);
+        const event = parseJson(data);
+        if (!isObject(event)) throw new ApiError(BROKEN_STREAM);
+        const { error } = event;
+        if (isObject(error)) throw new ApiError(String(error['message']), error);
         yield event;
       }
     }

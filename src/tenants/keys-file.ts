@@ -103,7 +103,7 @@ export function keysPath({ keys, home }: { keys?: string | undefined; home: stri
 /** Throws a `UsageError` that says what is wrong with the id. */
 export function checkTenantId(id: string): void {
   const fault = tenantIdFault(id);
-  if (fault) throw new UsageError(`${id}: ${fault}`);
+  if (fault) throw new UsageError(`--tenant: "${id}" ${fault}`);
 }
 
 /** Returns what is wrong with a tenant's id; undefined if it is valid. */

@@ -230,6 +230,7 @@ describe('the input of a batch', () => {
     ['another url', 'mismatched_url', 'url', { ...lineOf(1), url: '/v1/embeddings' }],
     ['a body that is text', 'invalid_body', 'body', { ...lineOf(1), body: 'x' }],
     ['a stream', 'invalid_body', 'body.stream', lineOf(1, { stream: true })],
+    ['the background', 'invalid_body', 'body.background', lineOf(1, { background: true })],
   ];
   for (const [what, code, param, line] of faults) {
     test(`is refused with the line: ${what}`, async () => {

@@ -58,6 +58,14 @@ test('a removed response is gone', async () => {
   assert.deepEqual(await keys(), []);
 });
 
+test('removing a response in the background ends its generation', async () => {
+  const { responses } = open();
+  const generation = new AbortController();
+  await responses.open('acme', ID, { ...kept('Hi'), endsMs: HOUR_MS }, generation);
+  assert.equal(await responses.remove('acme', ID), true);
+  assert.ok(generation.signal.aborted);
+});
+
 test('an expired response is unknown at once, and deleted by the next sweep', async () => {
   const { responses, clock, keys } = open();
   await responses.keep('acme', ID, kept('Hi'));

@@ -79,6 +79,22 @@ describe('the official client', () => {
     await assert.rejects(client.files.content(id), OpenAI.NotFoundError);
   });
 
+  test('reads the size of a file, which nothing opens for that', async () => {
+    const calls: string[] = [];
+    const store = wrapStore(createMemoryStore(), (work, call) => {
+      calls.push(call);
+      return work();
+    });
+    const { app, upload } = serveFiles({ store });
+    const { id } = await readOk<FileObject>(await upload(form(LINES)));
+    const response = await app.request(`/v1/files/${id}/content`, { method: 'HEAD' });
+    assert.equal(response.status, 200);
+    assert.equal(response.headers.get('content-length'), `${Buffer.byteLength(LINES)}`);
+    assert.ok(!calls.some((call) => /^get .*content$/.test(call)));
+    assert.equal(await (await app.request(`/v1/files/${id}/content`)).text(), LINES);
+    assert.ok(calls.some((call) => /^get .*content$/.test(call)));
+  });
+
   test('pages through files in both orders, by purpose', async () => {
     const { app, upload } = serveFiles();
     const ids: string[] = [];
@@ -115,6 +131,7 @@ describe('an upload', () => {
     ['tar', form(Buffer.from(`${'a'.repeat(257)}ustar`)), 'file'],
     ['too large', form('x'.repeat(LIMIT + 1)), 'file', 'payload_too_large', 413],
     ['a second file', withParts(['file', new Blob([LINES])]), 'file'],
+    ['a file without a name', withParts(['file', 'rows.jsonl']), 'file'],
     ['a file of another name', withParts(['rows', new Blob([LINES])]), 'rows'],
     ['a second purpose', withParts(['purpose', 'batch']), 'purpose'],
     ['a field that it does not know', withParts(['x', '1']), 'x', 'unknown_parameter'],

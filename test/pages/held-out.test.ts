@@ -1,10 +1,12 @@
 // The rows that a job held out, as questions for its base and its adapter.
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import Papa from 'papaparse';
 import {
-  heldOutLines,
+  heldOutRows,
   isEqual,
   messageText,
+  rowsOf,
   toQuestion,
 } from '../../src/pages/fine-tuning/held-out.ts';
 import { describeExamples } from '../../trainer/data/load-dataset.ts';
@@ -23,19 +25,27 @@ for (const [count, share, seed] of [
       weights: undefined,
     }));
     const { validation } = splitDataset(describeExamples(examples, 0), share, seed)!;
-    const text = examples.map((_, i) => `row ${i}`).join('\r\n\n');
+    const rows = examples.map((_, i) => `row ${i}`);
     assert.deepEqual(
-      heldOutLines(text, share, seed),
+      heldOutRows(rows, share, seed),
       validation.examples.map(({ ids: [i] }) => `row ${i}`),
     );
   });
 }
 
-test('all rows of a validation file are held out, without its blank lines', () => {
-  assert.deepEqual(heldOutLines('a\n\nb\n', undefined, 1), ['a', 'b']);
+test('all rows of a validation file are held out', () => {
+  assert.deepEqual(heldOutRows(['a', 'b'], undefined, 1), ['a', 'b']);
 });
 
-const question = (row: object) => toQuestion(JSON.stringify(row));
+test('rows are the lines of a file, the elements of a list, or the rows of a table', () => {
+  const rows = (text: string) => rowsOf(text, Papa);
+  assert.deepEqual(rows('{"a":1}\r\n\n{"a":2}\n'), ['{"a":1}', '{"a":2}']);
+  assert.deepEqual(rows(' [{"a":1},\n {"a":2} ]\n'), ['{"a":1}', '{"a":2}']);
+  assert.deepEqual(rows('a;b\n"x\ny";\n"[1]";2\n'), ['{"a":"x\\ny"}', '{"a":[1],"b":"2"}']);
+  assert.deepEqual(rows(''), []);
+});
+
+const question = (row: unknown) => toQuestion(JSON.stringify(row));
 const system = { role: 'system', content: 'Be brief.' };
 const user = { role: 'user', content: 'Why?' };
 const assistant = { role: 'assistant', content: 'So.', weight: 1 };
@@ -69,6 +79,32 @@ test('prompts are continued, texts classified, and other rows ask nothing', () =
   assert.deepEqual([classified?.kind, classified?.expected], ['text', '1']);
   assert.equal(question({ text: 'alone' }), undefined);
   assert.equal(question({ input_ids: [1] }), undefined);
+});
+
+const SAME = {
+  ShareGPT: {
+    system: 'Be brief.',
+    conversations: [
+      { from: 'human', value: 'Why?' },
+      { from: 'gpt', value: 'So.' },
+    ],
+  },
+  Alpaca: { system: 'Be brief.', instruction: 'Why?', input: '', output: 'So.' },
+  "TRL's completion": { prompt: [system, user], completion: [assistant] },
+  "TRL's preference": { prompt: [system, user], chosen: [assistant], rejected: [user] },
+};
+for (const [form, row] of Object.entries(SAME)) {
+  test(`rows of ${form} ask what the same chat asks`, () => {
+    const { kind, messages, system: instructions, prompt, expected } = question(row)!;
+    assert.deepEqual([kind, messages], ['chat', [system, user]]);
+    assert.deepEqual([instructions, prompt, expected], ['Be brief.', 'Why?', 'So.']);
+  });
+}
+
+test('other rows ask nothing', () => {
+  for (const row of [[], null, 1, { input: 'a' }, { messages: 'a' }, { prompt: [] }])
+    assert.equal(question(row), undefined);
+  assert.equal(toQuestion('PAR1\u0000'), undefined);
 });
 
 test('answers are equal by their JSON values, or as texts without the space around them', () => {

@@ -106,7 +106,12 @@ test('few different answers look like classes, and their rows become rows of a c
     );
     assert.equal(toClassifier(answers.map((_, i) => toLine('yes', i))), undefined, 'one class');
   }
-  const others = ['{"text": "a"}', 'no JSON', '{"messages": [{"role": "user", "content": "a"}]}'];
+  const others = [
+    ...['{"text": "a"}', 'no JSON', '{"messages": [{"role": "user", "content": "a"}]}'],
+    '{"prompt": [{"role": "user", "content": "a"}], "completion": [{"role": "assistant", "content": "b"}]}',
+    '{"messages": "[{\\"role\\": \\"user\\"}]"}',
+    '{"messages": [{"role": "user", "content": [{"type": "text", "text": "a"}]}, {"role": "assistant", "content": "b"}]}',
+  ];
   for (const other of others) assert.equal(toClassifier([...answers.map(chat), other]), undefined);
 });
 

@@ -67,7 +67,8 @@ test('F20: a torn or altered checkpoint counts as absent', async (t) => {
     if (damage === 'altered') writeFileSync(file, bytes.fill(7, bytes.length - 9));
     if (damage === 'half') rmSync(path.join(dir, 'checkpoints/step-6/state.sha256'));
     const resumed = await runLinear(dir, { job: JOB });
-    assert.equal(resumed.events[0], 'resumed: Resumed after step 4', damage);
+    assert.match(resumed.events[0]!, /^warn: the checkpoint of step 6 is damaged/, damage);
+    assert.equal(resumed.events[1], 'resumed: Resumed after step 4', damage);
     assert.equal(weightsOf(resumed), weightsOf(whole), damage);
   }
 });

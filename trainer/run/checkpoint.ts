@@ -94,17 +94,21 @@ export async function saveCheckpoint(
 }
 
 /**
- * Restores the newest intact checkpoint in place. Resolves with undefined if there is none.
+ * Restores the newest intact checkpoint in place. Resolves with undefined if there is none. `onDamaged` gets the steps of others.
  * @throws ConfigError if it belongs to another job, base or data
  */
 export async function loadCheckpoint(
   checkpointsDir: string,
   trained: TrainedState,
   { configHash, compute }: Pick<RunState, 'configHash' | 'compute'>,
+  onDamaged: (step: number) => Promise<void>,
 ): Promise<RunState | undefined> {
   for (const step of (await listSteps(checkpointsDir)).reverse()) {
     const folder = stepFolder(checkpointsDir, step);
-    if (!(await isWholeCheckpoint(folder))) continue;
+    if (!(await isWholeCheckpoint(folder))) {
+      await onDamaged(step);
+      continue;
+    }
     const source = openSafetensors(path.join(folder, CHECKPOINT_FILES.tensors));
     try {
       const state = stateSchema.parse(JSON.parse(source.metadata['state'] ?? ''));

@@ -27,7 +27,10 @@ export async function writeFolderDurably(
 ): Promise<void> {
   await rm(building, { recursive: true, force: true });
   await makeFolder(building);
-  await fill(building);
+  await fill(building).catch(async (error) => {
+    await rm(building, { recursive: true, force: true });
+    throw error;
+  });
   const old = `${target}.old-${process.pid}`;
   await syncFolder(building);
   const hadOne = await rename(target, old).then(

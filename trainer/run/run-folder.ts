@@ -1,6 +1,6 @@
 // The folder of a run: its job, metrics, events and reports. Only one process works in it at a time.
 
-import { existsSync } from 'node:fs';
+import { existsSync, statSync } from 'node:fs';
 import { appendFile, readdir, rm, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { ConfigError, FileError, UsageError } from '../../src/common/errors.ts';
@@ -76,7 +76,9 @@ export interface RunFolder {
 
 /** Checks that a new run's folder is empty. @throws UsageError if it is not */
 export async function refuseUsedFolder(dir: string): Promise<void> {
-  if (!existsSync(dir) || (await readdir(dir)).length === 0) return;
+  if (!existsSync(dir)) return;
+  if (!statSync(dir).isDirectory()) throw new UsageError(`--out: ${dir} is a file`);
+  if ((await readdir(dir)).length === 0) return;
   const cure = existsSync(path.join(dir, RUN_FILES.job))
     ? `already has a run. Resume it: lorikeet train --resume ${dir}`
     : 'is not empty. Choose an empty or new folder.';
@@ -101,7 +103,15 @@ export async function openRunFolder(dir: string): Promise<{ folder: RunFolder; j
     },
   );
   await lock(dir);
-  return { folder: runFolder(dir, false), job: parseJob(JSON.parse(bytes.toString())) };
+  return { folder: runFolder(dir, false), job: parseJob(toJson(bytes.toString())) };
+}
+
+function toJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (cause) {
+    throw new FileError(RUN_FILES.job, 'is not JSON', { cause });
+  }
 }
 
 function runFolder(dir: string, isNew: boolean): RunFolder {

@@ -74,7 +74,12 @@ export async function train(run: TrainRun, hooks: TrainHooks): Promise<TrainResu
     : createObjective(options);
   const { saved } = objective;
   const trained = { parameters: model.parameters, moments: optimizer.moments, saved };
-  const checkpoint = await loadCheckpoint(folder.checkpointsDir, trained, run);
+  const checkpoint = await loadCheckpoint(folder.checkpointsDir, trained, run, async (step) => {
+    const cause = `the checkpoint of step ${step} is damaged`;
+    const cure = 'the run goes on from the one before it, or from its beginning';
+    const code = 'checkpoint_damaged';
+    await hooks.onEvent('warn', `${cause}; ${cure}`, { code, cause, cure, step });
+  });
   let state = checkpoint ?? initialState(run);
   await folder.rewind(state.step);
   if (checkpoint) await hooks.onEvent('resumed', `Resumed after step ${checkpoint.step}`);

@@ -40,6 +40,8 @@ export const moveAliasSchema = z
     version: version.optional().describe('The version that the alias points at'),
     split: z
       .array(z.strictObject({ version, percent: z.number().positive().max(100) }))
+      .min(2)
+      .max(4)
       .optional()
       .describe('Instead of version: two to four versions whose percentages add up to 100'),
   })

@@ -93,6 +93,7 @@ async function readForm(
     stop.abort(name ? fieldError(name.slice(0, MAX_NAME_LENGTH), fault) : malformed(fault));
   parser.on('field', (name: string | undefined, value, _, isCut) => {
     if (!name) return refuse(name, 'a field has no name');
+    if (name === 'file') return refuse(name, 'has no file name; with curl: -F file=@PATH');
     if (isCut) refuse(name, `has more than ${MAX_FIELD_BYTES} bytes`);
     if (fields.has(name)) refuse(name, 'was sent twice. Send it once');
     fields.set(name, value);

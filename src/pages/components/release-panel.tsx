@@ -17,12 +17,16 @@ interface ReleasePanelProps {
   readonly owner?: string;
 }
 
-/** Releases a version of an adapter step by step. It shows nothing until the adapter was read. */
+/** Releases a version of an adapter step by step, once the adapter was read. */
 export function ReleasePanel({ name, version, owner }: ReleasePanelProps) {
   const store = useMemo(() => createAdapter(name, owner), [name, owner]);
   useEffect(() => store.watch(), [store]);
   const adapter = store.adapter.value;
-  if (!adapter?.versions.some((one) => one.version === version)) return null;
+  if (!adapter?.versions.some((one) => one.version === version)) {
+    const isGone = adapter !== undefined || store.isMissing.value;
+    if (isGone) return <p id="release-gone">This version has been deleted.</p>;
+    return <Problem text={store.problem.value} />;
+  }
   const alias = adapter.aliases.find((one) => one.alias === LATEST);
   const shown = [...(alias?.leads_to ?? []), ...(alias?.previous ?? [])].map((one) => one.version);
   return (

@@ -1,5 +1,6 @@
 // The rows that a job held out from training, as questions with known answers. Pure: requests nothing.
-import { isObject } from '../json.ts';
+import type Papa from 'papaparse';
+import { isObject, type JsonObject, parseJson } from '../json.ts';
 
 /** A message of a row. */
 export interface Message {
@@ -29,18 +30,58 @@ export interface Question {
   readonly item: Readonly<Record<string, unknown>>;
 }
 
-/** Reads a row; undefined if it asks nothing in words. */
+/** Reads a row in any form that the trainer reads; undefined if it asks nothing in words. */
 export function toQuestion(line: string): Question | undefined {
-  const row = JSON.parse(line);
-  if (typeof row.text === 'string') {
-    return row.label === undefined ? undefined : plain('text', row.text, String(row.label));
+  const row = parseJson(line);
+  if (!isObject(row)) return undefined;
+  const { text, label, prompt, completion, chosen, input, preferred_output: preferred } = row;
+  if (typeof text === 'string') {
+    return label === undefined ? undefined : plain('text', text, String(label));
   }
-  if (typeof row.prompt === 'string') return plain('prompt', row.prompt, row.completion);
-  if (row.input) return chat(row.input, row.preferred_output?.at(-1));
-  const { messages, tools, parallel_tool_calls: _, ...item } = row;
-  if (!Array.isArray(messages)) return undefined;
+  if (typeof prompt === 'string' && !isMessages(chosen))
+    return plain('prompt', prompt, String(completion ?? chosen));
+  if (isObject(input) && isMessages(input['messages']))
+    return chat({ ...input, messages: input['messages'] }, toMessages(preferred).at(-1));
+  const messages = messagesOf(row);
+  if (messages.length === 0) return undefined;
+  const { messages: _, tools, parallel_tool_calls: __, ...item } = row;
   const answer = messages.at(-1)?.role === 'assistant' ? messages.at(-1) : undefined;
   return chat({ messages: answer ? messages.slice(0, -1) : messages, tools }, answer, item);
+}
+
+function isMessages(value: unknown): value is readonly Message[] {
+  return Array.isArray(value) && value.length > 0 && value.every(isObject);
+}
+
+function toMessages(value: unknown): readonly Message[] {
+  return isMessages(value) ? value : [];
+}
+
+const SPEAKERS: Readonly<Record<string, string>> = {
+  human: 'user',
+  gpt: 'assistant',
+  chatgpt: 'assistant',
+  model: 'assistant',
+};
+
+/** Returns the whole conversation of a row of OpenAI, ShareGPT, TRL or Alpaca; empty if it has another form. */
+function messagesOf(row: JsonObject): readonly Message[] {
+  const { messages, conversations, system, prompt, completion, chosen, instruction } = row;
+  const before = typeof system === 'string' && system ? [{ role: 'system', content: system }] : [];
+  if (isMessages(messages)) return messages;
+  if (isMessages(conversations)) {
+    const turns = conversations as readonly (Message & { from?: string; value?: string })[];
+    const toMessage = ({ from, value, ...turn }: (typeof turns)[number]) =>
+      from === undefined ? turn : { role: SPEAKERS[from] ?? from, content: value ?? '' };
+    return [...before, ...turns.map(toMessage)];
+  }
+  const asked =
+    typeof prompt === 'string' ? [{ role: 'user', content: prompt }] : toMessages(prompt);
+  if (isMessages(completion ?? chosen)) return [...asked, ...toMessages(completion ?? chosen)];
+  if (typeof instruction !== 'string') return [];
+  const content = [instruction, row['input']].filter(Boolean).join('\n');
+  const answer = { role: 'assistant', content: String(row['output'] ?? row['response']) };
+  return [...before, { role: 'user', content }, answer];
 }
 
 function plain(kind: 'prompt' | 'text', prompt: string, expected: string): Question {
@@ -95,9 +136,27 @@ function sortKeys(_: string, value: unknown): unknown {
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }
 
-/** Returns the lines of a file that a job held out: all, or the share that the trainer drew with the job's seed. */
-export function heldOutLines(text: string, share: number | undefined, seed: number): string[] {
+/** Returns the rows of a text file (JSON lines, a JSON list or CSV), each as JSON. */
+export function rowsOf(text: string, { parse }: Pick<typeof Papa, 'parse'>): string[] {
+  const list = parseJson(text);
+  if (Array.isArray(list)) return list.map((row) => JSON.stringify(row));
   const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '');
+  if (lines.length === 0 || parseJson(lines[0]!) !== undefined) return lines;
+  // A cell holds a list of messages as JSON. Empty cells have no value.
+  const toCell = (cell: string) => (/^\s*[[{]/.test(cell) ? (parseJson(cell) ?? cell) : cell);
+  const { data } = parse<Record<string, string>>(text, { header: true, skipEmptyLines: 'greedy' });
+  return data.map((row) => {
+    const cells = Object.entries(row).filter(([, cell]) => cell !== '');
+    return JSON.stringify(Object.fromEntries(cells.map(([name, cell]) => [name, toCell(cell)])));
+  });
+}
+
+/** Returns the rows that a job held out: all, or the share that the trainer drew with the job's seed. */
+export function heldOutRows(
+  lines: readonly string[],
+  share: number | undefined,
+  seed: number,
+): readonly string[] {
   if (share === undefined) return lines;
   const count = Math.min(Math.max(1, Math.round(share * lines.length)), lines.length - 1);
   const taken = new Set(

@@ -92,9 +92,11 @@ function Head({ store }: PartProps) {
             Cancel
           </button>
         )}
-        <a class="button" href={`#repeat-${store.id}`}>
-          Repeat with changes
-        </a>
+        {job && (
+          <a class="button" href={`#repeat-${store.id}`}>
+            Repeat with changes
+          </a>
+        )}
       </div>
     </div>
   );

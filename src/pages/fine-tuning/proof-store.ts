@@ -5,7 +5,14 @@ import type { ChatCompletion } from '../../contracts/openai.ts';
 import { classify, generate } from '../adapters/answers.ts';
 import { errorText, isAbort, request, requestJson } from '../api.ts';
 import { size } from '../format.ts';
-import { heldOutLines, isEqual, messageText, type Question, toQuestion } from './held-out.ts';
+import {
+  heldOutRows,
+  isEqual,
+  messageText,
+  type Question,
+  rowsOf,
+  toQuestion,
+} from './held-out.ts';
 import { faultsOf } from './new-job/grader.ts';
 import { besideOf } from './settings.ts';
 
@@ -47,7 +54,7 @@ export function createProofStore(job: FineTuningJob) {
   const base = besideOf(job);
   /** The adapter's model, and before it the base's; a classifier has no base to compare with. */
   const models = base === undefined ? [adapter] : [base, adapter];
-  /** Undefined until they were read; empty: the job held none out. */
+  /** Undefined until they were read; empty: the job held none out, or none that asks something. */
   const rows = signal<readonly ProofRow[]>();
   /** Why they could not be read. */
   const problem = signal('');
@@ -80,7 +87,7 @@ export function createProofStore(job: FineTuningJob) {
   }
 
   return {
-    ...{ adapter, models, rows, problem, isRunning },
+    ...{ adapter, models, rows, problem, isRunning, holdsOut: heldOutFile(job) !== undefined },
     /** Asks and grades all questions. */
     async run() {
       if (isRunning.value) return;
@@ -98,14 +105,20 @@ export function createProofStore(job: FineTuningJob) {
   };
 }
 
+/** Returns the file with the rows that a job held out; undefined if it held none out. */
+function heldOutFile({ validation_file: own, training_file: whole, lorikeet }: FineTuningJob) {
+  return own ?? (lorikeet.validation_split ? whole : undefined);
+}
+
 async function readQuestions(job: FineTuningJob): Promise<Question[]> {
-  const { validation_split: share } = job.lorikeet;
-  const id = job.validation_file ?? (share ? job.training_file : undefined);
+  const id = heldOutFile(job);
   if (id === undefined) return [];
   const { bytes } = await requestJson<FileObject>(`v1/files/${id}`);
   if (bytes > MAX_FILE_BYTES) throw new Error(`The file is too large to show: ${size(bytes)}.`);
   const text = await (await request(`v1/files/${id}/content`)).text();
-  const lines = heldOutLines(text, job.validation_file === null ? share : undefined, job.seed);
+  const share = job.validation_file === null ? job.lorikeet.validation_split : undefined;
+  const rows = rowsOf(text, (await import('papaparse')).default);
+  const lines = heldOutRows(rows, share, job.seed);
   return lines.slice(0, MAX_QUESTIONS).flatMap((line) => toQuestion(line) ?? []);
 }
 

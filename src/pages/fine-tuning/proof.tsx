@@ -107,8 +107,12 @@ function Proof({ job, store }: ProofProps) {
 }
 
 /** Says what was proven so far. */
-function proofText({ models, adapter, rows, isRunning }: ProofStore, isRewarded: boolean): string {
+function proofText(store: ProofStore, isRewarded: boolean): string {
+  const { models, adapter, rows, isRunning } = store;
   const all = rows.value ?? [];
+  if (all.length === 0 && store.holdsOut) {
+    return 'The rows that this job held out cannot be shown as questions.';
+  }
   if (all.length === 0) {
     return 'This job held out no rows. Repeat it with a part of the file held out to see what the adapter has learned.';
   }

@@ -34,7 +34,7 @@ export async function generate(start: Answer, running: Running): Promise<Answer>
     running.onGrown(answer);
   };
   try {
-    const model: Partial<Model> = await readModel(answer.model);
+    const model: Partial<Model> = await readModel(answer.model, running.signal);
     const { labels, request_defaults: defaults } = model;
     const format = running.body['response_format'] ?? defaults?.response_format;
     answer = { ...answer, isJson: !labels && isJsonFormat(format) };

@@ -139,7 +139,8 @@ export class ChatStore {
     const kept = toChat(JSON.parse(localStorage.getItem(name) ?? 'null'));
     const stored = kept && (await this.load(kept.id));
     if (kept && stored && stored.revision !== kept.revision) {
-      await this.save({ ...stored, turns: joinTurns(stored, kept) });
+      const draft = kept.draft || stored.draft;
+      await this.save({ ...stored, draft, turns: joinTurns(stored, kept) });
     } else if (kept && (stored || kept.revision === 0)) await this.save(kept);
     localStorage.removeItem(name);
   }

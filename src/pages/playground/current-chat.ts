@@ -110,9 +110,10 @@ export class CurrentChat {
   /** Keeps the chat when the page closes. */
   keep(): void {
     if (this.#isRemoved) return;
-    // A transaction may not end any more when the page closes.
-    const isStored = !this.#isUnsaved && !this.#isSaving && !this.#options.isBusy.value;
-    if (!isStored) this.#store?.keep(this.#withTexts());
+    const chat = this.#withTexts();
+    // A transaction may not end any more when the page closes, and a copy from another tab lacks this tab's draft.
+    const isOnWay = this.#isUnsaved || this.#isSaving || this.#options.isBusy.value;
+    if (isOnWay || chat.draft !== this.chat.draft) this.#store?.keep(chat);
   }
 
   /** Takes over a copy that was saved elsewhere. */
@@ -137,7 +138,7 @@ export class CurrentChat {
     try {
       const saved = await this.#store.save(chat);
       if (saved.turns !== chat.turns) this.adopt(saved);
-      else this.#chat.value = { ...this.chat, revision: saved.revision };
+      else this.#chat.value = { ...this.chat, revision: saved.revision, draft: chat.draft };
       this.problem.value = undefined;
     } catch (error) {
       this.#isUnsaved = true;

@@ -67,12 +67,15 @@ export class RowRun {
     this.failed.value = 0;
     this.isRunning.value = true;
     const template = this.template.value;
+    // A file of labels often names its column like the model that learned them.
+    const taken = new Set(this.rows.value.flatMap(Object.keys));
+    const columnOf = (model: string) => (taken.has(model) ? `${model}: answer` : model);
     const waiting = this.rows.value.entries();
     const work = async () => {
       for (const [i, row] of waiting) {
         const texts = signal.aborted
           ? undefined
-          : await this.#answer(filled(template, row), signal);
+          : await this.#answer(filled(template, row), columnOf, signal);
         if (!texts || signal.aborted) return;
         const answers = [...this.answers.value];
         answers[i] = texts;
@@ -92,14 +95,18 @@ export class RowRun {
     this.isRunning.value = false;
   }
 
-  async #answer(prompt: string, signal: AbortSignal): Promise<Row | undefined> {
+  async #answer(
+    prompt: string,
+    columnOf: (model: string) => string,
+    signal: AbortSignal,
+  ): Promise<Row | undefined> {
     const texts: Record<string, string> = {};
     for (const [column, model] of this.#settings.models.value.entries()) {
       const body = this.#settings.toBody([], { column, model, prompt });
       const answer = await generate(newAnswer(model), { body, signal, onGrown: () => {} });
       if (signal.aborted) return undefined;
       const calls = answer.calls.map((call) => `${call.name}(${call.arguments})`);
-      texts[model] = [answer.text, ...calls].filter(Boolean).join('\n');
+      texts[columnOf(model)] = [answer.text, ...calls].filter(Boolean).join('\n');
       if (answer.problem === '') continue;
       texts[`${model}: problem`] = answer.problem;
       this.failed.value++;

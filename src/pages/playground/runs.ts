@@ -37,6 +37,18 @@ export class Runs {
     this.#show(place, ended);
   }
 
+  /** Waits for what answers need. Returns whether the user has stopped meanwhile. */
+  async waitFor(work: Promise<unknown>): Promise<boolean> {
+    const stopping = new AbortController();
+    const { signal } = stopping;
+    this.#stops.set('', stopping);
+    this.isBusy.value = true;
+    await Promise.race([work, new Promise((resolve) => signal.addEventListener('abort', resolve))]);
+    this.isBusy.value = false;
+    this.#stops.delete('');
+    return signal.aborted;
+  }
+
   /** Shows what has arrived. */
   showGrown(): void {
     cancelAnimationFrame(this.#frame);

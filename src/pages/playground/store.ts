@@ -224,11 +224,7 @@ class Playground {
     const fault = settings.fault();
     this.problem.value = fault ?? '';
     if (fault !== undefined) return;
-    if (!settings.areModelsChosen.value) {
-      runs.isBusy.value = true;
-      await this.#loading;
-      runs.isBusy.value = false;
-    }
+    if (!settings.areModelsChosen.value && (await runs.waitFor(this.#loading))) return;
     if (this.draft.value.trim() === text) this.draft.value = '';
     const models = text === '' ? modelsOf(before!) : settings.models.value;
     await this.#sendTurn({ before, prompt: text, answers: models.map(newAnswer) });

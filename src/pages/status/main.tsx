@@ -44,7 +44,10 @@ function stateText({ connection, readings }: StatusStore): string {
   const { value } = connection;
   if (value.kind === 'connecting') return 'Connecting …';
   if (value.kind === 'signed out') return 'Not signed in';
-  if (value.kind === 'away') return `Not reachable since ${timeOfDay(value.sinceMs / 1000)}`;
+  if (value.kind === 'away') {
+    const fault = value.isAnswering ? 'No figures' : 'Not reachable';
+    return `${fault} since ${timeOfDay(value.sinceMs / 1000)}`;
+  }
   const { at, status } = readings.value.at(-1)!;
   if (!status.is_ready) return 'Starting: the engine is not ready';
   return isFull(status) ? `Ready, up ${duration(at - status.server.started_at)}` : 'Ready';

@@ -3,12 +3,14 @@ import { effect, signal } from '@preact/signals';
 import type { BatchObject } from '../../contracts/batch-object.ts';
 import type { FineTuningJob } from '../../contracts/fine-tuning-api.ts';
 import type { MetricsHistory, MetricsStatus, RequestList } from '../../contracts/management-api.ts';
-import { ApiError, errorText, poll, readOptional, requestJson } from '../api.ts';
+import { ApiError, errorText, NO_ANSWER, poll, readOptional, requestJson } from '../api.ts';
 import { keyHeaders } from '../key.ts';
 import { query } from '../store/query.ts';
 import { type Health, type Reading, type ServerStatus, statusOfHealth } from './figures.ts';
 
 const POLL_MS = 2_000;
+/** A server that takes longer is away. */
+const timeoutMs = 10_000;
 const LISTS_POLL_MS = 10_000;
 const JOBS_WAIT_MS = 1_000;
 /** A new half hour appears this late at most. */
@@ -19,7 +21,13 @@ const MAX_READINGS = 1_800;
 /** How the page is connected to the server. */
 type Connection =
   | { readonly kind: 'connecting' | 'connected' }
-  | { readonly kind: 'away'; readonly sinceMs: number; readonly problem: string }
+  | {
+      readonly kind: 'away';
+      readonly sinceMs: number;
+      readonly problem: string;
+      /** Whether there are answers, but only errors. */
+      readonly isAnswering: boolean;
+    }
   | { readonly kind: 'signed out'; readonly problem: string };
 
 /** Everything that the page shows. */
@@ -49,7 +57,9 @@ export function createStatusStore() {
   async function refreshHistory() {
     historyMs = Date.now();
     const path = 'metrics/history';
-    history.value = isPublicOnly.value ? undefined : await readOptional<MetricsHistory>(path);
+    history.value = isPublicOnly.value
+      ? undefined
+      : await readOptional<MetricsHistory>(path, { timeoutMs });
   }
 
   /** Asks for a key if the server needs one. */
@@ -59,7 +69,7 @@ export function createStatusStore() {
       if ('processor' in health) return statusOfHealth(health); // else the key was revoked
     }
     try {
-      const status = await requestJson<MetricsStatus>('metrics/status');
+      const status = await requestJson<MetricsStatus>('metrics/status', { timeoutMs });
       isPublicOnly.value = false;
       return status;
     } catch (error) {
@@ -77,7 +87,7 @@ export function createStatusStore() {
       // Everything appears together, unless the jobs take long.
       const isFirst = readings.value.length === 0;
       if (isFirst) await Promise.race([jobsRead, afterMs(JOBS_WAIT_MS)]);
-      requests.value = await readOptional<RequestList>('v1/requests');
+      requests.value = await readOptional<RequestList>('v1/requests', { timeoutMs });
       const { prompt_tokens = null, generated_tokens = null } = status.engine ?? {};
       const reading = { at: Date.now() / 1000, prompt_tokens, generated_tokens, status };
       readings.value = [...readings.value, reading].slice(-MAX_READINGS);
@@ -91,7 +101,8 @@ export function createStatusStore() {
       }
       const { value: last } = connection;
       const sinceMs = last.kind === 'away' ? last.sinceMs : Date.now();
-      connection.value = { kind: 'away', sinceMs, problem };
+      const isAnswering = error instanceof ApiError && error.status > 0;
+      connection.value = { kind: 'away', sinceMs, problem, isAnswering };
       return undefined;
     }
   });
@@ -109,10 +120,13 @@ function newest<Item>(path: string) {
 
 /** The health is an answer with status 503 as well. */
 async function readHealth(): Promise<Health> {
-  const response = await fetch('health', { headers: keyHeaders(), cache: 'no-store' }).catch(() => {
-    throw new ApiError('The server does not answer.');
-  });
-  return response.json();
+  const signal = AbortSignal.timeout(timeoutMs);
+  try {
+    const response = await fetch('health', { headers: keyHeaders(), cache: 'no-store', signal });
+    return await response.json();
+  } catch {
+    throw new ApiError(NO_ANSWER);
+  }
 }
 
 function afterMs(ms: number): Promise<void> {

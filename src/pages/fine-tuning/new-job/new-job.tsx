@@ -67,7 +67,7 @@ export function NewJob({ onCreated, repeated }: NewJobProps) {
               class="primary"
               aria-disabled={!store.canStart.value}
             >
-              Start training
+              {store.isStarting.value ? 'Starting …' : 'Start training'}
             </button>
           </div>
           <Problem id="start-problem" text={store.problem.value} />

@@ -1,7 +1,7 @@
 // Plans a new job after every change of its draft, and says what is shown as the plan.
 import { computed, effect, type ReadonlySignal, signal } from '@preact/signals';
 import type { FineTuningPlan } from '../../../contracts/management-api.ts';
-import { ApiError, isAbort, requestJson } from '../../api.ts';
+import { ApiError, errorText, isAbort, requestJson } from '../../api.ts';
 import { size } from '../../format.ts';
 import { FORM_FIELDS } from '../../tables.ts';
 import { draftFault, type JobDraft, PLACES, type Place, toRequest } from './draft.ts';
@@ -107,7 +107,10 @@ export function createPlanner(
   }
 
   async function viewOfError(error: unknown, wanted: string): Promise<PlanView> {
-    if (!(error instanceof ApiError)) throw error;
+    if (isAbort(error)) throw error;
+    if (!(error instanceof ApiError)) {
+      return { kind: 'problem', text: errorText(error), retry: () => void plan(wanted) };
+    }
     const found = parseLineFaults(error.message);
     if (found.faults.size === 0)
       return { kind: 'problem', text: found.rest, retry: () => void plan(wanted) };

@@ -43,6 +43,7 @@ export function createNewJob(onCreated: (id: string) => void) {
   const draft = signal(drafts.parseDraft(sessionStorage.getItem(ITEM)));
   const change = (part: Partial<drafts.JobDraft>) => {
     draft.value = { ...draft.value, ...part };
+    problem.value = '';
   };
   /** After signing out nothing is stored. */
   const stopStoring = effect(() => sessionStorage.setItem(ITEM, JSON.stringify(draft.value)));
@@ -83,14 +84,15 @@ export function createNewJob(onCreated: (id: string) => void) {
   }
   /** The same body gets the same key. Sending it again after a lost response creates no second job. */
   let request = { body: '', key: '' };
-  let isStarting = false;
+  const isStarting = signal(false);
   /** How often the form was filled from a job: only the last one counts. */
   let repeats = 0;
 
   return {
     ...{ draft, change, files, grader, name, models, table, problem, view: planner.view },
     recommended: planner.recommended,
-    canStart: computed(() => planned.value !== undefined),
+    isStarting,
+    canStart: computed(() => planned.value !== undefined && !isStarting.value),
     changeField(id: string, typed: string) {
       change({ fields: { ...draft.value.fields, [id]: typed } });
     },
@@ -140,12 +142,12 @@ export function createNewJob(onCreated: (id: string) => void) {
       void files.upload('training', new File([lines.join('\n')], draft.value.files.training!.name));
     },
     async start() {
-      if (!planned.value || isStarting) return;
+      if (!planned.value || isStarting.value) return;
       const suffix = draft.value.suffix.trim();
       const json = { ...JSON.parse(planned.value), ...(suffix !== '' && { suffix }) };
       const text = JSON.stringify(json);
       if (request.body !== text) request = { body: text, key: createId() };
-      isStarting = true;
+      isStarting.value = true;
       await attempt('The job was not started', async () => {
         const headers = { 'idempotency-key': request.key };
         const job = await requestJson<FineTuningJob>('v1/fine_tuning/jobs', { json, headers });
@@ -153,7 +155,7 @@ export function createNewJob(onCreated: (id: string) => void) {
         onCreated(job.id);
         reset(); // the next job inherits nothing
       });
-      isStarting = false;
+      isStarting.value = false;
     },
   };
 }

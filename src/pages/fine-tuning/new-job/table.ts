@@ -1,7 +1,7 @@
 // Turns the rows of a table into rows of a training file: which column is what, by its name or by the user's choice. Also finds
 // answers that look like classes. Pure: it reads no file and touches no element.
 import type Papa from 'papaparse';
-import { parseJson } from '../../json.ts';
+import { isObject, parseJson } from '../../json.ts';
 
 type Cells = Readonly<Record<string, string>>;
 
@@ -155,20 +155,18 @@ export function toClassifier(lines: readonly string[]): ClassifierRows | undefin
 
 /** Returns a question and its answer as a text and its class. A system prompt is dropped. */
 function toLabelled(line: string): { text: string; label: string } | undefined {
-  const {
-    prompt,
-    completion,
-    messages = [],
-  } = (parseJson(line) ?? {}) as {
-    prompt?: string;
-    completion?: string;
-    messages?: readonly { readonly role: string; readonly content: string }[];
-  };
-  if (completion !== undefined) return { text: String(prompt), label: completion.trim() };
-  const [question, answer, ...more] = messages.filter(({ role }) => role !== 'system');
-  if (question?.role !== 'user' || typeof answer?.content !== 'string' || more.length > 0)
-    return undefined;
-  return { text: question.content, label: answer.content.trim() };
+  const row = parseJson(line);
+  const { prompt, completion, messages } = isObject(row) ? row : {};
+  if (completion !== undefined) {
+    const isText = typeof prompt === 'string' && typeof completion === 'string';
+    return isText ? { text: prompt, label: completion.trim() } : undefined;
+  }
+  if (!Array.isArray(messages) || !messages.every(isObject)) return undefined;
+  const [question, answer, ...more] = messages.filter((message) => message['role'] !== 'system');
+  const [text, label] = [question?.['content'], answer?.['content']];
+  const isPair = question?.['role'] === 'user' && more.length === 0;
+  if (!isPair || typeof text !== 'string' || typeof label !== 'string') return undefined;
+  return { text, label: label.trim() };
 }
 
 /** Returns the text of a file, and whether it is UTF-8 or UTF-16. Other files of Western languages are Windows-1252. */
